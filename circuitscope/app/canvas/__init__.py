@@ -1,0 +1,1 @@
+"""The drawings: link graph and circuit view."""

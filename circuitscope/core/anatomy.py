@@ -1,0 +1,139 @@
+"""A transformer described in numbers, and the names of the places inside it.
+
+`Site` is the one vocabulary for dictionaries, captures and interventions. Spelling follows
+TransformerLens; the integer codes are stored in project files and never change.
+"""
+
+from dataclasses import asdict, dataclass
+from enum import IntEnum
+from typing import Any, Literal
+
+from circuitscope.core.errors import CircuitScopeError
+
+
+class Site(IntEnum):
+    """Name a place in the forward pass where vectors are read or written."""
+
+    NONE = 0
+    EMBED = 1
+    POS_EMBED = 2
+    RESID_PRE = 3
+    RESID_MID = 4
+    RESID_POST = 5
+    LN1_NORMALIZED = 6
+    ATTN_IN = 7
+    HEAD_Q = 8
+    HEAD_K = 9
+    HEAD_V = 10
+    PATTERN = 11
+    HEAD_Z = 12
+    ATTN_OUT = 13
+    LN2_NORMALIZED = 14
+    MLP_IN = 15
+    MLP_HIDDEN = 16
+    MLP_OUT = 17
+    MLP_TRANSCODER = 18
+    LN_FINAL = 19
+    LOGITS = 20
+
+    @property
+    def text(self) -> str:
+        """Return the lower-case spelling used in keys, the API and files."""
+        return self.name.lower()
+
+    @property
+    def writes(self) -> "Site":
+        """Return where in the residual stream this site's vectors land."""
+        return Site.MLP_OUT if self is Site.MLP_TRANSCODER else self
+
+    def hook_name(self, layer: int) -> str:
+        """Return the TransformerLens hook name of this site in a layer."""
+        name = _HOOK_NAMES[self]
+        return name.format(layer=layer)
+
+    @staticmethod
+    def parse(text: "str | Site") -> "Site":
+        """Read a site from its spelling.
+
+        Raises:
+            CircuitScopeError: No site has that name; the message lists them.
+        """
+        if isinstance(text, Site):
+            return text
+        try:
+            return Site[text.upper()]
+        except KeyError:
+            names = ", ".join(site.text for site in Site if site is not Site.NONE)
+            raise CircuitScopeError(
+                f"There is no site called {text!r}.", hint=f"Sites are: {names}."
+            ) from None
+
+
+_HOOK_NAMES = {
+    Site.NONE: "",
+    Site.EMBED: "hook_embed",
+    Site.POS_EMBED: "hook_pos_embed",
+    Site.RESID_PRE: "blocks.{layer}.hook_resid_pre",
+    Site.RESID_MID: "blocks.{layer}.hook_resid_mid",
+    Site.RESID_POST: "blocks.{layer}.hook_resid_post",
+    Site.LN1_NORMALIZED: "blocks.{layer}.ln1.hook_normalized",
+    Site.ATTN_IN: "blocks.{layer}.attn.hook_in",
+    Site.HEAD_Q: "blocks.{layer}.attn.hook_q",
+    Site.HEAD_K: "blocks.{layer}.attn.hook_k",
+    Site.HEAD_V: "blocks.{layer}.attn.hook_v",
+    Site.PATTERN: "blocks.{layer}.attn.hook_pattern",
+    Site.HEAD_Z: "blocks.{layer}.attn.hook_z",
+    Site.ATTN_OUT: "blocks.{layer}.hook_attn_out",
+    Site.LN2_NORMALIZED: "blocks.{layer}.ln2.hook_normalized",
+    Site.MLP_IN: "blocks.{layer}.mlp.hook_in",
+    Site.MLP_HIDDEN: "blocks.{layer}.mlp.hook_post",
+    Site.MLP_OUT: "blocks.{layer}.hook_mlp_out",
+    Site.MLP_TRANSCODER: "blocks.{layer}.hook_mlp_out",
+    Site.LN_FINAL: "ln_final.hook_normalized",
+    Site.LOGITS: "hook_logits",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAnatomy:
+    """Describe a transformer in numbers; saved in the project, needs no torch.
+
+    Attributes:
+        architecture: Hugging Face class name, such as "LlamaForCausalLM".
+        digest: sha256 over the weights' file names, sizes and headers and config.json.
+        norm: "layer" or "rms".
+        norm_place: "pre", "post" or "sandwich".
+        positions: "learned", "rotary", "alibi" or "relative".
+        activation: Name of the MLP nonlinearity in transformers' spelling.
+    """
+
+    architecture: str
+    name: str
+    n_layers: int
+    d_model: int
+    n_heads: int
+    n_kv_heads: int
+    d_head: int
+    d_mlp: int
+    d_vocab: int
+    n_ctx: int
+    norm: Literal["layer", "rms"] = "layer"
+    norm_place: Literal["pre", "post", "sandwich"] = "pre"
+    parallel_blocks: bool = False
+    positions: Literal["learned", "rotary", "alibi", "relative"] = "learned"
+    gated_mlp: bool = False
+    activation: str = "gelu_new"
+    causal: bool = True
+    logit_softcap: float | None = None
+    attention_softcap: float | None = None
+    digest: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return a plain dictionary for files and pipes."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> "ModelAnatomy":
+        """Rebuild from `as_json`; unknown keys of newer versions are dropped."""
+        known = ModelAnatomy.__dataclass_fields__
+        return ModelAnatomy(**{key: value for key, value in data.items() if key in known})

@@ -1,0 +1,191 @@
+"""What a user asks for: targets to explain and the settings of a trace.
+
+Each field of the settings carries label, unit, range and help as metadata; the form in the
+window, the option of the command line and the table in the manual are made from it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from circuitscope.core.anatomy import Site
+from circuitscope.core.errors import TargetNotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Logit:
+    """Explain the logit of one token; None means the likeliest tokens ("logit:top")."""
+
+    token: str | int | None = None
+    position: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class LogitDifference:
+    """Explain the logit of `a` minus the logit of `b`; a target and a metric."""
+
+    a: str | int
+    b: str | int
+    position: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Direction:
+    """Explain the final residual stream, after the last norm, along a vector [d_model]."""
+
+    vector: tuple[float, ...]
+    name: str
+    position: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """Explain the pre-activation of one dictionary feature."""
+
+    site: Site | str
+    layer: int
+    unit: int
+    position: int = -1
+    dictionary: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionScore:
+    """Explain the pre-softmax score of one head from a query to a key position."""
+
+    layer: int
+    head: int
+    query: int
+    key: int
+
+
+Target = Logit | LogitDifference | Direction | Feature | AttentionScore
+_TARGETS: dict[str, type] = {
+    kind.__name__: kind for kind in (Logit, LogitDifference, Direction, Feature, AttentionScore)
+}
+
+
+def target_as_json(target: Target) -> dict[str, Any]:
+    """Return a plain dictionary that `target_from_json` reads."""
+    data = asdict(target)
+    if isinstance(target, Feature):
+        data["site"] = Site.parse(target.site).text
+    return {"kind": type(target).__name__, **data}
+
+
+def target_from_json(data: Mapping[str, Any]) -> Target:
+    """Rebuild a target."""
+    values = dict(data)
+    kind = _TARGETS[values.pop("kind")]
+    if kind is Direction:
+        values["vector"] = tuple(values["vector"])
+    target: Target = kind(**values)
+    return target
+
+
+def parse_target(text: "str | Target") -> Target:
+    """Read a target from its short text, such as logit:top or logit:Austin.
+
+    Args:
+        text: "logit:TOKEN" with an optional "@POSITION"; "difference:A,B"; or a feature's key
+            "feature/mlp_out/2/7/57" or "score/pattern/...". Targets pass through.
+
+    Raises:
+        TargetNotFound: The text is none of these.
+    """
+    if not isinstance(text, str):
+        return text
+    kind, _, rest = text.partition(":")
+    name, _, place = rest.rpartition("@") if _ends_in_position(rest) else (rest, "", "-1")
+    if kind == "logit" and name:
+        return Logit(None if name == "top" else name, int(place))
+    if kind == "difference" and "," in name:
+        a, b = name.split(",", 1)
+        return LogitDifference(a.strip(), b.strip(), int(place))
+    parts = text.split("/")
+    if parts[0] == "feature" and len(parts) == 5:
+        site, layer, position, unit = parts[1:]
+        return Feature(Site.parse(site), int(layer), int(unit), int(position))
+    raise TargetNotFound(
+        f"{text!r} is not a target.",
+        hint="Write logit:top, logit:WORD, difference:WORD,OTHER or feature/mlp_out/LAYER/POS/ID.",
+    )
+
+
+def _ends_in_position(text: str) -> bool:
+    return text.rpartition("@")[2].lstrip("-").isdigit() and "@" in text
+
+
+def _setting(default: Any, label: str, help: str, **more: Any) -> Any:
+    return field(default=default, metadata={"label": label, "help": help, **more})
+
+
+Units = Literal["auto", "features", "neurons"]
+MlpRule = Literal["secant", "transcoder"]
+GatedRule = Literal["half", "through_u", "gradient"]
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSettings:
+    """Say what to trace and how; enough, with the model and dictionaries, to run it again."""
+
+    prompt: str | tuple[int, ...] = _setting("", "Prompt", "The text, or a list of token ids.")
+    method: str = _setting("direct", "Method", "How the circuit is computed.")
+    targets: tuple[Target, ...] = _setting(
+        (Logit(),), "Targets", "What is explained: logits, differences, features."
+    )
+    dictionaries: tuple[str, ...] = _setting((), "Dictionaries", "Folders of dictionaries.")
+    max_nodes: int | None = _setting(
+        2048, "Node budget", "Nodes kept, strongest first; the rest is summed as unexplained.",
+        range=(16, 200_000), unit="nodes",
+    )  # fmt: skip
+    units: Units = _setting(
+        "auto", "Units", "Features where a dictionary fits, neurons and heads elsewhere.",
+        choices=("auto", "features", "neurons"),
+    )  # fmt: skip
+    mlp: MlpRule = _setting(
+        "secant", "MLP rule", "Read MLPs through their neurons' secants, or through transcoders.",
+        choices=("secant", "transcoder"),
+    )  # fmt: skip
+    gated: GatedRule = _setting(
+        "half", "Gated MLP rule", "How a gated MLP's product is shared between its two factors.",
+        choices=("half", "through_u", "gradient"),
+    )  # fmt: skip
+    logit_mass: float = _setting(
+        0.95, "Top logits reach", "Probability that the explained top tokens add up to.",
+        range=(0.05, 1.0),
+    )  # fmt: skip
+    max_logits: int = _setting(
+        10, "Top logits, at most", "Most tokens that logit:top explains.", range=(1, 100)
+    )
+    batch_size: int | None = _setting(
+        None, "Batch size", "Rows computed at once; empty chooses by memory.", range=(1, 4096)
+    )
+    update_interval: int = _setting(
+        4, "Update interval", "Batches between two rankings of what to expand next.", range=(1, 64)
+    )
+    dtype: str = _setting(
+        "float32", "Precision", "Attribution is float32; float64 on request.",
+        choices=("float32", "float64"),
+    )  # fmt: skip
+    seed: int = _setting(0, "Seed", "Seeds what is random; tracing itself is deterministic.")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return a plain dictionary that `from_json` reads."""
+        data = {item.name: getattr(self, item.name) for item in fields(self)}
+        data["targets"] = [target_as_json(target) for target in self.targets]
+        data["dictionaries"] = list(self.dictionaries)
+        if not isinstance(self.prompt, str):
+            data["prompt"] = list(self.prompt)
+        return data
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> "TraceSettings":
+        """Rebuild the settings; unknown keys of newer versions are dropped."""
+        known = TraceSettings.__dataclass_fields__
+        values = {key: value for key, value in data.items() if key in known}
+        values["targets"] = tuple(target_from_json(target) for target in values["targets"])
+        values["dictionaries"] = tuple(values.get("dictionaries", ()))
+        if not isinstance(values["prompt"], str):
+            values["prompt"] = tuple(values["prompt"])
+        return TraceSettings(**values)

@@ -1,0 +1,1 @@
+"""Read, run and train sparse dictionaries."""

@@ -1,0 +1,1 @@
+"""What is known of a feature: examples, histograms and labels; read without torch."""

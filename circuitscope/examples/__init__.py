@@ -1,0 +1,1 @@
+"""Hold the generators, rules and training code of the bundled examples."""

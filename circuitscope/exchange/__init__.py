@@ -1,0 +1,1 @@
+"""Circuits and drawings out and in: figures and graph files, without Qt."""

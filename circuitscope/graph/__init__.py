@@ -1,0 +1,1 @@
+"""Graph mathematics: influence, pruning, groups and layout; numpy and networkx."""

@@ -1,0 +1,1 @@
+"""Transformers: load a local folder, describe it, run it, capture and intervene."""

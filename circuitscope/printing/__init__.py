@@ -1,0 +1,1 @@
+"""Figures to PDF and PNG with QtGui only."""

@@ -1,0 +1,1 @@
+"""From a target back to its sources: the methods and what they share."""
