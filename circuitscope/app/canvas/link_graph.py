@@ -1,0 +1,419 @@
+"""The link graph: layers upwards, tokens sideways, every node and edge the view keeps.
+
+An own widget with its own camera and cached layers (see `edge_layer`): no scene, no item per node.
+It reads the session and asks the session for every change; it holds no state that is worth saving.
+
+Mouse: click selects, Shift adds, Ctrl pins, drag on the ground selects a frame, wheel zooms at the
+cursor, middle button or Space and drag pan, double click names a node, right click asks for a menu.
+"""
+
+from typing import Any
+
+import numpy as np
+from PySide6.QtCore import QPoint, QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import (
+    QColor,
+    QContextMenuEvent,
+    QFontMetricsF,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QPixmap,
+    QResizeEvent,
+    QWheelEvent,
+)
+from PySide6.QtWidgets import QWidget
+
+from circuitscope.app.bridge import to_gui
+from circuitscope.app.canvas import link_paint as draw
+from circuitscope.app.canvas.camera import Camera
+from circuitscope.app.canvas.edge_layer import EdgeLayer, edge_pens, pen_indices
+from circuitscope.app.canvas.link_scene import LinkScene, make_scene
+from circuitscope.app.theme import Palette
+from circuitscope.app.words import count, tr
+from circuitscope.core.errors import CircuitScopeError
+from circuitscope.session.session import Session
+
+MAGNET = 30.0
+ZOOM_STEP = 1.0015
+
+
+class LinkGraphView(QWidget):
+    """Show the active circuit as a link graph.
+
+    Args:
+        session: What is open; the view follows its signals.
+        palette: Colours.
+        parent: The widget that owns it.
+    """
+
+    label_wanted = Signal(int)
+    """Emitted with a node that was double clicked."""
+    menu_wanted = Signal(int, QPoint)
+    """Emitted with the node under a right click (-1: none) and the global place."""
+    pin_wanted = Signal(int)
+    """Emitted with a node that was Ctrl-clicked."""
+
+    def __init__(self, session: Session, palette: Palette, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session, self._palette = session, palette
+        self._scene: LinkScene | None = None
+        self._names: dict[int, str] = {}
+        self._camera = Camera()
+        self._fitted = True
+        self._hover: int | None = None
+        self._column: int | None = None
+        self._press: QPointF | None = None
+        self._frame: QRectF | None = None
+        self._panning = False
+        self._space = False
+        self._drawing: Any = None
+        self._edges = EdgeLayer(self)
+        self._edges.changed.connect(self.update)
+        self.setMouseTracking(True)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setMinimumSize(360, 240)
+        self.setAccessibleName(tr("Link graph"))
+        to_gui(session.active_changed, lambda *_: self._new_circuit(), self)
+        to_gui(session.project_closed, lambda *_: self._new_circuit(), self)
+        to_gui(session.selection_changed, lambda *_: self._selection_changed(), self)
+        self._new_circuit()
+
+    # ---- what the window asks for ----------------------------------------------------------
+    @property
+    def scene(self) -> LinkScene | None:
+        """Return what is shown, None where no circuit is active."""
+        return self._scene
+
+    @property
+    def camera(self) -> Camera:
+        """Return where the user looks."""
+        return self._camera
+
+    def set_palette(self, palette: Palette) -> None:
+        """Take other colours."""
+        self._palette = palette
+        self.refresh()
+
+    def fit(self) -> None:
+        """Show the whole graph."""
+        self._fitted = True
+        if self._scene is not None:
+            layout = self._scene.layout
+            world = QRectF(0, 0, layout.width, layout.height)
+            self._look(Camera.fitted(world, self._ground()))
+
+    def frame_selection(self) -> None:
+        """Bring the selected nodes into view; the whole graph where nothing is selected."""
+        if self._scene is None:
+            return
+        places = self._scene.places[list(self._session.selection)]
+        places = places[np.isfinite(places[:, 0])]
+        if not len(places):
+            self.fit()
+            return
+        low, high = places.min(axis=0) - 60, places.max(axis=0) + 60
+        world = QRectF(low[0], low[1], *(high - low))
+        camera = Camera.fitted(world, self._ground())
+        closest = min(camera.scale_x, camera.scale_y, 2.5)
+        middle = self._ground().center()
+        self._fitted = False
+        self._look(
+            Camera(
+                closest,
+                closest,
+                middle.x() - world.center().x() * closest,
+                middle.y() - world.center().y() * closest,
+            )
+        )
+
+    def zoom(self, factor: float, at: QPointF | None = None) -> None:
+        """Zoom at a point of the widget, its middle where none is given."""
+        scale = self._camera.scale_x * factor
+        if 0.02 <= scale <= 60:
+            self._fitted = False
+            self._look(self._camera.zoomed(factor, at or self._ground().center()))
+
+    def grab_figure(self) -> QPixmap:
+        """Return a picture of what is shown now."""
+        return self.grab()
+
+    def refresh(self) -> None:
+        """Work out anew what is shown: thresholds, drawing or colours have changed."""
+        circuit, view = self._session.circuit, self._session.shown()
+        if circuit is None or view is None:
+            self._scene = None
+            self.update()
+            return
+        metrics = QFontMetricsF(draw.text_font(self.font(), 12, bold=True))
+        widths = np.array([metrics.horizontalAdvance(token) for token in circuit.tokens])
+        rows = dict(self._drawing.rows) if self._drawing is not None else {}
+        scene = make_scene(circuit, view, rows, self._palette, widths)
+        self._scene = scene
+        named = {circuit.nodes.find(key.id) for key in rows if key.kind == "label"} - {None}
+        self._names = draw.wanted_names(scene, self._session.label, named)
+        background = scene.edges[~np.isin(scene.edges, scene.circuit_edges)]
+        self._edges.set_edges(
+            scene.ends(background), pen_indices(scene.share[background]), edge_pens(self._palette)
+        )
+        if self._fitted:
+            self.fit()
+        self.update()
+
+    # ---- following the session -------------------------------------------------------------
+    def _new_circuit(self) -> None:
+        self._hover = self._column = self._press = self._frame = None
+        self._fitted = True
+        drawing = self._session.drawing
+        if drawing is not self._drawing:
+            self._drawing = drawing
+            if drawing is not None:
+                to_gui(drawing.changed, lambda *_: self._drawing_changed(drawing), self)
+        self.refresh()
+
+    def _drawing_changed(self, drawing: Any) -> None:
+        if drawing is self._drawing:
+            self.refresh()
+
+    def _selection_changed(self) -> None:
+        selection = self._session.selection
+        if selection and self._scene is not None:
+            self.setAccessibleDescription(self._session.label(selection[-1]))
+        self.update()
+
+    # ---- camera ----------------------------------------------------------------------------
+    def _ground(self) -> QRectF:
+        width = self.width() - draw.LEFT - draw.RIGHT
+        return QRectF(
+            draw.LEFT, draw.TOP, max(width, 1), max(self.height() - draw.TOP - draw.STRIP, 1)
+        )
+
+    def _look(self, camera: Camera) -> None:
+        self._camera = camera
+        self._edges.look(camera, self.size(), self.devicePixelRatioF())
+        self.update()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        if self._fitted:
+            self.fit()
+        else:
+            self._look(self._camera)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        delta = event.angleDelta()
+        if event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
+            self._fitted = False
+            self._look(self._camera.panned(delta.y() or delta.x(), 0))
+        else:
+            self.zoom(ZOOM_STEP ** delta.y(), event.position())
+        event.accept()
+
+    # ---- mouse -----------------------------------------------------------------------------
+    def node_at(self, pixel: QPointF) -> int | None:
+        """Return the node nearest to a pixel, within the magnet's reach."""
+        if self._scene is None or pixel.y() > self.height() - draw.STRIP + 8:
+            return None
+        x, y = self._camera.to_units(pixel)
+        return self._scene.nearest(x, y, (self._camera.scale_x, self._camera.scale_y), MAGNET)
+
+    def _column_at(self, pixel: QPointF) -> int | None:
+        if self._scene is None or pixel.y() < self.height() - draw.STRIP + 8:
+            return None
+        x, _ = self._camera.to_units(pixel)
+        for number, band in enumerate(self._scene.layout.columns):
+            if band.start <= x < band.stop:
+                return number
+        return None
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        at = event.position()
+        self._press = at
+        if event.button() == Qt.MouseButton.MiddleButton or self._space:
+            self._panning = True
+            self.setCursor(Qt.CursorShape.ClosedHandCursor)
+        elif event.button() == Qt.MouseButton.LeftButton:
+            self._click(event)
+
+    def _click(self, event: QMouseEvent) -> None:
+        node, shift = self.node_at(event.position()), Qt.KeyboardModifier.ShiftModifier
+        column = self._column_at(event.position())
+        add = bool(event.modifiers() & shift)
+        if column is not None and self._scene is not None:
+            nodes = self._scene.shown[self._scene.layout.column[self._scene.shown] == column]
+            self._session.select([int(n) for n in nodes], add=add)
+        elif node is None:
+            self._frame = QRectF(event.position(), event.position())
+        elif event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+            self.pin_wanted.emit(node)
+        else:
+            self._session.select([node], add=add, toggle=add)
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        at = event.position()
+        if self._panning and self._press is not None:
+            self._fitted = False
+            moved = at - self._press
+            self._press = at
+            self._look(self._camera.panned(moved.x(), moved.y()))
+        elif self._frame is not None:
+            self._frame.setBottomRight(at)
+            self.update()
+        elif not event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
+            hover, column = self.node_at(at), self._column_at(at)
+            if (hover, column) != (self._hover, self._column):
+                self._hover, self._column = hover, column
+                self.update()
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        if self._panning:
+            self._panning = False
+            self.unsetCursor()
+        elif self._frame is not None:
+            frame, self._frame = self._frame.normalized(), None
+            add = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+            self._select_frame(frame, add=add)
+        self._press = None
+        self.update()
+
+    def _select_frame(self, frame: QRectF, *, add: bool) -> None:
+        if self._scene is None:
+            return
+        if frame.width() < 4 and frame.height() < 4:
+            self._session.select([], add=add)
+            return
+        low, high = (
+            self._camera.to_units(frame.topLeft()),
+            self._camera.to_units(frame.bottomRight()),
+        )
+        self._session.select(self._scene.inside(low, high), add=add)
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
+        node = self.node_at(event.position())
+        if node is not None:
+            self.label_wanted.emit(node)
+        else:
+            self.fit()
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        node = self.node_at(QPointF(event.pos()))
+        if node is not None and node not in self._session.selection:
+            self._session.select([node])
+        self.menu_wanted.emit(-1 if node is None else node, event.globalPos())
+
+    def leaveEvent(self, event: Any) -> None:
+        self._hover = self._column = None
+        self.update()
+
+    # ---- keyboard --------------------------------------------------------------------------
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        steps = {
+            Qt.Key.Key_Left: (-1, 0), Qt.Key.Key_Right: (1, 0),
+            Qt.Key.Key_Up: (0, -1), Qt.Key.Key_Down: (0, 1),
+        }  # fmt: skip
+        key = Qt.Key(event.key())
+        if key == Qt.Key.Key_Space:
+            self._space = True
+            self.setCursor(Qt.CursorShape.OpenHandCursor)
+        elif key in steps and not event.modifiers() & Qt.KeyboardModifier.AltModifier:
+            self._step(*steps[key], add=bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier))
+        else:
+            super().keyPressEvent(event)
+
+    def keyReleaseEvent(self, event: QKeyEvent) -> None:
+        if event.key() == Qt.Key.Key_Space and not event.isAutoRepeat():
+            self._space = False
+            self.unsetCursor()
+        else:
+            super().keyReleaseEvent(event)
+
+    def _step(self, right: int, down: int, *, add: bool) -> None:
+        if self._scene is None or not len(self._scene.shown):
+            return
+        here = [n for n in self._session.selection if np.isfinite(self._scene.places[n, 0])]
+        found = self._scene.neighbour(here[-1], right, down) if here else int(self._scene.shown[-1])
+        if found is not None:
+            self._session.select([found], add=add)
+
+    # ---- painting --------------------------------------------------------------------------
+    def sizeHint(self) -> QSize:
+        return QSize(880, 560)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), QColor(self._palette.panel))
+        if self._scene is None:
+            self._paint_empty(painter)
+            return
+        scene, camera, palette = self._scene, self._camera, self._palette
+        size = QRectF(self.rect())
+        draw.paint_bands(painter, scene, camera, palette, size)
+        ground = QRectF(
+            draw.LEFT - 8, 0, size.width() - draw.LEFT + 8, size.height() - draw.STRIP + 4
+        )
+        painter.save()
+        painter.setClipRect(ground)
+        self._edges.paint(painter)
+        draw.paint_curves(painter, scene, scene.circuit_edges, camera, palette)
+        focus = self._focus()
+        if focus is not None:
+            draw.paint_curves(painter, scene, scene.touching(focus), camera, palette)
+        draw.paint_nodes(painter, scene, camera, palette, size)
+        for node in self._session.selection:
+            self._ring(painter, node, palette.accent)
+        if self._hover is not None:
+            self._ring(painter, self._hover, palette.secondary)
+        draw.paint_names(painter, scene, camera, palette, self._names, size)
+        painter.restore()
+        draw.paint_token_strip(painter, scene, camera, palette, size, self._column)
+        self._paint_overlay(painter, size)
+
+    def _focus(self) -> int | None:
+        if self._hover is not None:
+            return self._hover
+        selection = self._session.selection
+        return selection[-1] if len(selection) == 1 else None
+
+    def _ring(self, painter: QPainter, node: int, color: str) -> None:
+        assert self._scene is not None
+        place = self._scene.places[node]
+        if np.isfinite(place[0]):
+            draw.paint_ring(painter, QPointF(*self._camera.to_pixels(place[None])[0]), color)
+
+    def _paint_overlay(self, painter: QPainter, size: QRectF) -> None:
+        scene, palette = self._scene, self._palette
+        assert scene is not None
+        if scene.n_edges > len(scene.edges):
+            shown, every = count(len(scene.edges)), count(scene.n_edges)
+            text = tr("the strongest {shown} of {every} edges").format(shown=shown, every=every)
+            draw.paint_legend(painter, text, palette, size)
+        if self._frame is not None:
+            painter.setPen(QPen(QColor(palette.accent), 1, Qt.PenStyle.DashLine))
+            tint = QColor(palette.accent)
+            tint.setAlpha(24)
+            painter.setBrush(tint)
+            painter.drawRect(self._frame)
+        if self._hover is not None and self._frame is None:
+            at = QPointF(*self._camera.to_pixels(scene.places[self._hover][None])[0])
+            draw.paint_tooltip(painter, at, self._tooltip(self._hover), palette, size)
+
+    def _tooltip(self, node: int) -> str:
+        scene = self._scene
+        assert scene is not None
+        try:
+            label = self._session.label(node)
+        except CircuitScopeError:
+            label = str(scene.circuit.nodes.key(node))
+        selection = self._session.selection
+        share = None
+        if len(selection) == 1 and selection[0] != node:
+            share = scene.share_between(node, selection[0])
+        return draw.share_text(label, share)
+
+    def _paint_empty(self, painter: QPainter) -> None:
+        painter.setPen(QColor(self._palette.secondary))
+        painter.setFont(draw.text_font(self.font(), 13))
+        text = tr("No circuit is open. Trace a prompt, or open a project.")
+        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, text)

@@ -1,0 +1,233 @@
+"""Colours of the window, and icons drawn in them.
+
+Three palettes of one structure: light, dark and high contrast. The style sheet, the icons and the
+canvas all read the same `Palette`, so a colour is named once. Sign is never told by colour alone:
+negative edges are dashed and numbers carry a real minus.
+"""
+
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from string import Template
+
+from PySide6.QtCore import QByteArray, QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QFontDatabase, QIcon, QPainter, QPalette, QPixmap
+from PySide6.QtSvg import QSvgRenderer
+from PySide6.QtWidgets import QApplication
+
+from circuitscope.app.style import STYLE
+from circuitscope.core.shipped import shipped_path
+
+FAMILY = "Inter"
+TEXT_PX = 13
+GROUP_ORDER = ("teal", "violet", "amber", "rose", "sky", "olive", "slate", "brick")
+_PLAIN_NAMES = {
+    "orange": "amber", "pink": "rose", "blue": "sky", "green": "olive", "grey": "slate",
+    "brown": "brick",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Name every colour of the window and the canvas; values are "#RRGGBB".
+
+    Attributes:
+        window: Behind the panels; panel: the panels themselves; field: text fields and chips.
+        hairline: Lines between things; border: outlines of buttons and fields.
+        ink: Text; secondary: text beside text; faint: what is out of focus.
+        accent: The primary action and the selection; accent_tint: a selected row.
+        positive, negative: Sign of an edge or a number.
+        supported: A claim confirmed on the model; error: something failed.
+        token, logit: Their glyphs when in focus; feature: a node in no group; ring: hover.
+        groups: Hue of each group colour name.
+    """
+
+    name: str
+    dark: bool
+    window: str
+    panel: str
+    field: str
+    hairline: str
+    border: str
+    hover: str
+    ink: str
+    secondary: str
+    faint: str
+    accent: str
+    accent_pressed: str
+    accent_ink: str
+    accent_tint: str
+    on_accent: str
+    positive: str
+    negative: str
+    supported: str
+    supported_tint: str
+    error: str
+    error_tint: str
+    token: str
+    logit: str
+    feature: str
+    attention: str
+    grid: str
+    tooltip: str
+    tooltip_ink: str
+    groups: dict[str, str] = field(default_factory=dict)
+
+    def group(self, color: str) -> str:
+        """Return the hue of a group colour name; a "#RRGGBB" passes through."""
+        if color.startswith("#"):
+            return color
+        return self.groups.get(_PLAIN_NAMES.get(color, color), self.groups[GROUP_ORDER[0]])
+
+    def mix(self, color: str, share: float, over: str = "") -> str:
+        """Return a colour mixed into a background: opaque, as bulk drawing needs it.
+
+        Args:
+            color: The colour to thin out.
+            share: How much of it is left, 0 to 1.
+            over: The background; the panel where empty.
+        """
+        top, back = QColor(color), QColor(over or self.panel)
+        parts = zip(top.getRgb()[:3], back.getRgb()[:3], strict=True)
+        return "#" + "".join(f"{round(a * share + b * (1 - share)):02X}" for a, b in parts)
+
+
+LIGHT = Palette(
+    name="light", dark=False,
+    window="#F6F5F2", panel="#FFFFFF", field="#F2F1ED", hairline="#E4E3DF", border="#DCDBD6",
+    hover="#F0EFEB", ink="#1F2430", secondary="#667085", faint="#C9CDD6",
+    accent="#3D4FC1", accent_pressed="#33429F", accent_ink="#3D4FC1", accent_tint="#ECEDFA",
+    on_accent="#FFFFFF",
+    positive="#2B6CB0", negative="#C2571A", supported="#1E7B45", supported_tint="#EEF7F1",
+    error="#B3261E", error_tint="#FBEEEC",
+    token="#475467", logit="#1F2430", feature="#98A2B3", attention="#B9B2D0", grid="#F0EFEC",
+    tooltip="#1F2430", tooltip_ink="#FFFFFF",
+    groups={
+        "teal": "#0F8A7E", "violet": "#8A5CC2", "amber": "#B7791F", "rose": "#C2477F",
+        "sky": "#2E7FB8", "olive": "#6B7F1F", "slate": "#5B6B82", "brick": "#A5483A",
+    },
+)  # fmt: skip
+
+DARK = Palette(
+    name="dark", dark=True,
+    window="#15171C", panel="#1C1F26", field="#262A33", hairline="#2D323C", border="#3A404C",
+    hover="#272B34", ink="#E8EAF0", secondary="#9BA4B4", faint="#4B5260",
+    accent="#5B6BDD", accent_pressed="#4A59C4", accent_ink="#A9B4FF", accent_tint="#2A3054",
+    on_accent="#FFFFFF",
+    positive="#6FABEE", negative="#F0935A", supported="#5CC98A", supported_tint="#1C3328",
+    error="#FF8A80", error_tint="#3A2424",
+    token="#B4BDCC", logit="#F2F4F8", feature="#7D8798", attention="#8C82B0", grid="#23272F",
+    tooltip="#E8EAF0", tooltip_ink="#15171C",
+    groups={
+        "teal": "#2DB5A6", "violet": "#AE86E0", "amber": "#DBA449", "rose": "#E374A6",
+        "sky": "#5BA8DD", "olive": "#9DB04A", "slate": "#8C9CB4", "brick": "#D9796A",
+    },
+)  # fmt: skip
+
+HIGH_CONTRAST = Palette(
+    name="contrast", dark=False,
+    window="#FFFFFF", panel="#FFFFFF", field="#FFFFFF", hairline="#5A5A5A", border="#000000",
+    hover="#E6E6E6", ink="#000000", secondary="#303030", faint="#9A9A9A",
+    accent="#0B1FA8", accent_pressed="#061476", accent_ink="#0B1FA8", accent_tint="#D6DCFF",
+    on_accent="#FFFFFF",
+    positive="#003E8A", negative="#8A2E00", supported="#00532A", supported_tint="#E2F3E8",
+    error="#8E0000", error_tint="#FCE4E4",
+    token="#202020", logit="#000000", feature="#5A5A5A", attention="#5A4A8A", grid="#DDDDDD",
+    tooltip="#000000", tooltip_ink="#FFFFFF",
+    groups={
+        "teal": "#005E55", "violet": "#5A2A99", "amber": "#7A4B00", "rose": "#8E1450",
+        "sky": "#00507E", "olive": "#424F00", "slate": "#34435A", "brick": "#7A2418",
+    },
+)  # fmt: skip
+
+PALETTES = {palette.name: palette for palette in (LIGHT, DARK, HIGH_CONTRAST)}
+
+
+def palette_for(choice: str) -> Palette:
+    """Return a palette by name; "system" follows the desktop's light or dark setting."""
+    if choice in PALETTES:
+        return PALETTES[choice]
+    hints = QApplication.styleHints()
+    return DARK if hints.colorScheme() is Qt.ColorScheme.Dark else LIGHT
+
+
+def load_fonts() -> list[str]:
+    """Make the bundled fonts known to Qt; return the families found, empty where none ship."""
+    families: list[str] = []
+    for file in sorted(shipped_path("resources", "fonts").glob("*.ttf")):
+        number = QFontDatabase.addApplicationFont(str(file))
+        families += QFontDatabase.applicationFontFamilies(number) if number >= 0 else []
+    return families
+
+
+def style_sheet(palette: Palette) -> str:
+    """Return the window's style sheet in the colours of a palette."""
+    values = {name: value for name, value in asdict(palette).items() if isinstance(value, str)}
+    icons = shipped_path("resources", "icons").as_posix()
+    return Template(STYLE).substitute(values, family=FAMILY, text=TEXT_PX, icons=icons)
+
+
+def apply_theme(app: QApplication, palette: Palette) -> None:
+    """Give the whole application the colours and the type of a palette."""
+    colors = QPalette()
+    role = QPalette.ColorRole
+    for name, value in {
+        role.Window: palette.window, role.WindowText: palette.ink, role.Base: palette.panel,
+        role.AlternateBase: palette.field, role.Text: palette.ink, role.Button: palette.panel,
+        role.ButtonText: palette.ink, role.Highlight: palette.accent_tint,
+        role.HighlightedText: palette.ink, role.PlaceholderText: palette.secondary,
+        role.ToolTipBase: palette.tooltip, role.ToolTipText: palette.tooltip_ink,
+        role.Link: palette.accent_ink, role.Mid: palette.hairline,
+    }.items():  # fmt: skip
+        colors.setColor(name, QColor(value))
+    for name in (role.Text, role.WindowText, role.ButtonText):
+        colors.setColor(QPalette.ColorGroup.Disabled, name, QColor(palette.faint))
+    font = app.font()
+    font.setFamilies([FAMILY, "Helvetica Neue", "Segoe UI", "DejaVu Sans"])
+    font.setPixelSize(TEXT_PX)
+    app.setFont(font)
+    app.setPalette(colors)
+    app.setStyleSheet(style_sheet(palette))
+
+
+@lru_cache(maxsize=512)
+def pixmap(name: str, color: str, size: int = 16, ratio: float = 2.0) -> QPixmap:
+    """Return a bundled icon in one colour; an empty pixmap where no such icon ships."""
+    file = shipped_path("resources", "icons", f"{name}.svg")
+    image = QPixmap(QSize(round(size * ratio), round(size * ratio)))
+    image.fill(Qt.GlobalColor.transparent)
+    if file.is_file():
+        drawing = file.read_text("utf-8").replace("currentColor", color)
+        painter = QPainter(image)
+        QSvgRenderer(QByteArray(drawing.encode())).render(
+            painter, QRectF(0, 0, size * ratio, size * ratio)
+        )
+        painter.end()
+    image.setDevicePixelRatio(ratio)
+    return image
+
+
+def icon(name: str, palette: Palette, color: str = "", size: int = 16) -> QIcon:
+    """Return a bundled icon in ink, greyed where its action is disabled."""
+    made = QIcon(pixmap(name, color or palette.ink, size))
+    made.addPixmap(pixmap(name, palette.faint, size), QIcon.Mode.Disabled)
+    return made
+
+
+def app_icon() -> QIcon:
+    """Return the program's own icon."""
+    return QIcon(str(shipped_path("resources", "icons", "circuitscope.svg")))
+
+
+@lru_cache(maxsize=128)
+def swatch(color: str, size: int = 10) -> QIcon:
+    """Return a small rounded square of a colour, as groups show it in lists."""
+    image = QPixmap(QSize(2 * size, 2 * size))
+    image.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(image)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(QColor(color))
+    painter.drawRoundedRect(QRectF(0, 0, 2 * size, 2 * size), size / 2, size / 2)
+    painter.end()
+    image.setDevicePixelRatio(2)
+    return QIcon(image)

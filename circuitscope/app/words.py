@@ -1,0 +1,64 @@
+"""Words and numbers as the window shows them: translated text, a real minus, thin thousands.
+
+Tokens, labels and file names are the user's and are never translated.
+"""
+
+from PySide6.QtCore import QCoreApplication
+
+MINUS = "−"
+THIN = "\N{NARROW NO-BREAK SPACE}"
+DOT = " · "
+
+
+def tr(text: str, n: int = -1) -> str:
+    """Return visible text in the user's language; "%n" becomes `n` in its plural form."""
+    found = QCoreApplication.translate("CircuitScope", text, "", n)
+    return found.replace("%n", count(n)) if n >= 0 else found
+
+
+def count(number: int) -> str:
+    """Write a whole number with thin spaces between thousands, such as 2 211."""
+    return f"{number:,}".replace(",", THIN).replace("-", MINUS)
+
+
+def plural(number: int, one: str, many: str) -> str:
+    """Write a number with its noun: `plural(3, "node", "nodes")`."""
+    return f"{count(number)} {tr(one) if number == 1 else tr(many)}"
+
+
+def signed(number: float, digits: int = 2) -> str:
+    """Write a number with its sign and a real minus; zero has none."""
+    text = f"{abs(number):.{digits}f}"
+    if not float(text):
+        return text
+    return (MINUS if number < 0 else "+") + text
+
+
+def plain(number: float, digits: int = 2) -> str:
+    """Write a number with a real minus; very large and very small ones in powers of ten."""
+    if number and not 1e-3 <= abs(number) < 1e5:
+        mantissa, _, power = f"{number:.1e}".partition("e")
+        return f"{mantissa} e{int(power)}".replace("-", MINUS)
+    return f"{number:.{digits}f}".replace("-", MINUS)
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """Write a share as a percentage: 0.86 becomes 86 %."""
+    return f"{100 * share:.{digits}f}{THIN}%".replace("-", MINUS)
+
+
+def seconds(time: float) -> str:
+    """Write a duration in the unit a person would use."""
+    if time < 10:
+        return f"{time:.1f}{THIN}s"
+    if time < 90:
+        return f"{time:.0f}{THIN}s"
+    minutes, rest = divmod(round(time), 60)
+    return f"{minutes}{THIN}min {rest:02d}{THIN}s"
+
+
+def shown_token(token: str) -> str:
+    """Return a token's text with its white space made visible where that is all there is."""
+    if token.strip():
+        return token.strip()
+    return token.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣") or "∅"

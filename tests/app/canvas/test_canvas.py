@@ -1,0 +1,137 @@
+"""The two canvases over a real session and a real project, driven with the mouse."""
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtTest import QTest
+
+from circuitscope.app.canvas.camera import Camera
+from circuitscope.app.canvas.circuit_view import CircuitView
+from circuitscope.app.canvas.link_graph import LinkGraphView
+from circuitscope.app.theme import LIGHT
+from circuitscope.core.circuit import Circuit
+from circuitscope.project import verbs
+from circuitscope.session.session import Session
+
+pytestmark = pytest.mark.qt
+
+
+@pytest.fixture
+def session(small_circuit: Circuit):
+    session = Session()
+    project = session.new_project()
+    session.activate(project.add_finding(small_circuit, "Dallas"))
+    yield session
+    session.shut_down()
+
+
+def show(qtbot, view):
+    view.resize(900, 560)
+    qtbot.addWidget(view)
+    view.show()
+    qtbot.waitExposed(view)
+    return view
+
+
+@pytest.fixture
+def graph(qtbot, session):
+    return show(qtbot, LinkGraphView(session, LIGHT))
+
+
+@pytest.fixture
+def diagram(qtbot, session):
+    return show(qtbot, CircuitView(session, LIGHT))
+
+
+def pixel_of(view: LinkGraphView, node: int) -> QPoint:
+    return QPointF(*view.camera.to_pixels(view.scene.places[node][None])[0]).toPoint()
+
+
+def test_zooming_keeps_the_point_under_the_cursor() -> None:
+    camera, at = Camera(2.0, 3.0, 10, 20), QPointF(123, 45)
+    before = camera.to_units(at)
+    assert camera.zoomed(1.7, at).to_units(at) == pytest.approx(before)
+
+
+def test_a_click_selects_the_nearest_node_and_shift_adds(graph, session) -> None:
+    QTest.mouseClick(graph, Qt.MouseButton.LeftButton, pos=pixel_of(graph, 3) + QPoint(5, 4))
+    assert session.selection == (3,)
+    shift = Qt.KeyboardModifier.ShiftModifier
+    QTest.mouseClick(graph, Qt.MouseButton.LeftButton, shift, pixel_of(graph, 4))
+    assert session.selection == (3, 4)
+
+
+def test_a_frame_selects_what_it_encloses(graph, session) -> None:
+    corner = QPoint(graph.width() - 4, 4)
+    QTest.mousePress(graph, Qt.MouseButton.LeftButton, pos=corner)
+    QTest.mouseMove(graph, QPoint(80, graph.height() - 60))
+    QTest.mouseRelease(graph, Qt.MouseButton.LeftButton, pos=QPoint(80, graph.height() - 60))
+    assert set(session.selection) == set(graph.scene.shown.tolist())
+
+
+def test_ctrl_click_asks_to_pin(graph, qtbot) -> None:
+    with qtbot.waitSignal(graph.pin_wanted) as asked:
+        control = Qt.KeyboardModifier.ControlModifier
+        QTest.mouseClick(graph, Qt.MouseButton.LeftButton, control, pixel_of(graph, 4))
+    assert asked.args == [4]
+
+
+def test_arrow_keys_walk_the_graph(graph, session) -> None:
+    session.select([3])
+    QTest.keyClick(graph, Qt.Key.Key_Up)
+    assert session.selection == (4,)
+
+
+def test_a_click_on_a_token_selects_its_column(graph, session) -> None:
+    scene = graph.scene
+    column = scene.layout.columns[int(scene.layout.column[1])]
+    x = (column.start + column.stop) / 2 * graph.camera.scale_x + graph.camera.offset_x
+    QTest.mouseClick(graph, Qt.MouseButton.LeftButton, pos=QPoint(int(x), graph.height() - 20))
+    assert session.selection == (1,)
+
+
+def test_thresholds_change_what_is_shown(graph, session) -> None:
+    session.set_view(node_threshold=1.0, edge_threshold=1.0)
+    every = len(graph.scene.shown)
+    session.set_view(node_threshold=0.3)
+    assert len(graph.scene.shown) < every
+
+
+def test_groups_and_pins_take_colour_and_the_rest_fades(graph, session) -> None:
+    session.edit(verbs.group, ["feature/mlp_out/0/7/214", "feature/mlp_out/1/7/88"], "Texas")
+    scene = graph.scene
+    assert scene.color[3] == scene.color[4] != 0
+    assert scene.color[2] == 0
+    assert scene.in_circuit[[3, 4, 7]].all()
+
+
+def test_edges_are_drawn_in_full_once_the_camera_rests(graph, qtbot) -> None:
+    graph.zoom(1.5)
+    qtbot.waitUntil(lambda: graph._edges.is_complete, timeout=3000)
+    picture = graph.grab().toImage()
+    assert len({picture.pixel(x, y) for x in range(0, 900, 3) for y in range(0, 560, 3)}) > 5
+
+
+def test_dragging_a_box_is_one_edit_and_undo_brings_it_back(diagram, session) -> None:
+    session.edit(verbs.pin, ["feature/mlp_out/1/7/88", "token/embed/-1/6/8"])
+    before = [(f.x, f.y) for f in diagram._faces]
+    face = diagram._faces[0]
+    start = QPointF(*diagram._camera.to_pixels(np.array([[face.x + 9, face.y + 9]]))[0]).toPoint()
+    QTest.mousePress(diagram, Qt.MouseButton.LeftButton, pos=start)
+    for step in range(1, 6):
+        QTest.mouseMove(diagram, start + QPoint(12 * step, 0))
+    QTest.mouseRelease(diagram, Qt.MouseButton.LeftButton, pos=start + QPoint(60, 0))
+    apart = diagram._faces[0].x - diagram._faces[1].x
+    assert apart > before[0][0] - before[1][0] + 20
+    assert session.undo_text.startswith("Move")
+    session.undo()
+    assert [(f.x, f.y) for f in diagram._faces] == before
+
+
+def test_both_canvases_live_without_a_circuit(qtbot) -> None:
+    session = Session()
+    for kind in (LinkGraphView, CircuitView):
+        view = show(qtbot, kind(session, LIGHT))
+        assert not view.grab().isNull()
+        view.fit()
+    session.shut_down()
