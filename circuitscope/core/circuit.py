@@ -30,7 +30,7 @@ class Route(IntEnum):
 
 
 def _frozen(array: NDArray, dtype: type) -> NDArray:
-    fixed = np.ascontiguousarray(array, dtype=dtype)
+    fixed: NDArray = np.ascontiguousarray(array, dtype=dtype)
     if fixed is array and array.flags.writeable:
         fixed = fixed.copy()
     fixed.flags.writeable = False
@@ -203,7 +203,7 @@ class Circuit:
                 total.update(getattr(table, name).tobytes())
         for name in CIRCUIT_COLUMNS:
             total.update(getattr(self, name).tobytes())
-        total.update("\x00".join(self.tokens).encode())
+        total.update("\x00".join(self.tokens).encode("utf-8", "surrogatepass"))
         return total.hexdigest()
 
     @property

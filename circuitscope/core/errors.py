@@ -104,6 +104,10 @@ class ProjectLocked(ProjectError):
     """Another process has the project open."""
 
 
+class ChangedOnDisk(ProjectError):
+    """Another program has changed the file since it was opened."""
+
+
 class DamagedProject(ProjectError):
     """Parts of the file cannot be trusted."""
 

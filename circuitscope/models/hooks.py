@@ -1,0 +1,137 @@
+"""Hooks on the parts of a Hugging Face module, all removed when the block ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from circuitscope.core.anatomy import Site
+from circuitscope.models.family import SITE_PLACES, Part, Side, part_module
+
+if TYPE_CHECKING:
+    from circuitscope.models.loading import LoadedModel
+
+Reader = Callable[[Tensor], None]
+Editor = Callable[[Tensor], Tensor]
+
+
+def _first(value: Any) -> Tensor:
+    """Return the hidden states of a module's output, which may be a tuple."""
+    first: Tensor = value[0] if isinstance(value, tuple) else value
+    return first
+
+
+def _with_first(value: Any, first: Tensor) -> Any:
+    return (first, *value[1:]) if isinstance(value, tuple) else first
+
+
+class Hooks:
+    """Register readers and editors, run the module, and leave no hook behind.
+
+    Hooks on one place run in the order they were registered: register editors before the readers
+    that should see the edited tensor. Tensors are [batch, pos, ...] in the model's dtype.
+    """
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+        self._handles: list[RemovableHandle] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    @property
+    def head_shape(self) -> tuple[int, int]:
+        """Return how head_z's last axis splits: heads, width of a head."""
+        return self._model.anatomy.n_heads, self._model.anatomy.d_head
+
+    def has(self, part: Part) -> bool:
+        """Return whether the model has a part."""
+        return part in self._model.family.parts
+
+    def read(self, part: Part, side: Side, layer: int, reader: Reader) -> None:
+        """Show the tensor at a part to a reader; nothing happens where the model lacks the part."""
+
+        def look(tensor: Tensor) -> Tensor:
+            reader(tensor)
+            return tensor
+
+        if self.has(part):
+            self.edit(part, side, layer, look)
+
+    def edit(self, part: Part, side: Side, layer: int, editor: Editor) -> None:
+        """Replace the tensor at a part by what an editor returns."""
+        module = part_module(self._model.family, self._model.module, part, layer)
+
+        def before(_: Any, args: tuple) -> Any:
+            assert args, f"{part} gets its input by keyword"
+            return (editor(args[0]), *args[1:])
+
+        def after(_: Any, args: tuple, output: Any) -> Any:
+            return _with_first(output, editor(_first(output)))
+
+        if side == "input":
+            self._handles.append(module.register_forward_pre_hook(before))
+        else:
+            self._handles.append(module.register_forward_hook(after))
+
+    def edit_site(self, site: Site, layer: int, editor: Editor) -> None:
+        """Replace the tensor that passes a site.
+
+        resid_mid is read by the second norm and by the skip around it, so it is written in place.
+        """
+
+        def in_place(tensor: Tensor) -> Tensor:
+            return tensor.copy_(editor(tensor))
+
+        part, side = SITE_PLACES[site]
+        self.edit(part, side, layer, in_place if site is Site.RESID_MID else editor)
+
+    def replace(self, part: Part, layer: int, compute: Callable[[Tensor], Tensor]) -> None:
+        """Replace a part's output by a function of its input."""
+        module = part_module(self._model.family, self._model.module, part, layer)
+
+        def after(_: Any, args: tuple, output: Any) -> Any:
+            return compute(args[0])
+
+        self._handles.append(module.register_forward_hook(after))
+
+    def read_pattern(self, layer: int, reader: Reader) -> None:
+        """Show attention probabilities [batch, head, query, key] to a reader."""
+        module = part_module(self._model.family, self._model.module, Part.ATTENTION, layer)
+
+        def after(_: Any, args: tuple, output: Any) -> None:
+            reader(output[1])
+
+        self._handles.append(module.register_forward_hook(after))
+
+    def forward(self, ids: Sequence[Sequence[int]] | Tensor, past: Any = None) -> Tensor:
+        """Run the module; no graph is built unless an editor brings in a tensor that asks for one.
+
+        Args:
+            ids: Prompts of equal length, [batch, pos].
+            past: A transformers cache to read and extend, or None.
+
+        Returns:
+            Logits, [batch, pos, d_vocab], in the model's dtype.
+        """
+        batch = torch.as_tensor(ids, device=self._model.device)
+        output = self._model.module(
+            input_ids=batch, past_key_values=past, use_cache=past is not None
+        )
+        logits: Tensor = output.logits
+        return logits

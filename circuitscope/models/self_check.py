@@ -1,0 +1,127 @@
+"""Prove that a loaded model is read right, on a short run of ids.
+
+1. Logits rebuilt from the captured parts equal the model's own.
+2. Every attention pattern sums to one.
+3. The residual stream is the sum of what was written to it.
+4. Every head mix, norm and MLP of the frozen maps gives back what the module wrote.
+
+Numbers are the worst relative error over layers: largest difference / largest entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from circuitscope.core.anatomy import Site
+from circuitscope.models.capture import ForwardCache, capture
+from circuitscope.models.frozen import Constants, FrozenModel
+
+if TYPE_CHECKING:
+    from circuitscope.models.loading import LoadedModel
+
+TOLERANCE = 1e-4
+"""Largest relative error at which a float32 model counts as read right."""
+
+
+@dataclass(frozen=True, slots=True)
+class SelfCheck:
+    """Worst relative errors of one run.
+
+    Attributes:
+        logits: Logits rebuilt from the last residual stream.
+        patterns: Sums of attention patterns against one.
+        residual: Residual stream against the sum of its writes.
+        attention: Frozen attention maps against attn_out.
+        mlp: Frozen MLP maps against mlp_out.
+    """
+
+    logits: float
+    patterns: float
+    residual: float
+    attention: float
+    mlp: float
+
+    @property
+    def worst(self) -> float:
+        """Return the largest of the errors."""
+        errors: dict[str, float] = asdict(self)
+        return max(errors.values())
+
+    @property
+    def passed(self) -> bool:
+        """Return whether every error is within tolerance (a NaN is not)."""
+        return self.worst <= TOLERANCE and self.worst == self.worst
+
+    def as_json(self) -> dict[str, float]:
+        """Return the errors for provenance."""
+        return asdict(self)
+
+
+def self_check(model: LoadedModel, token_ids: Sequence[int] | None = None) -> SelfCheck:
+    """Check a model on a short prompt.
+
+    Args:
+        model: The model to check.
+        token_ids: A prompt; None takes eight ids spread over the vocabulary.
+    """
+    if token_ids is None:
+        n = min(8, model.anatomy.n_ctx)
+        token_ids = [(7 + 101 * i) % model.anatomy.d_vocab for i in range(n)]
+    cache = capture(model, token_ids)
+    dtype = cache.logits.dtype
+    frozen = FrozenModel(model, cache, dtype=dtype)
+    layers = range(model.anatomy.n_layers)
+    return SelfCheck(
+        logits=relative_error(_logits(model, frozen), cache.logits),
+        patterns=max(float((cache.patterns[n].sum(-1) - 1).abs().max()) for n in layers),
+        residual=_residual(cache, len(layers)),
+        attention=max(
+            relative_error(
+                frozen.attn_jvp(n, cache.resid[Site.RESID_PRE, n]) + _sum(frozen.attn_constants(n)),
+                cache.attn_out[n],
+            )
+            for n in layers
+        ),
+        mlp=max(
+            relative_error(
+                frozen.mlp_jvp(n, cache.resid[Site.RESID_MID, n]) + _sum(frozen.mlp_constants(n)),
+                cache.mlp_out[n],
+            )
+            for n in layers
+        ),
+    )
+
+
+def relative_error(found: Tensor, wanted: Tensor) -> float:
+    """Return the largest difference over the largest entry."""
+    return float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1e-30))
+
+
+def _sum(constants: Constants) -> Tensor:
+    return constants.module + constants.norm
+
+
+def _logits(model: LoadedModel, frozen: FrozenModel) -> Tensor:
+    n_layers = model.anatomy.n_layers
+    resid = frozen.cache.resid[Site.RESID_POST, n_layers - 1]
+    final = frozen.norm_jvp(Site.LN_FINAL, n_layers, resid) + frozen.norm_bias(
+        Site.LN_FINAL, n_layers
+    )
+    rows, biases = frozen.weights.unembed(range(model.anatomy.d_vocab))
+    return final @ rows.T + biases
+
+
+def _residual(cache: ForwardCache, n_layers: int) -> float:
+    """Return how far each residual state is from the running sum of writes."""
+    total = cache.embed if cache.pos_embed is None else cache.embed + cache.pos_embed
+    worst = relative_error(total, cache.resid[Site.RESID_PRE, 0])
+    for layer in range(n_layers):
+        total = total + cache.attn_out[layer]
+        worst = max(worst, relative_error(total, cache.resid[Site.RESID_MID, layer]))
+        total = total + cache.mlp_out[layer]
+        worst = max(worst, relative_error(total, cache.resid[Site.RESID_POST, layer]))
+    return worst

@@ -1,0 +1,324 @@
+"""Every model family, on random models with non-trivial norms and biases, against the real module.
+
+A new family adds one line to `VARIANTS` for each shape it comes in.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from torch import Tensor
+
+from circuitscope.core.anatomy import Site
+from circuitscope.core.intervention import Intervention
+from circuitscope.core.registry import Registry
+from circuitscope.models.capture import ForwardCache, capture
+from circuitscope.models.family import FAMILIES, ModelFamily
+from circuitscope.models.freezing import frozen_run
+from circuitscope.models.frozen import FrozenModel
+from circuitscope.models.gates import GatedRule
+from circuitscope.models.loading import LoadedModel, load_model
+from circuitscope.models.self_check import relative_error, self_check
+
+IDS = [1, 17, 5, 5, 22, 9, 30, 2]
+RULES: tuple[GatedRule, ...] = ("half", "through_u", "gradient")
+GPT2 = {"vocab_size": 37, "n_positions": 16, "n_embd": 24, "n_layer": 3, "n_head": 4}
+LLAMA = {
+    "vocab_size": 37, "max_position_embeddings": 16, "hidden_size": 24, "num_hidden_layers": 3,
+    "num_attention_heads": 4, "intermediate_size": 40,
+}  # fmt: skip
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gpt2": ("GPT2LMHeadModel", GPT2 | {"tie_word_embeddings": False}),
+    "gpt2-tied-gelu": ("GPT2LMHeadModel", GPT2 | {"activation_function": "gelu", "n_inner": 20}),
+    "gpt2-relu-scaled": (
+        "GPT2LMHeadModel",
+        GPT2 | {"activation_function": "relu", "scale_attn_by_inverse_layer_idx": True},
+    ),
+    "llama-grouped": ("LlamaForCausalLM", LLAMA | {"num_key_value_heads": 2, "head_dim": 8}),
+    "llama-one-kv-tied": (
+        "LlamaForCausalLM", LLAMA | {"num_key_value_heads": 1, "tie_word_embeddings": True},
+    ),
+    "llama-biases": (
+        "LlamaForCausalLM",
+        LLAMA | {"attention_bias": True, "mlp_bias": True, "hidden_act": "gelu_pytorch_tanh"},
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    model: LoadedModel
+    cache: ForwardCache
+    reference: Any
+
+
+def make_folder(folder: Path, architecture: str, settings: dict[str, Any]) -> Path:
+    """Write a random model whose gains, biases and embeddings all matter."""
+    torch.manual_seed(3)
+    kind = getattr(transformers, architecture)
+    module = kind(kind.config_class(bos_token_id=1, eos_token_id=1, **settings))
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            is_gain = ("norm" in name or ".ln_" in name) and name.endswith("weight")
+            parameter.copy_(0.3 * torch.randn_like(parameter) + float(is_gain))
+    module.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=sorted(VARIANTS))
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    architecture, settings = VARIANTS[request.param]
+    folder = make_folder(tmp_path_factory.mktemp("family") / request.param, architecture, settings)
+    model = load_model(folder, "cpu")
+    kind = getattr(transformers, architecture)
+    reference = kind.from_pretrained(folder, attn_implementation="eager").eval()
+    return Case(model, capture(model, IDS), reference)
+
+
+@pytest.fixture(autouse=True)
+def no_hook_stays(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "case" in request.fixturenames:
+        assert hook_count(request.getfixturevalue("case").model.module) == 0
+
+
+def hook_count(module: torch.nn.Module) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in module.modules())
+
+
+def random_like(tensor: Tensor, *lead: int, seed: int = 0) -> Tensor:
+    source = torch.Generator().manual_seed(seed)
+    return torch.randn(*lead, *tensor.shape, generator=source, dtype=torch.float64)
+
+
+def dot(a: Tensor, b: Tensor) -> float:
+    return float((a * b).sum())
+
+
+def test_every_registered_family_is_tried() -> None:
+    families: Registry[ModelFamily] = Registry(FAMILIES)
+    assert set(families.names()) <= {architecture for architecture, _ in VARIANTS.values()}
+
+
+def test_forward_pass_equals_hugging_face(case: Case) -> None:
+    with torch.no_grad():
+        wanted = case.reference(torch.tensor([IDS]), output_attentions=True)
+    assert relative_error(case.cache.logits, wanted.logits[0]) < 1e-6
+    for layer, pattern in enumerate(wanted.attentions):
+        assert relative_error(case.cache.patterns[layer], pattern[0]) < 1e-6
+
+
+def test_captured_parts_add_up(case: Case) -> None:
+    check = self_check(case.model, IDS)
+    assert check.logits < 1e-4
+    assert check.patterns < 1e-5
+    assert check.residual < 1e-5
+    assert check.attention < 1e-5
+    assert check.mlp < 1e-5
+    assert check.passed
+
+
+def test_anatomy_matches_the_weights(case: Case) -> None:
+    anatomy, family, module = case.model.anatomy, case.model.family, case.model.module
+    attention, mlp = family.attention_weights(module, 0), family.mlp_weights(module, 0)
+    d_model, d_head = anatomy.d_model, anatomy.d_head
+    assert attention.W_Q.shape == (anatomy.n_heads, d_model, d_head)
+    assert attention.W_K.shape == attention.W_V.shape == (anatomy.n_kv_heads, d_model, d_head)
+    assert attention.W_O.shape == (anatomy.n_heads, d_head, d_model)
+    assert mlp.W_in.shape == (d_model, anatomy.d_mlp)
+    assert mlp.W_out.shape == (anatomy.d_mlp, d_model)
+    assert mlp.gated == anatomy.gated_mlp
+    W_U, _ = family.unembed(module)
+    W_E, W_pos = family.embedding(module)
+    assert W_U.shape == (d_model, anatomy.d_vocab)
+    assert W_E.shape == (anatomy.d_vocab, d_model)
+    assert (W_pos is not None) == (anatomy.positions == "learned")
+    assert torch.equal(case.cache.embed, W_E[IDS])
+
+
+@pytest.mark.parametrize("gated", RULES)
+def test_frozen_maps_and_constants_give_back_what_was_written(case: Case, gated: GatedRule) -> None:
+    frozen = FrozenModel(case.model, case.cache, gated)
+    for layer in range(case.model.anatomy.n_layers):
+        mlp = frozen.mlp_constants(layer)
+        out = frozen.mlp_jvp(layer, case.cache.resid[Site.RESID_MID, layer]) + mlp.module + mlp.norm
+        assert relative_error(out, case.cache.mlp_out[layer]) < 1e-5
+        heads = frozen.heads_constants(layer)
+        z = frozen.heads_jvp(layer, case.cache.resid[Site.RESID_PRE, layer])
+        assert relative_error(z + heads.module + heads.norm, case.cache.head_z[layer]) < 1e-5
+        g, u = frozen.preact_jvp(layer, case.cache.resid[Site.RESID_MID, layer])
+        constants = frozen.preact_constants(layer)
+        assert (
+            relative_error(g + constants.module + constants.norm, case.cache.mlp_gate[layer]) < 1e-5
+        )
+        assert (u is None) == (not case.model.anatomy.gated_mlp)
+
+
+Maps = Callable[[FrozenModel, Tensor], Tensor]
+PAIRS: dict[str, tuple[Maps, Maps, Callable[[ForwardCache], Tensor]]] = {
+    "attention": (
+        lambda f, x: f.attn_jvp(1, x), lambda f, g: f.attn_vjp(1, g), lambda c: c.attn_out[1],
+    ),
+    "heads": (
+        lambda f, x: f.heads_jvp(1, x), lambda f, g: f.heads_vjp(1, g), lambda c: c.head_z[1],
+    ),
+    "mlp": (lambda f, x: f.mlp_jvp(1, x), lambda f, g: f.mlp_vjp(1, g), lambda c: c.mlp_out[1]),
+    "hidden": (
+        lambda f, x: f.hidden_jvp(1, x), lambda f, g: f.hidden_vjp(1, g),
+        lambda c: c.mlp_hidden[1],
+    ),
+    "gate": (
+        lambda f, x: f.preact_jvp(1, x)[0], lambda f, g: f.preact_vjp(1, g),
+        lambda c: c.mlp_gate[1],
+    ),
+    "final norm": (
+        lambda f, x: f.norm_jvp(Site.LN_FINAL, 3, x), lambda f, g: f.norm_vjp(Site.LN_FINAL, 3, g),
+        lambda c: c.final,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(PAIRS))
+@pytest.mark.parametrize("gated", RULES)
+def test_pushing_and_pulling_agree(case: Case, name: str, gated: GatedRule) -> None:
+    push, pull, output = PAIRS[name]
+    frozen = FrozenModel(case.model, case.cache, gated, torch.float64)
+    x = random_like(case.cache.embed, 2, 3)
+    g = random_like(output(case.cache), 2, 3, seed=1)
+    pushed, pulled = push(frozen, x), pull(frozen, g)
+    assert pushed.shape == g.shape
+    assert pulled.shape == x.shape
+    assert dot(pushed, g) == pytest.approx(dot(x, pulled), rel=1e-9)
+    doubled = push(frozen, 2 * x[0] - 3 * x[1])
+    assert relative_error(doubled, 2 * pushed[0] - 3 * pushed[1]) < 1e-12
+    # A shorter input is the same computation, since the model is causal.
+    assert relative_error(push(frozen, x[..., :5, :]), pushed[:, :, :5]) < 1e-12
+    cut = g.clone()
+    cut[:, :, 5:] = 0
+    assert relative_error(pull(frozen, g[:, :, :5]), pull(frozen, cut)[:, :, :5]) < 1e-12
+
+
+def walk_down(frozen: FrozenModel, g: Tensor, layer: int) -> Tensor:
+    """Pull g at the final norm's output down to a layer's resid_pre."""
+    g = frozen.norm_vjp(Site.LN_FINAL, frozen.model.anatomy.n_layers, g)
+    for at in reversed(range(layer, frozen.model.anatomy.n_layers)):
+        g = g + frozen.mlp_vjp(at, g)
+        g = g + frozen.attn_vjp(at, g)
+    return g
+
+
+@pytest.mark.parametrize("gated", RULES)
+def test_walk_agrees_with_autograd_on_the_frozen_module(case: Case, gated: GatedRule) -> None:
+    leaf = torch.zeros_like(case.cache.embed, requires_grad=True)
+    start = Site.RESID_PRE, 1
+    run = frozen_run(
+        case.model, case.cache, {start: lambda t: t + leaf}, [(Site.LN_FINAL, 3)], gated=gated
+    )
+    g = random_like(case.cache.final).float()
+    (wanted,) = torch.autograd.grad((run[Site.LN_FINAL, 3][0] * g).sum(), leaf)
+    found = walk_down(FrozenModel(case.model, case.cache, gated), g, 1)
+    assert relative_error(found, wanted) < 1e-5
+
+
+@pytest.mark.parametrize("gated", RULES)
+def test_frozen_module_is_itself_and_linear(case: Case, gated: GatedRule) -> None:
+    still = frozen_run(case.model, case.cache, gated=gated)[Site.LOGITS, 0][0]
+    assert relative_error(still, case.cache.logits) < 1e-5
+    change = random_like(case.cache.embed, seed=2).float()
+    sizes = torch.tensor([1.0, 2.0, -3.0])[:, None, None]
+    run = frozen_run(
+        case.model, case.cache, {(Site.EMBED, 0): lambda t: t + sizes * change},
+        gated=gated, batch=3,
+    )  # fmt: skip
+    moved = run[Site.LOGITS, 0] - still
+    for n in (1, 2):
+        assert relative_error(moved[n], moved[0] * sizes[n]) < 1e-5
+    # The same change pushed through the tracer's maps.
+    frozen = FrozenModel(case.model, case.cache, gated)
+    x = change
+    for layer in range(3):
+        x = x + frozen.attn_jvp(layer, x)
+        x = x + frozen.mlp_jvp(layer, x)
+    logits = frozen.norm_jvp(Site.LN_FINAL, 3, x) @ frozen.logit_vectors(list(range(37))).T
+    assert relative_error(logits, moved[0]) < 1e-5
+
+
+def test_held_outputs_let_nothing_through(case: Case) -> None:
+    hold = [(site, layer) for site in (Site.ATTN_OUT, Site.MLP_OUT) for layer in range(3)]
+    change = random_like(case.cache.embed, seed=4).float()
+    run = frozen_run(
+        case.model, case.cache, {(Site.EMBED, 0): lambda t: t + change},
+        [(Site.RESID_POST, 2), (Site.ATTN_OUT, 1)], hold=hold,
+    )  # fmt: skip
+    wanted = case.cache.resid[Site.RESID_POST, 2] + change
+    assert relative_error(run[Site.RESID_POST, 2][0], wanted) < 1e-5
+    assert torch.equal(run[Site.ATTN_OUT, 1][0], case.cache.attn_out[1])
+
+
+EDITS = [
+    Site.EMBED, Site.RESID_PRE, Site.RESID_MID, Site.RESID_POST, Site.ATTN_IN, Site.HEAD_Z,
+    Site.ATTN_OUT, Site.MLP_IN, Site.MLP_HIDDEN, Site.MLP_OUT,
+]  # fmt: skip
+
+
+def plain_hook(case: Case, site: Site, layer: int, edit: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return logits of the reference module with one forward hook, written by module name."""
+    gpt2 = case.model.anatomy.architecture.startswith("GPT2")
+    base = case.reference.transformer if gpt2 else case.reference.model
+    block = (base.h if gpt2 else base.layers)[layer]
+    attention = block.attn if gpt2 else block.self_attn
+    places: dict[Site, tuple[torch.nn.Module, bool]] = {
+        Site.EMBED: (base.wte if gpt2 else base.embed_tokens, False),
+        Site.RESID_PRE: (block, True),
+        Site.RESID_POST: (block, False),
+        Site.ATTN_IN: (block.ln_1 if gpt2 else block.input_layernorm, False),
+        Site.HEAD_Z: (attention.c_proj if gpt2 else attention.o_proj, True),
+        Site.ATTN_OUT: (attention.c_proj if gpt2 else attention.o_proj, False),
+        Site.MLP_IN: (block.ln_2 if gpt2 else block.post_attention_layernorm, False),
+        Site.MLP_HIDDEN: (block.mlp.c_proj if gpt2 else block.mlp.down_proj, True),
+        Site.MLP_OUT: (block.mlp, False),
+    }
+    if site is Site.RESID_MID:
+        # What attention adds is changed by as much as the residual stream should be.
+        before = case.cache.resid[Site.RESID_PRE, layer]
+        middle = places[Site.ATTN_OUT][0]
+        handle = middle.register_forward_hook(lambda _m, _i, o: edit(before + o) - before)
+    elif places[site][1]:
+        handle = places[site][0].register_forward_pre_hook(
+            lambda _m, args: (edit(args[0]), *args[1:])
+        )
+    else:
+        handle = places[site][0].register_forward_hook(lambda _m, _i, output: edit(output))
+    with torch.no_grad():
+        logits: Tensor = case.reference(torch.tensor([IDS])).logits[0]
+    handle.remove()
+    return logits
+
+
+@pytest.mark.parametrize("site", EDITS)
+@pytest.mark.parametrize("mode", ["zero", "set", "add", "scale"])
+def test_intervention_equals_a_plain_hook(case: Case, site: Site, mode: str) -> None:
+    shape = case.cache.site(site, 1).flatten(1).shape
+    value = random_like(torch.zeros(2, shape[1])).float()
+
+    def edit(tensor: Tensor) -> Tensor:
+        new = tensor.clone()
+        old = new[:, [2, 6]]
+        new[:, [2, 6]] = {
+            "zero": 0 * old, "set": value.expand_as(old), "add": old + value, "scale": old * 1.7,
+        }[mode]  # fmt: skip
+        return new
+
+    wanted = plain_hook(case, site, 1, edit)
+    shaped = value.reshape(2, *case.cache.site(site, 1).shape[1:])
+    intervention = Intervention(
+        site, 1, positions=[2, -2], mode=mode,
+        value={"zero": None, "scale": 1.7}.get(mode, shaped.numpy()),
+    )  # fmt: skip
+    found = case.model.run(IDS, [intervention])
+    assert relative_error(torch.from_numpy(found.logits), wanted) < 1e-5
+    assert relative_error(torch.from_numpy(found.logits), case.cache.logits) > 1e-3
