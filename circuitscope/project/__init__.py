@@ -1,1 +1,1 @@
-"""The project file: one SQLite file that opens without torch or a model."""
+"""Project files: evidence, drawings and their history in one SQLite file; opens without torch."""

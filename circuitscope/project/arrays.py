@@ -1,0 +1,143 @@
+"""Arrays as compressed blobs with a digest that is checked whenever they are read.
+
+A blob says what it holds (dtype, shape) and how it is packed (codec); the sha256 digest covers
+name, dtype, shape and bytes. New blobs are zstd level 3; zlib stays readable. The size after
+unpacking is known beforehand, so a small blob cannot grow into a large one.
+"""
+
+import hashlib
+import json
+import math
+import zlib
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from circuitscope.core.errors import DamagedProject
+
+LEVEL: Final = 3
+MAX_BYTES: Final = 2**30
+"""No array is larger than this after unpacking."""
+DTYPES: Final = frozenset(
+    ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
+)
+"""Numbers in little-endian order; no objects, no strings, no structures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A packed array, one row of table `array` without its owner."""
+
+    name: str
+    dtype: str
+    shape: str
+    codec: str
+    digest: str
+    data: bytes
+
+
+def pack(name: str, array: NDArray) -> Blob:
+    """Pack an array of a whitelisted dtype."""
+    assert array.dtype.name in DTYPES, f"{name} has dtype {array.dtype}"
+    plain = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    shape = json.dumps(list(array.shape))
+    raw = plain.tobytes()
+    codec, data = compress(raw)
+    checksum = digest(name, array.dtype.name, shape, raw)
+    return Blob(name, array.dtype.name, shape, codec, checksum, data)
+
+
+def unpack(blob: Blob, limit: int = MAX_BYTES) -> NDArray:
+    """Return the array of a blob, read-only.
+
+    Args:
+        blob: From a file, so nothing in it is trusted.
+        limit: Most bytes it may hold.
+
+    Raises:
+        DamagedProject: Its dtype, shape, codec or digest is wrong.
+    """
+    shape = _shape(blob)
+    size = math.prod(shape) * np.dtype(blob.dtype).itemsize
+    if size > limit:
+        raise damaged(blob.name, f"claims {size} bytes, more than the {limit} allowed")
+    try:
+        raw = decompress(blob.codec, blob.data, size)
+    except ValueError as error:
+        raise damaged(blob.name, str(error)) from None
+    if len(raw) != size:
+        raise damaged(blob.name, f"holds {len(raw)} bytes instead of {size}")
+    if digest(blob.name, blob.dtype, blob.shape, raw) != blob.digest:
+        raise damaged(blob.name, "does not match its digest")
+    flat = np.frombuffer(raw, np.dtype(blob.dtype).newbyteorder("<"))
+    native = flat.astype(np.dtype(blob.dtype), copy=False).reshape(shape)
+    native.flags.writeable = False
+    return native
+
+
+def _shape(blob: Blob) -> tuple[int, ...]:
+    if blob.dtype not in DTYPES:
+        raise damaged(blob.name, f"has the type {blob.dtype!r}")
+    try:
+        shape = json.loads(blob.shape)
+    except (ValueError, TypeError, RecursionError):
+        shape = None
+    sound = isinstance(shape, list) and len(shape) <= 8
+    if not sound or not all(type(n) is int and 0 <= n <= MAX_BYTES for n in shape):
+        raise damaged(blob.name, "has no readable shape")
+    return tuple(shape)
+
+
+def damaged(name: str, what: str) -> DamagedProject:
+    """Return the error for a part of a project that cannot be trusted."""
+    return DamagedProject(
+        f"The array {name!r} {what}.",
+        kept="The file is unchanged, and its other parts can still be read.",
+        hint="Open a backup, or run “circuitscope check” on the file to see what is damaged.",
+    )
+
+
+def digest(name: str, dtype: str, shape: str, raw: bytes) -> str:
+    """Return sha256 over what an array is and what it holds."""
+    total = hashlib.sha256(f"{name}|{dtype}|{shape}|".encode())
+    total.update(raw)
+    return total.hexdigest()
+
+
+def compress(raw: bytes) -> tuple[str, bytes]:
+    """Pack bytes; returns codec and data."""
+    return "zstd", zstandard.ZstdCompressor(level=LEVEL).compress(raw)
+
+
+def decompress(codec: str, data: bytes, limit: int) -> bytes:
+    """Unpack bytes into at most `limit` bytes of memory.
+
+    Raises:
+        ValueError: The codec is unknown, or the data is not that or holds more.
+    """
+    if codec == "zstd":
+        return _unpack_zstd(data, limit)
+    if codec == "zlib":
+        unpacker = zlib.decompressobj()
+        try:
+            raw = unpacker.decompress(data, limit + 1)
+        except zlib.error:
+            raise ValueError("cannot be unpacked") from None
+        if len(raw) > limit:
+            raise ValueError("holds more than it says")
+        return raw
+    raise ValueError(f"is packed with {codec!r}, which is not known here")
+
+
+def _unpack_zstd(data: bytes, limit: int) -> bytes:
+    try:
+        # The size in the frame is what zstandard allocates, whatever max_output_size says.
+        claimed = zstandard.get_frame_parameters(data).content_size
+        if claimed > limit:
+            raise ValueError("holds more than it says")
+        return zstandard.ZstdDecompressor().decompress(data, max_output_size=max(limit, 1))
+    except zstandard.ZstdError:
+        raise ValueError("cannot be unpacked") from None
