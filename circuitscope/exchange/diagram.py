@@ -1,0 +1,303 @@
+"""The circuit diagram: the pinned and grouped part of a circuit as a figure for a paper.
+
+1. Fold the groups; every box gets its label and a line of small type.
+2. Place the boxes: where the user put them, or in layers.
+3. Route the edges and find places for their numbers.
+4. Title above, caption below.
+"""
+
+import math
+import re
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from circuitscope.core.circuit import Circuit
+from circuitscope.core.keys import NodeKind
+from circuitscope.core.rows import Rows
+from circuitscope.exchange import caption
+from circuitscope.exchange.figure import Box, Curves, Figure, Layer, Text
+from circuitscope.exchange.placing import places_by_hand
+from circuitscope.exchange.routing import Link, place_numbers, route
+from circuitscope.exchange.theme import Preset, Theme, edge_width, share_text
+from circuitscope.exchange.typeface import (
+    cap_height,
+    elide,
+    line_height,
+    printable,
+    text_width,
+    wrap,
+)
+from circuitscope.graph import groups
+from circuitscope.graph.groups import Subgraph, fold, fold_nodes
+from circuitscope.graph.layered import Gaps, LayoutBox, circuit_layout
+from circuitscope.graph.view import View, nodes_named, view_of
+
+LEAST_SHARE: Final = 0.03
+MOST_EDGES: Final = 60
+_FIRST_DIAGRAM: Final = 14
+_NUMBER_WEIGHT: Final = 600
+
+
+def circuit_figure(
+    circuit: Circuit, rows: Rows, view: View | None, preset: Preset, theme: Theme
+) -> Figure:
+    """Draw the circuit diagram; see `exchange.figures`."""
+    view = view or view_of(circuit, rows, "circuit")
+    subgraph = subgraph_of(circuit, rows, view)
+    boxes = [face_of(circuit, box, preset, theme) for box in subgraph.boxes]
+    links, left_out = strongest_links(subgraph)
+    head, top = heading(circuit, preset, theme)
+    boxes, extent = _place(subgraph, boxes, links, top, preset)
+    grown = math.ceil(extent[0] + preset.margin - 0.01)
+    width = max(preset.width, grown)
+    curves, numbers = _edges(subgraph, boxes, links, preset, theme)
+
+    bottom = max([extent[1], *(n.y + n.height for n in numbers)])
+    notes = caption.caption_of(circuit, view, "Edges: share of the target's input.")
+    if left_out:
+        notes[0] += f" {caption.counted(left_out, 'weaker edge')} not drawn."
+    foot, height = footer(notes, width, bottom, preset, theme)
+    return Figure(
+        width, max(height, preset.least_height),
+        (
+            Layer("edges", "Edges", curves=curves),
+            Layer("nodes", "Nodes", boxes=tuple(boxes)),
+            Layer("numbers", "Shares", boxes=tuple(numbers)),
+            Layer("text", "Title and caption", texts=(*head, *foot)),
+        ),
+        theme.background, title(circuit), " ".join(notes),
+        caption.metadata_of(circuit, view, "circuit"),
+        (f"{caption.counted(left_out, 'weaker edge')} not drawn",) if left_out else (),
+    )  # fmt: skip
+
+
+def subgraph_of(circuit: Circuit, rows: Rows, view: View) -> Subgraph:
+    """Fold what is pinned and grouped; where nothing is, take the most influential nodes."""
+    subgraph = fold(circuit, rows, view.nodes)
+    if subgraph.boxes:
+        return subgraph
+    chosen = np.zeros(len(circuit.nodes), np.bool_)
+    root = caption.main_root(circuit)
+    hidden = nodes_named(circuit, rows, "hidden")
+    candidates = view.nodes & ~circuit.nodes.of_kind(NodeKind.LOGIT) & ~hidden
+    strength = np.where(candidates, circuit.nodes.influence, -np.inf)
+    order = np.argsort(-strength, kind="stable")[:_FIRST_DIAGRAM]
+    chosen[order[strength[order] > 0]] = True
+    if root is not None:
+        chosen[root] = True
+    return fold_nodes(circuit, rows, chosen & _touched(circuit, rows, chosen, root))
+
+
+def _touched(
+    circuit: Circuit, rows: Rows, chosen: NDArray[np.bool_], root: int | None
+) -> NDArray[np.bool_]:
+    """Return which of the chosen nodes an edge worth drawing touches; the root always, bool [n]."""
+    subgraph = fold_nodes(circuit, rows, chosen)
+    touched = np.zeros(len(circuit.nodes), np.bool_)
+    for link in strongest_links(subgraph)[0]:
+        for end in (link.source, link.target):
+            touched[subgraph.boxes[end].members] = True
+    if root is not None:
+        touched[root] = True
+    return touched
+
+
+def strongest_links(subgraph: Subgraph) -> tuple[list[Link], int]:
+    """Return the edges worth drawing and how many are left out."""
+    size = np.abs(subgraph.share)
+    order = np.argsort(-size, kind="stable")[:MOST_EDGES]
+    kept = np.sort(order[size[order] >= LEAST_SHARE])
+    links = [
+        Link(int(subgraph.source[i]), int(subgraph.target[i]), float(subgraph.share[i]))
+        for i in kept
+    ]
+    return links, int((size > 0).sum()) - len(links)
+
+
+def element_id(prefix: str, name: str) -> str:
+    """Return a stable id that XML, CSS and TikZ accept: "n-feature-mlp_out-2-7-57"."""
+    return f"{prefix}-{re.sub(r'[^A-Za-z0-9_]', '-', name)}"
+
+
+def describe(circuit: Circuit, box: groups.Box) -> str:
+    """Return the line of small type below a box's label: "6 features · L0–L1", "token 7"."""
+    number = len(box.members)
+    first = int(box.members[0])
+    position = int(circuit.nodes.position[first])
+    if box.kind is NodeKind.TOKEN and number == 1:
+        return f"token {position}"
+    if box.kind is NodeKind.LOGIT and number == 1:
+        weight = caption.root_weight(circuit, first)
+        return caption.percent(weight) if weight is not None and weight > 0 else "logit"
+    what = caption.kind_name(box.kind, number) if box.kind is not None else f"{number} nodes"
+    if number == 1:
+        what = what.removeprefix("1 ")
+    low, high = box.layers
+    if box.kind in (NodeKind.TOKEN, NodeKind.POSITION, NodeKind.LOGIT) or high < 0:
+        return what
+    low = max(low, 0)
+    return f"{what} · L{low}" + (f"–L{high}" if high > low else "")
+
+
+def title(circuit: Circuit) -> str:
+    """Return "prompt → answer" with the main root's name."""
+    root = caption.main_root(circuit)
+    return caption.title_of(circuit, groups.name_of(circuit, root)[0] if root is not None else "")
+
+
+def heading(circuit: Circuit, preset: Preset, theme: Theme) -> tuple[list[Text], float]:
+    """Set the title above a figure; return its texts and where the content may begin."""
+    room = preset.width - 2 * preset.margin
+    size = preset.title
+    lines = wrap(title(circuit), room, size, 600)
+    if len(lines) > 2:
+        lines = [lines[0], elide(" ".join(lines[1:]), room, size, 600)]
+    y = preset.margin * 0.5 + cap_height(size)
+    texts = []
+    for line in lines:
+        texts.append(Text(preset.margin, y, line, size, theme.ink, 600))
+        y += line_height(size)
+    return texts, y - line_height(size) + 1.6 * size
+
+
+def footer(
+    notes: list[str], width: float, bottom: float, preset: Preset, theme: Theme
+) -> tuple[list[Text], float]:
+    """Set the caption below a figure; return its texts and the page's height in whole points."""
+    y = bottom + 2.6 * preset.small
+    texts = []
+    for note in notes:
+        for line in wrap(note, width - 2 * preset.margin, preset.small):
+            texts.append(Text(preset.margin, y, line, preset.small, theme.secondary))
+            y += line_height(preset.small) * 1.08
+    end = y - line_height(preset.small) + max(preset.margin * 0.5, 0.6 * preset.small)
+    return texts, math.ceil(end)
+
+
+def face_of(circuit: Circuit, box: groups.Box, preset: Preset, theme: Theme) -> Box:
+    """Make a box at 0, 0 in its final size, with its texts."""
+    fill, stroke, ink, soft = _colors(box, theme)
+    is_automatic = box.label_source == "automatic" and box.kind not in (
+        NodeKind.TOKEN, NodeKind.LOGIT,
+    )  # fmt: skip
+    weight = 400 if is_automatic else 600
+    ink = soft if is_automatic else ink
+    pad = 0.9 * preset.label
+    room = max(8.6 * preset.label, 0.17 * preset.width)
+    label = printable(box.label) or "·"
+    lines = wrap(label, room, preset.label, weight)
+    if len(lines) > 2:
+        lines = [lines[0], elide(" ".join(lines[1:]), room, preset.label, weight)]
+    small = elide(describe(circuit, box), room, preset.small)
+    widths = [text_width(line, preset.label, weight, italic=is_automatic) for line in lines]
+    width = max(*widths, text_width(small, preset.small), 4.2 * preset.label) + 2 * pad
+    step = line_height(preset.label) * 0.92
+    y = 0.68 * preset.label + cap_height(preset.label)
+    texts = []
+    for line in lines:
+        texts.append(Text(width / 2, y, line, preset.label, ink, weight, is_automatic, "middle"))
+        y += step
+    y += 0.18 * preset.small
+    texts.append(Text(width / 2, y, small, preset.small, soft, anchor="middle"))
+    prefix = "g" if box.is_group else "n"
+    return Box(
+        0.0, 0.0, math.ceil(width), y + 0.8 * preset.small, fill, stroke, preset.hairline,
+        0.5 * preset.label, element_id(prefix, box.id), _tooltip(circuit, box), texts=tuple(texts),
+    )  # fmt: skip
+
+
+def _colors(box: groups.Box, theme: Theme) -> tuple[str, str, str, str]:
+    """Return fill, outline, ink and small type's colour of a box."""
+    if box.color or box.is_group:
+        hue = theme.hue(box.color)
+        return theme.wash(hue), hue, theme.ink, theme.secondary
+    if box.kind is NodeKind.LOGIT:
+        return theme.logit, theme.logit, theme.on_logit, theme.wash(theme.on_logit, 0.75)
+    if box.kind is NodeKind.TOKEN:
+        return theme.token_fill, theme.token_stroke, theme.ink, theme.secondary
+    return theme.background, theme.token_stroke, theme.ink, theme.secondary
+
+
+def _tooltip(circuit: Circuit, box: groups.Box) -> str:
+    keys = [str(circuit.nodes.key(int(i))) for i in box.members[:12]]
+    more = len(box.members) - len(keys)
+    return f"{printable(box.label)}: {', '.join(keys)}" + (f" and {more} more" if more else "")
+
+
+def _place(
+    subgraph: Subgraph, boxes: list[Box], links: list[Link], top: float, preset: Preset
+) -> tuple[list[Box], tuple[float, float]]:
+    """Return the boxes at their places, and the right and bottom edge of them all."""
+    if not boxes:
+        return [], (0.0, top)
+    room = preset.width - 2 * preset.margin
+    gaps = Gaps(1.2 * preset.label, 4 * preset.label, room)
+    ends = {NodeKind.TOKEN: "bottom", NodeKind.LOGIT: "top"}
+    inputs = [
+        LayoutBox(
+            face.width, face.height, box.stage, box.position,
+            "" if box.kind is None or box.is_group else ends.get(box.kind, ""),  # type: ignore[arg-type]  # Literal by table
+        )
+        for box, face in zip(subgraph.boxes, boxes, strict=True)
+    ]  # fmt: skip
+    places = circuit_layout(inputs, [(link.source, link.target) for link in links], gaps)
+    size = np.array([[box.width, box.height] for box in boxes])
+    by_hand = [box.place for box in subgraph.boxes]
+    if any(place is not None for place in by_hand):
+        corners = places_by_hand(by_hand, size, top, preset)
+    else:
+        spare = room - float((places + size)[:, 0].max())
+        corners = places + np.array([preset.margin + max(spare / 2, 0.0), top])
+    placed = [
+        replace(
+            box, x=float(x), y=float(y),
+            texts=tuple(replace(t, x=float(t.x + x), y=float(t.y + y)) for t in box.texts),
+        )
+        for box, (x, y) in zip(boxes, corners, strict=True)
+    ]  # fmt: skip
+    right, bottom = (corners + size).max(axis=0)
+    return placed, (float(right), float(bottom))
+
+
+def _edges(
+    subgraph: Subgraph, boxes: list[Box], links: list[Link], preset: Preset, theme: Theme
+) -> tuple[Curves | None, list[Box]]:
+    if not links:
+        return None, []
+    rects = [(box.x, box.y, box.width, box.height) for box in boxes]
+    routes = route(rects, links, 0.9 * preset.label)
+    shares = np.array([link.share for link in links])
+    widths = np.array([edge_width(share, preset.line) for share in shares], np.float32)
+    names = [subgraph.boxes[link.source].label for link in links]
+    ends = [subgraph.boxes[link.target].label for link in links]
+    numbers = [share_text(link.share) for link in links]
+    curves = Curves(
+        np.concatenate(routes).astype(np.float32),
+        np.repeat(np.arange(len(links)), [len(r) for r in routes]).astype(np.int32),
+        widths, (shares < 0).astype(np.uint8), shares < 0,
+        (1.6 * widths + 0.42 * preset.label).astype(np.float32),
+        (theme.positive, theme.negative),
+        tuple(
+            element_id("e", f"{subgraph.boxes[a.source].id}--{subgraph.boxes[a.target].id}")
+            for a in links
+        ),
+        tuple(f"{printable(a)} → {printable(b)}: {n}" for a, b, n in
+              zip(names, ends, numbers, strict=True)),
+    )  # fmt: skip
+    size = preset.small
+    pad = 0.35 * size
+    room = [(text_width(number, size, _NUMBER_WEIGHT) + 2 * pad, 1.25 * size) for number in numbers]
+    spots = place_numbers(routes, room, shares.tolist(), rects, 0.55 * size)
+    plates = []
+    for (x, y), (width, height), number, share in zip(spots, room, numbers, shares, strict=True):
+        color = theme.negative if share < 0 else theme.positive
+        baseline = y + cap_height(size) / 2
+        text = Text(x, baseline, number, size, color, _NUMBER_WEIGHT, anchor="middle")
+        plates.append(
+            Box(x - width / 2, y - height / 2, width, height, theme.background, "", 0.0, pad,
+                texts=(text,))
+        )  # fmt: skip
+    return curves, plates

@@ -1,0 +1,64 @@
+"""Attribution-graph JSON of Neuronpedia, circuit-tracer and Anthropic: read and written."""
+
+from pathlib import Path
+
+from circuitscope.core.errors import UnreadableGraph
+from circuitscope.core.progress import Progress
+from circuitscope.exchange.format import Document, Imported, WriteOptions
+from circuitscope.exchange.graph_reading import LARGEST_FILE, parse, read_graph
+from circuitscope.exchange.graph_writing import graph_json, restore
+from circuitscope.exchange.saving import save_bytes
+
+
+class Neuronpedia:
+    """Attribution-graph JSON."""
+
+    suffix = ".json"
+    title = "Attribution graph (Neuronpedia, circuit-tracer)"
+    can_read = True
+    can_write = True
+    draws = False
+
+    def write(self, document: Document, path: Path, options: WriteOptions) -> None:
+        """Write circuit and drawing; see `exchange.format.FileFormat`."""
+        text = graph_json(document.circuit, document.rows, document.name)
+        save_bytes(path, text.encode("utf-8"))
+
+    def read(self, path: Path, progress: Progress) -> Imported:
+        """Read a graph; see `exchange.format.FileFormat`.
+
+        A file that CircuitScope wrote and nobody changed comes back exactly; any other is read by
+        `exchange.graph_reading`.
+        """
+        progress.phase("Reading")
+        content = _content(path)
+        data = parse(content, path.name)
+        metadata = data.get("metadata")
+        slug = metadata.get("slug") if isinstance(metadata, dict) else None
+        name = str(slug) if slug else path.stem
+        own = restore(data)
+        if own is not None:
+            return Imported(own[0], own[1], name, content)
+        circuit, rows, remarks = read_graph(data, path, progress)
+        for remark in remarks:
+            progress.note(remark)
+        return Imported(circuit, rows, name, content)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_FILE:
+            raise UnreadableGraph(
+                f"{path.name} has {size / 2**20:.0f} MB; graphs up to "
+                f"{LARGEST_FILE // 2**20} MB can be read.",
+                kept="Nothing was imported.",
+                hint="Export it again with a lower node threshold.",
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableGraph(
+            f"{path.name} could not be opened: {error.strerror or error}.",
+            kept="Nothing was imported.",
+            hint="Check that the file exists and that you may read it.",
+        ) from error
