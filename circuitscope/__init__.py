@@ -4,20 +4,20 @@
 they are first used.
 """
 
+from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    from circuitscope import api
-
-    if name.startswith("_") or name not in api.__all__:
-        raise AttributeError(f"module 'circuitscope' has no attribute {name!r}")
-    return getattr(api, name)
+    """Return a name of the API; what starts with "_" is never looked up there."""
+    if not name.startswith("_") and name != "api":
+        api = import_module("circuitscope.api")
+        if name in api.__all__:
+            return getattr(api, name)
+    raise AttributeError(f"module 'circuitscope' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    from circuitscope import api
-
-    return sorted(api.__all__)
+    return sorted(import_module("circuitscope.api").__all__)

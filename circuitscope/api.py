@@ -1,0 +1,308 @@
+"""What `import circuitscope as cs` offers: models, traces, projects and exports in a few calls.
+
+Nothing heavy is imported before it is used: `import circuitscope` loads neither torch nor Qt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from circuitscope.core.anatomy import ModelAnatomy, Site
+from circuitscope.core.circuit import Circuit, Edge, EdgeTable, Node, NodeTable, Route
+from circuitscope.core.dictionary import DictionaryCard
+from circuitscope.core.errors import Cancelled, CircuitScopeError, ExchangeError, TraceError
+from circuitscope.core.finding import Curves, Grid, Provenance, Ranking
+from circuitscope.core.intervention import Intervention
+from circuitscope.core.keys import NodeKey, NodeKind
+from circuitscope.core.progress import Progress
+from circuitscope.core.settings import (
+    AttentionScore,
+    Direction,
+    Feature,
+    Logit,
+    LogitDifference,
+    Target,
+    TraceSettings,
+    parse_target,
+)
+
+if TYPE_CHECKING:
+    import networkx
+    from numpy.typing import NDArray
+
+    from circuitscope.dictionaries.dictionary import Dictionary
+    from circuitscope.dictionaries.format import DictionarySet
+    from circuitscope.graph.prune import Pruned
+    from circuitscope.models.folder import ModelSummary
+    from circuitscope.models.loading import LoadedModel
+    from circuitscope.project.file import ProjectFile
+    from circuitscope.session.work import Project
+    from circuitscope.tracing.verify import Verification
+
+__all__ = [
+    "AttentionScore",
+    "Cancelled",
+    "Circuit",
+    "CircuitScopeError",
+    "Curves",
+    "DictionaryCard",
+    "Direction",
+    "Edge",
+    "EdgeTable",
+    "Feature",
+    "Grid",
+    "Intervention",
+    "Logit",
+    "LogitDifference",
+    "ModelAnatomy",
+    "Node",
+    "NodeKey",
+    "NodeKind",
+    "NodeTable",
+    "Progress",
+    "Provenance",
+    "Ranking",
+    "Route",
+    "Site",
+    "TraceSettings",
+    "export",
+    "grow",
+    "inspect_model",
+    "load_dictionaries",
+    "load_model",
+    "new_project",
+    "open_project",
+    "prune",
+    "scores",
+    "to_networkx",
+    "trace",
+    "verify",
+]
+
+
+def load_model(
+    path: Path | str,
+    device: str = "auto",
+    dtype: str = "float32",
+    progress: Progress | None = None,
+) -> LoadedModel:
+    """Load a local Hugging Face folder; see `models.loading.load_model`."""
+    from circuitscope.models import loading
+
+    return loading.load_model(path, device, dtype, progress)
+
+
+def inspect_model(path: Path | str) -> ModelSummary:
+    """Describe a model folder from its headers, without its weights."""
+    from circuitscope.models import folder
+
+    return folder.inspect_model(path)
+
+
+def load_dictionaries(
+    path: Path | str | Sequence[Path | str], device: str = "cpu"
+) -> DictionarySet:
+    """Open a dictionary folder or a folder of them: a sequence, also by name."""
+    from circuitscope.dictionaries import format as dictionary_format
+
+    return dictionary_format.load_dictionaries(path, device)
+
+
+def trace(  # noqa: PLR0913 - the settings of a trace, by keyword
+    model: LoadedModel,
+    prompt: str | Sequence[int],
+    method: str = "direct",
+    dictionaries: Sequence[Dictionary] | None = None,
+    targets: Sequence[str | Target] = ("logit:top",),
+    max_nodes: int | None = 2048,
+    *,
+    units: str = "auto",
+    mlp: str = "secant",
+    gated: str = "half",
+    conventions: str = "ours",
+    batch_size: int | None = None,
+    update_interval: int = 4,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **more: Any,
+) -> Circuit:
+    """Compute the circuit behind what a model says.
+
+    Args:
+        model: From `load_model`.
+        prompt: Text, or token ids used exactly as given.
+        method: Name of the method.
+        dictionaries: From `load_dictionaries`; None traces neurons and heads.
+        targets: What is explained: "logit:top", "logit:Austin", `LogitDifference(...)`, ...
+        max_nodes: Nodes kept, strongest first; None keeps every active one.
+        units: "auto", "features" or "neurons".
+        mlp: "secant" or "transcoder".
+        gated: "half", "through_u" or "gradient".
+        conventions: "ours"; other methods offer others.
+        batch_size: Rows computed at once; None chooses by memory.
+        update_interval: Batches between two rankings of what to expand next.
+        seed: Seeds what is random.
+        progress: Hears of the work and may cancel it.
+        more: Other fields of `TraceSettings`, such as logit_mass and dtype.
+
+    Raises:
+        CircuitScopeError: What cannot be done, and what to do instead.
+    """
+    from circuitscope.tracing.method import cards_of
+    from circuitscope.tracing.method import trace as run_trace
+
+    if conventions != "ours":
+        raise TraceError(
+            f"The method {method} has no conventions called {conventions!r}.",
+            hint='Leave conventions at "ours".',
+        )
+    opened = () if dictionaries is None else dictionaries
+    folders = tuple(dict.fromkeys(card.path for card in cards_of(opened)))
+    settings: Any = {
+        "method": method, "max_nodes": max_nodes, "units": units, "mlp": mlp, "gated": gated,
+        "batch_size": batch_size, "update_interval": update_interval, "seed": seed, **more,
+    }  # fmt: skip
+    wanted = TraceSettings(
+        prompt if isinstance(prompt, str) else tuple(int(number) for number in prompt),
+        targets=tuple(parse_target(target) for target in targets),
+        dictionaries=folders,
+        **settings,
+    )
+    return run_trace(model, wanted, opened, progress)
+
+
+def grow(
+    circuit: Circuit,
+    model: LoadedModel,
+    node: NodeKey | str | int,
+    dictionaries: Sequence[Dictionary] | None = None,
+    progress: Progress | None = None,
+) -> Circuit:
+    """Trace further: return a new circuit in which one more node has a row."""
+    from circuitscope.tracing import grow as growing
+
+    return growing.grow(circuit, model, node, dictionaries, progress)
+
+
+def verify(  # noqa: PLR0913 - options by keyword
+    model: LoadedModel,
+    circuit: Circuit,
+    nodes: Sequence[int | NodeKey | str] | None = None,
+    edges: Sequence[int] | None = None,
+    mode: str = "zero",
+    effect: Literal["direct", "total"] = "direct",
+    *,
+    dictionaries: Sequence[Dictionary] | None = None,
+    progress: Progress | None = None,
+) -> Verification:
+    """Switch nodes off in the model and compare with what the circuit predicts.
+
+    Args:
+        model: The model the circuit was traced in.
+        circuit: A circuit traced here.
+        nodes: Nodes to switch off; None takes those with the strongest edges into a root.
+        edges: Only these edges.
+        mode: "zero".
+        effect: "direct" checks the arithmetic of edges, everything else frozen; "total" lets
+            everything follow, and is the evidence.
+        dictionaries: Those of the trace; None opens the folders named in the provenance.
+        progress: Hears of every run of the model.
+    """
+    from circuitscope.tracing import verify as verification
+
+    return verification.verify(
+        model, circuit, nodes, edges, mode, effect, dictionaries=dictionaries, progress=progress
+    )
+
+
+def prune(
+    circuit: Circuit,
+    node_threshold: float = 0.8,
+    edge_threshold: float = 0.98,
+    *,
+    keep: NDArray[Any] | None = None,
+) -> Pruned:
+    """Choose the nodes and edges that carry most of the explanation; see `graph.prune`."""
+    from circuitscope.graph import prune as pruning
+
+    return pruning.prune(circuit, node_threshold, edge_threshold, keep=keep)
+
+
+def scores(circuit: Circuit) -> dict[str, float]:
+    """Return the replacement and completeness scores and the error share of a circuit."""
+    from circuitscope.graph import influence
+
+    return influence.scores(circuit)
+
+
+def to_networkx(circuit: Circuit) -> networkx.MultiDiGraph:
+    """Return a networkx graph: nodes by key text, one edge for every edge of the circuit.
+
+    Nodes carry kind, site, layer, position, unit, token, label, activation and influence; edges
+    carry weight and route; the graph carries the prompt and the provenance.
+    """
+    import networkx
+
+    graph = networkx.MultiDiGraph(
+        prompt=circuit.prompt, tokens=circuit.tokens, provenance=circuit.provenance.to_json()
+    )
+    names = [str(circuit.nodes.key(index)) for index in range(len(circuit.nodes))]
+    for index, name in enumerate(names):
+        node = circuit.node(index)
+        key = node.key
+        graph.add_node(
+            name, kind=key.kind.text, site=key.site.text, layer=key.layer, position=key.position,
+            unit=key.unit, token=node.token, label=node.label, activation=node.activation,
+            influence=node.influence,
+        )  # fmt: skip
+    for index in range(len(circuit.edges)):
+        edge = circuit.edge(index)
+        source, target = names[edge.source.index], names[edge.target.index]
+        graph.add_edge(source, target, weight=edge.weight, route=edge.route.name.lower())
+    return graph
+
+
+def new_project(path: Path | str | None = None, overwrite: bool = False) -> Project:
+    """Start a project; nothing is written to `path` before it is saved."""
+    from circuitscope.session.work import Project
+
+    return Project.create(path, overwrite=overwrite)
+
+
+def open_project(path: Path | str, read_only: bool = False) -> Project:
+    """Open a project file; use it as a context manager, or close it."""
+    from circuitscope.session.work import Project
+
+    return Project.open(path, read_only=read_only)
+
+
+def export(
+    source: Circuit | ProjectFile, path: Path | str, circuit: str = "", **options: Any
+) -> tuple[str, ...]:
+    """Write a circuit to a file whose suffix says the format.
+
+    Args:
+        source: A circuit, or a project whose drawing is then used too.
+        path: Where to.
+        circuit: Which circuit of a project, by name or id; else the first.
+        options: Fields of `session.work.ExportOptions`: what, preset, dpi, transparent.
+
+    Returns:
+        What you should know about the figure, such as edges left out.
+
+    Raises:
+        ExchangeError: No format has that suffix, or the file cannot be written.
+    """
+    from circuitscope.session.work import ExportOptions, export_circuit
+
+    chosen = ExportOptions(**options)
+    if isinstance(source, Circuit):
+        return export_circuit(source, {}, path, options=chosen)
+    found = [info for info in source.findings() if info.kind == "circuit"]
+    if not circuit and not found:
+        raise ExchangeError("The project has no circuit to export.", hint="Add one first.")
+    info = source.finding(circuit) if circuit else found[0]
+    rows = source.drawing(info.id).rows
+    return export_circuit(source.circuit(info.id), rows, path, info.name, chosen)

@@ -1,0 +1,431 @@
+"""The command line: the same session calls the window makes.
+
+Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 it
+could not be done (said in plain words), 2 wrong usage, 130 cancelled.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from circuitscope.core.circuit import Circuit
+from circuitscope.core.errors import Cancelled, CircuitScopeError, ProjectError
+from circuitscope.core.settings import TraceSettings, parse_target
+from circuitscope.core.shipped import shipped_path
+from circuitscope.engine.client import InProcessEngine
+from circuitscope.exchange.theme import PRESETS
+from circuitscope.project.check import check_project
+from circuitscope.session import doctor as doctors
+from circuitscope.session.jobs import Job
+from circuitscope.session.logs import start_logging, stop_logging
+from circuitscope.session.session import Session
+from circuitscope.session.summary import summarise
+
+log = logging.getLogger(__name__)
+
+OpenWindow = Callable[[Path | None], int]
+VERBS = frozenset(["trace", "export", "import", "check", "doctor", "demo"])
+DEMO_PROMPT = "the capital of the state containing Dallas is"
+DEMO_TARGET = "logit:Austin"
+_DEMO_NODES = 600
+_STATES = {"good": "[green]✓[/]", "advice": "[yellow]![/]", "bad": "[red]✗[/]"}
+
+app = typer.Typer(
+    name="circuitscope",
+    help="See, test and publish the circuits inside a language model, on your own machine.\n\n"
+    "Without a verb, `circuitscope [PROJECT]` opens the window.",
+    epilog="Example: circuitscope dallas.circuitscope",
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+
+
+def run(arguments: list[str], window: OpenWindow) -> int:
+    """Run a verb and return its exit code; no error of the user's world shows a traceback."""
+    start_logging()
+    try:
+        app(arguments, prog_name="circuitscope", obj=window)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except (Cancelled, KeyboardInterrupt):
+        _say("Cancelled. Nothing was changed.")
+        return 130
+    except CircuitScopeError as error:
+        _complain(error)
+        return 1
+    except Exception as error:  # the last wall before a traceback on the user's screen
+        log.exception("the command line met an unexpected error")
+        _complain(_own_mistake(error))
+        return 1
+    finally:
+        stop_logging()
+    return 0
+
+
+def open_project(arguments: list[str], window: OpenWindow) -> int:
+    """Open the window on a project, or say why that cannot be done."""
+    if len(arguments) > 1:
+        _say(f"There is no verb {arguments[0]!r}. Try: circuitscope --help")
+        return 2
+    project = Path(arguments[0]) if arguments else None
+    if project is not None and not project.exists():
+        _say(f"There is no file {project}.")
+        _say(f"Verbs are: {', '.join(sorted(VERBS))}. Try: circuitscope --help")
+        return 2
+    if not doctors.has_display():
+        _say("There is no display, so no window can be opened.")
+        _say("Without one, use the verbs: circuitscope --help. Try: circuitscope demo")
+        return 2
+    return window(project)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("circuitscope"))
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", help="Say the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Keep the verbs apart from the window; see the module's text."""
+    del show_version
+
+
+def _setting_help(name: str) -> str:
+    found = {item.name: item.metadata for item in fields(TraceSettings)}[name]
+    choices = found.get("choices")
+    return f"{found['help']}" + (f" One of: {', '.join(choices)}." if choices else "")
+
+
+def _option(name: str, more: str = "") -> Any:
+    return typer.Option(f"--{name.replace('_', '-')}", help=_setting_help(name) + more)
+
+
+@app.command(
+    epilog='Example: circuitscope trace ./model "the capital of the state containing Dallas is" '
+    "--target logit:Austin --dictionaries ./dictionaries --out dallas.circuitscope"
+)
+def trace(  # noqa: PLR0913 - one argument for each option
+    model: Annotated[Path, typer.Argument(help="Folder of the model.")],
+    prompt: Annotated[str, typer.Argument(help="The text to explain the continuation of.")],
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="logit:top, logit:WORD, difference:WORD,OTHER or a feature's key."),
+    ] = None,
+    dictionaries: Annotated[
+        list[Path] | None, typer.Option(help="Folder of dictionaries; may be given again.")
+    ] = None,
+    units: Annotated[str, _option("units")] = "auto",
+    mlp: Annotated[str, _option("mlp")] = "secant",
+    gated: Annotated[str, _option("gated")] = "half",
+    max_nodes: Annotated[int, _option("max_nodes", more=" 0 keeps all.")] = 2048,
+    batch_size: Annotated[int | None, _option("batch_size")] = None,
+    dtype: Annotated[str, _option("dtype")] = "float32",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    ids: Annotated[
+        bool, typer.Option("--ids", help="PROMPT is token ids, such as 1,17,4.")
+    ] = False,
+    name: Annotated[str, typer.Option(help="Name in the project; else the prompt.")] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Project file to add it to; made where missing.")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compute the circuit behind what a model says next."""
+    settings = TraceSettings(
+        prompt=_ids(prompt) if ids else prompt,
+        targets=tuple(parse_target(text) for text in target or ["logit:top"]),
+        dictionaries=tuple(str(folder.expanduser().absolute()) for folder in dictionaries or []),
+        max_nodes=max_nodes or None, batch_size=batch_size, dtype=dtype,
+        units=_choice("units", units), mlp=_choice("mlp", mlp), gated=_choice("gated", gated),
+    )  # fmt: skip
+    with _session() as session:
+        _project_for(session, out)
+        job, circuit = _traced(session, model, settings, name, device, quiet=quiet)
+        saved = _saved(session, out)
+    _report(job, circuit, saved, as_json=as_json)
+
+
+@app.command(
+    epilog="Example: circuitscope export dallas.circuitscope --circuit Dallas --out figure.svg"
+)
+def export(  # noqa: PLR0913 - one argument for each option
+    project: Annotated[Path, typer.Argument(help="Project file.")],
+    out: Annotated[list[Path], typer.Option(help="File to write; the suffix says the format.")],
+    circuit: Annotated[str, typer.Option(help="Name or id; else the first.")] = "",
+    what: Annotated[str, typer.Option(help="link, circuit or auto.")] = "auto",
+    preset: Annotated[
+        str, typer.Option(help=f"Size of the figure: {', '.join(PRESETS)}.")
+    ] = "screen",
+    dpi: Annotated[int, typer.Option(min=72, max=600, help="Dots per inch of PNG.")] = 300,
+    transparent: Annotated[bool, typer.Option("--transparent", help="No white page.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a circuit as a figure (SVG, PDF, PNG) or as a graph file (JSON)."""
+    with _session() as session:
+        session.open_project(project, read_only=True)
+        written: list[dict[str, Any]] = []
+        for path in out:
+            warnings = session.export(
+                path, circuit, what, preset=preset, dpi=dpi, transparent=transparent
+            )
+            written.append({"path": str(path), "warnings": list(warnings)})
+    if as_json:
+        _print_json(written)
+        return
+    for entry in written:
+        typer.echo(entry["path"])
+        for warning in entry["warnings"]:
+            _say(warning)
+
+
+@app.command("import", epilog="Example: circuitscope import graph.json --out dallas.circuitscope")
+def import_(
+    graph: Annotated[Path, typer.Argument(help="Graph file of Neuronpedia or circuit-tracer.")],
+    out: Annotated[Path, typer.Option(help="Project file to add it to; made where missing.")],
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Add a published attribution graph to a project."""
+    with _session() as session:
+        _project_for(session, out)
+        job = _done(session, session.import_file(graph), quiet=quiet)
+        circuit = session.circuit
+        assert circuit is not None
+        saved = _saved(session, out)
+    _report(job, circuit, saved, as_json=as_json)
+
+
+@app.command(epilog="Example: circuitscope check dallas.circuitscope")
+def check(
+    project: Annotated[Path, typer.Argument(help="Project file.")], as_json: AsJson = False
+) -> None:
+    """Verify a project file: pages, every digest, every row. Changes nothing."""
+    problems = check_project(project)
+    if as_json:
+        _print_json({"path": str(project), "problems": [asdict(problem) for problem in problems]})
+    elif not problems:
+        typer.echo(f"{project}: all is well.")
+    for problem in () if as_json else problems:
+        typer.echo(f"{problem.where}: {problem.what}")
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command(epilog="Example: circuitscope doctor --json")
+def doctor(as_json: AsJson = False) -> None:
+    """Say what is installed, which devices and how much memory there is, and what to fix."""
+    facts = doctors.examine()
+    if as_json:
+        _print_json([asdict(fact) for fact in facts])
+    else:
+        table = Table.grid(padding=(0, 2))
+        for fact in facts:
+            table.add_row(_STATES[fact.state], fact.name, fact.value)
+            if fact.fix:
+                table.add_row("", "", f"[bold]{fact.fix}[/]")
+        Console(soft_wrap=True).print(table)
+    raise typer.Exit(1 if any(fact.state == "bad" for fact in facts) else 0)
+
+
+@app.command(epilog="Example: circuitscope demo --out ./figures")
+def demo(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="Folder for files, without a display.")] = Path("build"),
+    headless: Annotated[bool, typer.Option("--headless", help="Open no window.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Open the bundled example; without a display, trace it and write figures."""
+    atlas = shipped_path("projects", "atlas")
+    ready = sorted(atlas.glob("*.circuitscope"), key=lambda path: "dallas" not in path.name)
+    if doctors.has_display() and not headless and ready:
+        raise typer.Exit(context.obj(ready[0]))
+    if not (atlas / "model").is_dir():
+        raise CircuitScopeError(
+            f"The bundled example is missing: there is no {atlas / 'model'}.",
+            hint="Install CircuitScope again, or make it: python -m circuitscope.examples.atlas",
+        )
+    for path in _render_demo(atlas, out, quiet=quiet):
+        typer.echo(path)
+
+
+def _render_demo(atlas: Path, out: Path, *, quiet: bool) -> list[Path]:
+    out.mkdir(parents=True, exist_ok=True)
+    folder = atlas / "dictionaries"
+    found = (str(folder),) if folder.is_dir() else ()
+    settings = TraceSettings(
+        DEMO_PROMPT,
+        targets=(parse_target(DEMO_TARGET),),
+        dictionaries=found,
+        mlp="transcoder" if found else "secant",
+        max_nodes=_DEMO_NODES,
+    )
+    with _session() as session:
+        session.new_project()
+        _traced(session, atlas / "model", settings, "Dallas", "cpu", quiet=quiet)
+        project = out / "dallas.circuitscope"
+        session.save_as(project, overwrite=True)
+        figures = [out / f"dallas.{suffix}" for suffix in ("svg", "pdf", "png")]
+        for path in figures:
+            session.export(path, what="link")
+    return [project, *figures]
+
+
+@contextmanager
+def _session() -> Iterator[Session]:
+    session = Session(InProcessEngine())
+    try:
+        yield session
+    except _UnsavedError as unsaved:
+        # The working copy stays, so that the next start offers to recover it.
+        session.engine.close()
+        raise unsaved.error from None
+    except BaseException:
+        session.shut_down()
+        raise
+    session.shut_down()
+
+
+class _UnsavedError(Exception):
+    def __init__(self, error: ProjectError) -> None:
+        self.error = error
+
+
+def _project_for(session: Session, out: Path | None) -> None:
+    """Open or start the project that results go to, before any work is done."""
+    if out is None:
+        session.new_project()
+        return
+    if not os.access(out.expanduser().absolute().parent, os.W_OK) and out.parent.is_dir():
+        raise ProjectError(
+            f"The folder {out.absolute().parent} cannot be written to.",
+            kept="Nothing was computed and nothing was changed.",
+            hint="Choose another folder with --out.",
+        )
+    if out.exists():
+        session.open_project(out)
+    else:
+        session.new_project(out)
+
+
+def _saved(session: Session, out: Path | None) -> Path | None:
+    if out is None:
+        return None
+    try:
+        return session.save()
+    except ProjectError as error:
+        kept = "The result is kept; the next start of the window offers to recover it."
+        raise _UnsavedError(
+            type(error)(error.message, kept=f"{error.kept} {kept}".strip(), hint=error.hint)
+        ) from error
+
+
+def _traced(
+    session: Session, model: Path, settings: TraceSettings, name: str, device: str, *, quiet: bool
+) -> tuple[Job, Circuit]:
+    _done(session, session.load_model(model, device=device, dtype=settings.dtype), quiet=quiet)
+    job = _done(session, session.trace(settings, name), quiet=quiet)
+    circuit = session.circuit
+    assert circuit is not None
+    return job, circuit
+
+
+def _done(session: Session, job: Job, *, quiet: bool) -> Job:
+    """Wait for a job with a progress line; raise what went wrong."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    console = Console(stderr=True)
+    hidden = quiet or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as shown:
+        task = shown.add_task(job.title, total=None)
+
+        def tell(job: Job) -> None:
+            total = job.total or None
+            shown.update(task, description=job.phase or job.title, total=total, completed=job.done)
+
+        job.changed.connect(tell)
+        session.jobs.wait(job)
+    if job.error is not None:
+        raise job.error
+    if job.state == "cancelled":
+        raise Cancelled
+    return job
+
+
+def _report(job: Job, circuit: Circuit, saved: Path | None, *, as_json: bool) -> None:
+    facts = summarise(circuit)
+    if as_json:
+        project = str(saved) if saved else None
+        seconds = round(job.seconds, 3)
+        _print_json({"project": project, "circuit": job.result_id, "seconds": seconds, **facts})
+        return
+    counts = f"{facts['n_nodes']} nodes, {facts['n_edges']} edges, {job.seconds:.1f} s"
+    typer.echo(f"“{facts['prompt']}”: {counts}")
+    for node in facts["strongest"]:
+        typer.echo(f"  {node['influence']:5.2f}  {node['label'] or node['key']}")
+    for remark in facts["remarks"]:
+        _say(remark)
+    if saved is not None:
+        typer.echo(saved)
+
+
+def _ids(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        _usage(f"{text!r} is not a list of token ids, such as 1,17,4.")
+
+
+def _choice(name: str, value: str) -> Any:
+    choices = {item.name: item.metadata for item in fields(TraceSettings)}[name]["choices"]
+    if value not in choices:
+        _usage(f"--{name} is one of {', '.join(choices)}, not {value!r}.")
+    return value
+
+
+def _usage(message: str) -> NoReturn:
+    raise typer.BadParameter(message)
+
+
+def _print_json(data: Any) -> None:
+    typer.echo(json.dumps(data, ensure_ascii=False, indent=1))
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _complain(error: CircuitScopeError) -> None:
+    for line in (error.message, error.kept or "Nothing was changed.", error.hint):
+        if line:
+            _say(line)
+
+
+def _own_mistake(error: Exception) -> CircuitScopeError:
+    return CircuitScopeError(
+        f"CircuitScope made a mistake ({type(error).__name__}: {error}).",
+        kept="Project files are as they were.",
+        hint="The log file has the details; please report it with them.",
+    )

@@ -1,0 +1,284 @@
+"""How each request is answered; torch, models, dictionaries and methods are imported on use."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from circuitscope.core.errors import OutOfMemory
+from circuitscope.engine.requests import (
+    Alternative,
+    DictionaryCards,
+    Generate,
+    GeneratedToken,
+    Generation,
+    InspectDictionaries,
+    Inspected,
+    InspectModel,
+    LoadModel,
+    ModelChoice,
+    ModelReady,
+    Ping,
+    Pong,
+    PreviewPrompt,
+    Prompt,
+    PromptPreview,
+    ReadGraph,
+    Request,
+    Result,
+    Trace,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from circuitscope.core.circuit import Finding
+    from circuitscope.core.progress import Progress
+    from circuitscope.dictionaries.dictionary import Dictionary
+    from circuitscope.exchange.format import Imported
+    from circuitscope.models.loading import LoadedModel
+
+_BATCH_GUESS = 64
+_MOST_FILES = 10_000
+
+
+class Holdings:
+    """What the engine keeps between requests: one model and the dictionaries used with it."""
+
+    def __init__(self) -> None:
+        self._choice: tuple[ModelChoice, float] | None = None
+        self._model: LoadedModel | None = None
+        self._set: tuple[tuple[Any, ...], Sequence[Dictionary]] | None = None
+
+    def model(self, choice: ModelChoice, progress: Progress) -> LoadedModel:
+        """Return the chosen model, loading it where another one or an older state is held."""
+        from circuitscope.models.loading import load_model
+
+        state = (choice, _last_change(choice.path))
+        if self._model is None or self._choice != state:
+            self.free()
+            progress.phase(f"Loading {Path(choice.path).name}")
+            self._model = load_model(choice.path, choice.device, choice.dtype, progress)
+            self._choice = state
+        return self._model
+
+    def dictionaries(
+        self, paths: Sequence[str], device: str, progress: Progress
+    ) -> Sequence[Dictionary]:
+        """Return the dictionaries of all these folders; those of other folders are let go."""
+        from circuitscope.dictionaries.format import load_dictionaries
+
+        if not paths:
+            return ()
+        state = (*((path, _last_change(path)) for path in paths), device)
+        if self._set is None or self._set[0] != state:
+            self._set = None
+            progress.phase("Looking at the dictionaries")
+            self._set = (state, load_dictionaries(paths, device))
+        return self._set[1]
+
+    def free(self) -> None:
+        """Let go of the model and the dictionaries, and of the memory they used."""
+        held = self._model is not None
+        self._model, self._choice = None, None
+        self._set = None
+        torch = sys.modules.get("torch")
+        if held and torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def answer(request: Request, holdings: Holdings, progress: Progress) -> Result:
+    """Answer one request.
+
+    Raises:
+        CircuitScopeError: What the user should know.
+        Cancelled: The user asked to stop.
+    """
+    handler = _HANDLERS[type(request)]
+    if type(request) in _NEEDS_TORCH:
+        _prepare_torch(progress)
+    return handler(request, holdings, progress)
+
+
+def _ping(request: Ping, holdings: Holdings, progress: Progress) -> Pong:
+    del holdings
+    import time
+
+    if request.steps:
+        progress.phase("Counting", request.steps)
+    for _ in range(request.steps):
+        time.sleep(request.pause)
+        progress.advance()
+    time.sleep(request.deaf_seconds)
+    values = np.arange(request.n_values, dtype=np.float32)
+    return Pong(os.getpid(), "torch" in sys.modules, values)
+
+
+def _load_model(request: LoadModel, holdings: Holdings, progress: Progress) -> ModelReady:
+    model = holdings.model(request.model, progress)
+    sizes = [weight.numel() * weight.element_size() for weight in model.module.parameters()]
+    return ModelReady(
+        model.anatomy, request.model.path, str(model.device),
+        str(model.dtype).removeprefix("torch."), model.tokenizer is not None, sum(sizes),
+    )  # fmt: skip
+
+
+def _inspect_model(request: InspectModel, holdings: Holdings, progress: Progress) -> Inspected:
+    del holdings, progress
+    from circuitscope.models.folder import inspect_model
+
+    found = inspect_model(request.path)
+    return Inspected(found.anatomy, request.path, found.has_tokenizer, found.memory)
+
+
+def _inspect_dictionaries(
+    request: InspectDictionaries, holdings: Holdings, progress: Progress
+) -> DictionaryCards:
+    del holdings, progress
+    from circuitscope.dictionaries.format import load_dictionaries
+
+    return DictionaryCards(request.path, load_dictionaries(request.path).cards)
+
+
+def _preview_prompt(
+    request: PreviewPrompt, holdings: Holdings, progress: Progress
+) -> PromptPreview:
+    return _preview(holdings.model(request.model, progress), request.prompt)
+
+
+def _preview(model: LoadedModel, prompt: Prompt) -> PromptPreview:
+    from circuitscope.models.prompts import read_prompt
+
+    read = read_prompt(model, prompt)
+    special = set(getattr(model.tokenizer, "all_special_ids", None) or ())
+    return PromptPreview(
+        read.token_ids, read.tokens, tuple(number in special for number in read.token_ids)
+    )
+
+
+def _generate(request: Generate, holdings: Holdings, progress: Progress) -> Generation:
+    from circuitscope.models.intervene import generate
+    from circuitscope.models.prompts import token_text
+
+    model = holdings.model(request.model, progress)
+    shown = _preview(model, request.prompt)
+    made = generate(
+        model, shown.ids, request.n_tokens, seed=request.seed, temperature=request.temperature,
+        n_alternatives=request.n_alternatives, progress=progress,
+    )  # fmt: skip
+    steps = []
+    for at, (token, listed) in enumerate(zip(made.new_ids, made.alternatives, strict=True)):
+        others = tuple(Alternative(one.token_id, one.text, one.probability) for one in listed)
+        chances = {other.token_id: other.probability for other in others}
+        last = len(shown.ids) + at - 1
+        text, chance = token_text(model, token), chances.get(token, 0.0)
+        steps.append(GeneratedToken(token, text, chance, last, others))
+    return Generation(shown, tuple(steps))
+
+
+def _trace(request: Trace, holdings: Holdings, progress: Progress) -> Finding:
+    from circuitscope.tracing.method import trace
+
+    settings = request.settings
+    model = holdings.model(request.model, progress)
+    dictionaries = holdings.dictionaries(settings.dictionaries, str(model.device), progress)
+
+    def work(batch_size: int | None) -> Finding:
+        chosen = replace(settings, batch_size=batch_size)
+        return trace(model, chosen, dictionaries, progress)
+
+    return _within_memory(work, settings.batch_size, progress)
+
+
+def _within_memory(
+    work: Callable[[int | None], Finding], batch_size: int | None, progress: Progress
+) -> Finding:
+    """Do batched work; when memory runs out, once more with half the batch."""
+    try:
+        return work(batch_size)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+    smaller = max(1, (batch_size or _BATCH_GUESS) // 2)
+    progress.note(f"Memory ran out; once more with batches of {smaller}.")
+    _empty_cache()
+    try:
+        return work(smaller)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        said = " ".join(str(error).split())[:160]
+    _empty_cache()
+    raise OutOfMemory(
+        f"Memory ran out, also with batches of {smaller}: {said}",
+        kept="The project is unchanged and the model is still loaded.",
+        hint="Ask for fewer nodes, a shorter prompt or a smaller batch, or use the CPU.",
+    )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (
+        torch is not None and isinstance(error, torch.OutOfMemoryError)
+    ):
+        return True
+    return "can't allocate memory" in str(error) or "out of memory" in str(error)
+
+
+def _empty_cache() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _read_graph(request: ReadGraph, holdings: Holdings, progress: Progress) -> Imported:
+    del holdings
+    from circuitscope.exchange.format import import_file
+
+    progress.phase(f"Reading {Path(request.path).name}")
+    return import_file(request.path, progress)
+
+
+def _prepare_torch(progress: Progress) -> None:
+    """Import torch and give it the physical cores, or fewer where the user's set-up says so."""
+    if "torch" not in sys.modules:
+        progress.phase("Starting torch")
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        import psutil
+
+        cores = min(cores or 1, psutil.cpu_count(logical=False) or cores or 1)
+    except ModuleNotFoundError:
+        pass
+    torch.set_num_threads(max(1, min(cores or 1, torch.get_num_threads())))
+
+
+def _last_change(path: str) -> float:
+    """Return when a file, or anything in a folder, changed last; 0 where it is missing."""
+    place = Path(path)
+    try:
+        files = islice(place.rglob("*"), _MOST_FILES) if place.is_dir() else ()
+        return max((file.stat().st_mtime for file in (place, *files)), default=0.0)
+    except OSError:
+        return 0.0
+
+
+_HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
+    Ping: _ping,
+    LoadModel: _load_model,
+    InspectModel: _inspect_model,
+    InspectDictionaries: _inspect_dictionaries,
+    PreviewPrompt: _preview_prompt,
+    Generate: _generate,
+    Trace: _trace,
+    ReadGraph: _read_graph,
+}
+_NEEDS_TORCH = {LoadModel, PreviewPrompt, Generate, Trace}

@@ -1,0 +1,314 @@
+"""What the engine can be asked and what it answers: plain data that needs no torch to read.
+
+Every request that needs a model names it, so that a restarted engine can answer the next request
+without being told again; a model that is already loaded is not loaded twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from circuitscope.core.anatomy import ModelAnatomy
+from circuitscope.core.circuit import Finding
+from circuitscope.core.dictionary import DictionaryCard
+from circuitscope.core.errors import CircuitScopeError
+from circuitscope.core.settings import TraceSettings
+
+if TYPE_CHECKING:
+    from circuitscope.exchange.format import Imported
+
+Prompt = str | tuple[int, ...]
+"""A text, or token ids used exactly as given."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """Name a model and how to hold it.
+
+    Attributes:
+        path: Folder with config.json and safetensors.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        dtype: "float32", "float64", "bfloat16" or "float16".
+    """
+
+    path: str
+    device: str = "auto"
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Ask whether the engine answers; used to warm it and by the fault tests.
+
+    Attributes:
+        steps: Steps of a phase called "Counting", each `pause` seconds long.
+        deaf_seconds: Time spent afterwards without hearing a cancel.
+        n_values: Length of the array that comes back.
+    """
+
+    steps: int = 0
+    pause: float = 0.0
+    deaf_seconds: float = 0.0
+    n_values: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LoadModel:
+    """Hold a model ready; another one that is held is freed first."""
+
+    model: ModelChoice
+
+
+@dataclass(frozen=True, slots=True)
+class InspectModel:
+    """Describe a model folder from its headers, without its weights."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class InspectDictionaries:
+    """Describe the dictionaries of a folder without their weights."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewPrompt:
+    """Split a prompt into the tokens that the model will see."""
+
+    model: ModelChoice
+    prompt: Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """Continue a prompt and tell the alternatives of every step.
+
+    Attributes:
+        temperature: 0 takes the likeliest token at every step.
+        n_alternatives: Likeliest tokens listed per step.
+    """
+
+    model: ModelChoice
+    prompt: Prompt
+    n_tokens: int = 12
+    seed: int = 0
+    temperature: float = 0.0
+    n_alternatives: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Compute a circuit; `settings.dictionaries` are the folders of the dictionaries."""
+
+    model: ModelChoice
+    settings: TraceSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ReadGraph:
+    """Read a graph file of another program here, so that a large one never stalls the window."""
+
+    path: str
+
+
+Request = (
+    Ping
+    | LoadModel
+    | InspectModel
+    | InspectDictionaries
+    | PreviewPrompt
+    | Generate
+    | Trace
+    | ReadGraph
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pong:
+    """Answer a `Ping`.
+
+    Attributes:
+        pid: The process that answered.
+        has_torch: Whether that process has imported torch.
+        values: 0, 1, 2, ..., float32 [n_values].
+    """
+
+    pid: int
+    has_torch: bool
+    values: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReady:
+    """Say what is loaded.
+
+    Attributes:
+        device: The device chosen, such as "cpu" or "cuda:0".
+        has_tokenizer: False where prompts can only be token ids.
+        n_bytes: Size of the weights in memory.
+    """
+
+    anatomy: ModelAnatomy
+    path: str
+    device: str
+    dtype: str
+    has_tokenizer: bool = True
+    n_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPreview:
+    """Show a prompt as the model sees it.
+
+    Attributes:
+        ids: Token ids, special ones included, [pos].
+        texts: Their texts, [pos].
+        specials: Whether the tokenizer added or reserves the token, [pos].
+    """
+
+    ids: tuple[int, ...]
+    texts: tuple[str, ...]
+    specials: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A token that could stand at one place, with its full-softmax probability."""
+
+    token_id: int
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedToken:
+    """One generated token.
+
+    Attributes:
+        probability: Of this token where it stands; 0 where a sampled one is not listed.
+        predicted_at: Position whose logits chose it: the last position of the prompt that
+            explains it.
+        alternatives: The likeliest tokens there, best first; the chosen one is among them or not.
+    """
+
+    token_id: int
+    text: str
+    probability: float
+    predicted_at: int
+    alternatives: tuple[Alternative, ...]
+
+    @property
+    def runner_up(self) -> Alternative | None:
+        """Return the likeliest other token, the natural contrast."""
+        others = (other for other in self.alternatives if other.token_id != self.token_id)
+        return next(others, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A prompt and what the model says next."""
+
+    prompt: PromptPreview
+    steps: tuple[GeneratedToken, ...]
+
+    def prompt_ids(self, step: int) -> tuple[int, ...]:
+        """Return the ids up to where a step's token was chosen: the prompt that explains it."""
+        return (*self.prompt.ids, *(token.token_id for token in self.steps[:step]))
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """A model folder described without its weights.
+
+    Attributes:
+        memory: Bytes needed to load it, by dtype.
+    """
+
+    anatomy: ModelAnatomy
+    path: str
+    has_tokenizer: bool = True
+    memory: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DictionaryCards:
+    """The dictionaries of a folder described without their weights."""
+
+    path: str
+    cards: tuple[DictionaryCard, ...] = field(default=())
+
+
+Result = Union[
+    Pong,
+    ModelReady,
+    Inspected,
+    DictionaryCards,
+    PromptPreview,
+    Generation,
+    Finding,
+    "Imported",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseBegan:
+    """The request entered a phase of `total` steps (0: unknown)."""
+
+    request_id: int
+    name: str
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """The current phase has done this many steps."""
+
+    request_id: int
+    done: int
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """The request adds a line to its log."""
+
+    request_id: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Finished:
+    """The request is answered."""
+
+    request_id: int
+    result: Result
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Failed:
+    """The request could not be answered.
+
+    Attributes:
+        error: What to tell the user.
+        report: Traceback for the log file; "" for errors of the user's world.
+    """
+
+    request_id: int
+    error: CircuitScopeError
+    report: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The request ended because it was cancelled."""
+
+    request_id: int
+
+
+Event = PhaseBegan | Advanced | Noted | Finished | Failed | Stopped
+"""What the engine says about the request it works on."""

@@ -1,0 +1,102 @@
+"""The model a session works with: chosen here, held by the engine, its state told to all."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from circuitscope.core.anatomy import ModelAnatomy
+from circuitscope.core.errors import CircuitScopeError, ModelError
+from circuitscope.engine.requests import LoadModel, ModelChoice, ModelReady
+from circuitscope.session.jobs import Job, JobQueue
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """Say which model the session works with and whether it is ready.
+
+    Attributes:
+        choice: The model and how it is to be held.
+        device: Where it is, "" before it is ready.
+        dtype: Its precision, "" before it is ready.
+        has_tokenizer: False where prompts can only be token ids.
+        error: Why it could not be loaded.
+    """
+
+    state: Literal["none", "loading", "ready", "failed"] = "none"
+    choice: ModelChoice | None = None
+    anatomy: ModelAnatomy | None = None
+    device: str = ""
+    dtype: str = ""
+    has_tokenizer: bool = True
+    error: CircuitScopeError | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """Return the model's folder."""
+        return Path(self.choice.path) if self.choice is not None else None
+
+
+class HeldModel:
+    """Follow the jobs that load the model.
+
+    Attributes:
+        status: How things stand.
+
+    Args:
+        jobs: Where loading is queued.
+        changed: Called with every new status.
+    """
+
+    def __init__(self, jobs: JobQueue, changed: Callable[[ModelStatus], None]) -> None:
+        self.status = ModelStatus()
+        self._jobs = jobs
+        self._changed = changed
+
+    @property
+    def choice(self) -> ModelChoice:
+        """Return the model to work with.
+
+        Raises:
+            ModelError: None is chosen.
+        """
+        if self.status.choice is None:
+            raise ModelError(
+                "No model is chosen.",
+                kept="Saved circuits can be looked at and edited without one.",
+                hint="Choose a model folder first.",
+            )
+        return self.status.choice
+
+    def load(self, choice: ModelChoice) -> Job:
+        """Queue the loading of a model; the one loaded before is freed first."""
+        self._tell(ModelStatus("loading", choice))
+        title = f"Load {Path(choice.path).name}"
+        job = self._jobs.add(title, LoadModel(choice), self._loaded)
+        job.changed.connect(self._job_changed)
+        return job
+
+    def _loaded(self, job: Job, ready: Any) -> None:
+        if isinstance(ready, ModelReady) and self._concerns(job):
+            self._tell(
+                ModelStatus(
+                    "ready", self.choice, ready.anatomy, ready.device, ready.dtype,
+                    ready.has_tokenizer,
+                )
+            )  # fmt: skip
+
+    def _job_changed(self, job: Job) -> None:
+        if not self._concerns(job):
+            return
+        if job.state == "failed":
+            self._tell(replace(self.status, state="failed", error=job.error))
+        elif job.state == "cancelled":
+            self._tell(ModelStatus())
+
+    def _concerns(self, job: Job) -> bool:
+        request = job.request
+        return isinstance(request, LoadModel) and request.model == self.status.choice
+
+    def _tell(self, status: ModelStatus) -> None:
+        self.status = status
+        self._changed(status)

@@ -1,0 +1,180 @@
+"""The session: the open document, one engine, and every use case that needs work done.
+
+Windows and the command line call these; nothing here knows Qt. Every `CircuitScopeError` comes
+out of the call itself; errors of slow work end in `Job.error`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from psygnal import Signal
+
+from circuitscope.core.errors import ProjectError
+from circuitscope.core.settings import TraceSettings
+from circuitscope.engine.client import Engine, ProcessEngine
+from circuitscope.engine.requests import (
+    Generate,
+    InspectDictionaries,
+    ModelChoice,
+    PreviewPrompt,
+    Prompt,
+    ReadGraph,
+    Trace,
+)
+from circuitscope.project.file import ProjectFile
+from circuitscope.project.wording import short
+from circuitscope.session import work
+from circuitscope.session.document import Document
+from circuitscope.session.jobs import Job, JobQueue
+from circuitscope.session.model import HeldModel, ModelStatus
+from circuitscope.session.showing import Match, SearchResult, ViewSettings
+from circuitscope.session.work import ExportOptions
+
+__all__ = ["ExportOptions", "Match", "ModelStatus", "SearchResult", "Session", "ViewSettings"]
+
+
+class Session(Document):
+    """Carry out what the user asks of the document, the model and other files.
+
+    Attributes:
+        engine: Who works for the jobs.
+        jobs: The queue of slow work.
+
+    Args:
+        engine: Default is a process of its own.
+    """
+
+    model_changed = Signal(object)
+    """Emitted with the `ModelStatus`."""
+
+    def __init__(self, engine: Engine | None = None) -> None:
+        super().__init__()
+        self.engine: Engine = engine or ProcessEngine()
+        self.jobs = JobQueue(self.engine)
+        self._model = HeldModel(self.jobs, self._model_changed)
+
+    # Model and traces
+
+    @property
+    def model(self) -> ModelStatus:
+        """Return which model is held, and whether it is ready."""
+        return self._model.status
+
+    def load_model(self, path: Path | str, *, device: str = "", dtype: str = "") -> Job:
+        """Load a model folder in the engine; `model_changed` tells how it goes.
+
+        Args:
+            path: Folder with config.json and safetensors.
+            device: Left out, as preferred.
+            dtype: Left out, as preferred.
+        """
+        preferred = self.preferences.now.engine
+        choice = ModelChoice(
+            str(Path(path).expanduser().absolute()),
+            device or preferred.device, dtype or preferred.dtype,
+        )  # fmt: skip
+        return self._model.load(choice)
+
+    def preview(self, prompt: Prompt) -> Job:
+        """Split a prompt into tokens; the job's result is a `PromptPreview`."""
+        return self.jobs.add("Read prompt", PreviewPrompt(self._model.choice, prompt))
+
+    def generate(self, prompt: Prompt, n_tokens: int = 12, **options: Any) -> Job:
+        """Continue a prompt; the job's result is a `Generation`, `options` those of `Generate`."""
+        request = Generate(self._model.choice, prompt, n_tokens, **options)
+        return self.jobs.add(f"Generate after “{_shown(prompt)}”", request)
+
+    def inspect_dictionaries(self, path: Path | str) -> Job:
+        """Describe a dictionary folder; the job's result is a `DictionaryCards`."""
+        return self.jobs.add(f"Look at {Path(path).name}", InspectDictionaries(str(path)))
+
+    def trace(self, settings: TraceSettings, name: str = "") -> Job:
+        """Compute a circuit, add it to the project and show it; `Job.result_id` is its id.
+
+        Without an open project a new, untitled one is started.
+        """
+        choice = self._model.choice
+        project = self._project or self.new_project()
+
+        def store(job: Job, circuit: Any) -> None:
+            job.result_id = self._of(project).add_finding(circuit, name)
+            job.result = None  # the project has it now
+            self.activate(job.result_id)
+
+        if settings.dictionaries:
+            self.preferences.add_dictionaries(choice.path, settings.dictionaries)
+        return self.jobs.add(f"Trace “{_shown(settings.prompt)}”", Trace(choice, settings), store)
+
+    # Files
+
+    def import_file(self, path: Path | str) -> Job:
+        """Add the graph of a Neuronpedia / circuit-tracer JSON file to the project; show it."""
+        file = Path(path).expanduser().absolute()
+        project = self._project or self.new_project()
+
+        def store(job: Job, imported: Any) -> None:
+            job.result_id = work.add_imported(self._of(project), imported, file)
+            job.result = None
+            self.activate(job.result_id)
+
+        return self.jobs.add(f"Import {file.name}", ReadGraph(str(file)), store)
+
+    def export(
+        self, path: Path | str, circuit_id: str = "", what: str = "auto", **options: Any
+    ) -> tuple[str, ...]:
+        """Write a circuit; the suffix says the format.
+
+        Args:
+            path: Where to.
+            circuit_id: Id or name; the active circuit where left out.
+            what: "link" (layers by tokens), "circuit" (the diagram) or "auto".
+            options: Other fields of `ExportOptions`.
+
+        Returns:
+            What the user should know about the figure.
+        """
+        project = self._need_project()
+        which = circuit_id or self._active
+        if not which:
+            raise ProjectError("The project has no circuit to export.", hint="Trace one first.")
+        info = project.finding(which)
+        return work.export_circuit(
+            project.circuit(info.id), project.drawing(info.id).rows, path, info.name,
+            ExportOptions(what, **options),
+        )  # fmt: skip
+
+    # Life
+
+    def warm_up(self) -> None:
+        """Start the engine process where the user wants it early; returns at once."""
+        if self.preferences.now.engine.start_early:
+            self.engine.start()
+
+    def poll(self) -> None:
+        """Hear the engine; the window calls it every 30 ms."""
+        self.jobs.poll()
+
+    def shut_down(self) -> None:
+        """End the engine and close the project; call once, at the end."""
+        self.engine.close()
+        self.close()
+
+    def _model_changed(self, status: ModelStatus) -> None:
+        if status.state == "ready" and status.path is not None:
+            self.preferences.add_recent("models", status.path)
+        self.model_changed.emit(status)
+
+    def _of(self, project: ProjectFile) -> ProjectFile:
+        """Return the project that a job was for, or say that it is gone."""
+        if project is not self._project:
+            raise ProjectError(
+                "The project that this was for has been closed, so the result has no place.",
+                kept="The project's file is as it was saved.",
+                hint="Open the project and run it again.",
+            )
+        return project
+
+
+def _shown(prompt: Prompt) -> str:
+    text = prompt if isinstance(prompt, str) else f"{len(prompt)} token ids"
+    return short(text, 48)

@@ -1,0 +1,120 @@
+"""What is shown of a circuit and how its nodes are called: pure functions over circuit and rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from circuitscope.core.circuit import Circuit
+from circuitscope.core.rows import Row, RowKey
+from circuitscope.graph.prune import Pruned
+from circuitscope.graph.view import EDGE_THRESHOLD, NODE_THRESHOLD, View
+from circuitscope.project.wording import describe
+
+SHOWN_BY = frozenset(["view", "pin", "member", "hidden"])
+"""Kinds of rows that decide what is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewSettings:
+    """What the active circuit's view shows; the fields of its `view` row."""
+
+    node_threshold: float = NODE_THRESHOLD
+    edge_threshold: float = EDGE_THRESHOLD
+    show_errors: bool = True
+    show_biases: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A node found by a search.
+
+    Attributes:
+        index: The node.
+        label: What it is called.
+        hidden: Whether the view hides it at present.
+    """
+
+    index: int
+    label: str
+    hidden: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Nodes that match a text.
+
+    Attributes:
+        matches: Strongest first.
+        n_hidden: How many of them the view hides at present.
+    """
+
+    matches: tuple[Match, ...] = field(default=())
+    n_hidden: int = 0
+
+
+def view_settings(rows: Mapping[RowKey, Row], circuit_id: str, name: str) -> ViewSettings:
+    """Read the settings of a view; what its row leaves out has its default."""
+    row = rows.get(RowKey(circuit_id, "view", name), {})
+    known = ViewSettings.__dataclass_fields__
+    return ViewSettings(**{key: value for key, value in row.items() if key in known})
+
+
+def as_pruned(circuit: Circuit, view: View) -> Pruned:
+    """Return a view's masks with the cumulative influence of every node."""
+    return Pruned(view.nodes, view.edges, view.reasons, cumulative(circuit.nodes.influence))
+
+
+def cumulative(influence: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the fraction of all influence held by each node and stronger ones, float32 [n]."""
+    order = np.argsort(-influence, kind="stable")
+    held = np.empty(len(influence))
+    held[order] = np.cumsum(influence[order], dtype=np.float64)
+    return (held / max(float(influence.sum(dtype=np.float64)), 1e-30)).astype(np.float32)
+
+
+def label_of(circuit: Circuit, rows: Mapping[RowKey, Row], circuit_id: str, index: int) -> str:
+    """Return the user's label of a node, else its automatic one, else a name made of its key."""
+    key = circuit.nodes.key(index)
+    row = rows.get(RowKey(circuit_id, "label", str(key)))
+    return (row and str(row["text"])) or circuit.labels[index] or describe(key)
+
+
+def search(
+    circuit: Circuit,
+    rows: Mapping[RowKey, Row],
+    circuit_id: str,
+    shown: NDArray[np.bool_],
+    text: str,
+) -> SearchResult:
+    """Find nodes by label, group, token or key; case does not matter.
+
+    Args:
+        circuit: The evidence.
+        rows: Its drawing's rows.
+        circuit_id: Whose rows they are.
+        shown: Nodes that the view shows, bool [n].
+        text: What to look for; empty finds nothing.
+    """
+    wanted = " ".join(text.split()).casefold()
+    if not wanted:
+        return SearchResult()
+    groups = _group_of(rows, circuit_id)
+    found = []
+    for index in np.argsort(-circuit.nodes.influence, kind="stable"):
+        label = label_of(circuit, rows, circuit_id, int(index))
+        key = str(circuit.nodes.key(int(index)))
+        token = circuit.node(int(index)).token
+        texts = (label, circuit.labels[index], key, token, groups.get(key, ""))
+        if any(wanted in text.casefold() for text in texts):
+            found.append(Match(int(index), label, not shown[index]))
+    return SearchResult(tuple(found), sum(match.hidden for match in found))
+
+
+def _group_of(rows: Mapping[RowKey, Row], circuit_id: str) -> dict[str, str]:
+    members = {key.id: row for key, row in rows.items() if key.kind == "member"}
+    return {
+        name: str(rows.get(RowKey(circuit_id, "group", str(row.get("group"))), {}).get("label", ""))
+        for name, row in members.items()
+    }

@@ -1,0 +1,98 @@
+"""Work that ends in the project or in a file: adding what was computed or read, exporting."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from circuitscope.core.circuit import Circuit
+from circuitscope.core.errors import CannotExpress
+from circuitscope.core.progress import Progress
+from circuitscope.core.rows import Row, RowKey
+from circuitscope.exchange import format as exchange
+from circuitscope.exchange.format import Document, Imported, WriteOptions
+from circuitscope.project.edit import change
+from circuitscope.project.file import ProjectFile
+from circuitscope.project.wording import short
+
+_WHATS = {"link": "link_graph", "link_graph": "link_graph", "circuit": "circuit", "auto": "auto"}
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """Say how a circuit is written.
+
+    Attributes:
+        what: "link" (layers by tokens), "circuit" (pinned and grouped nodes) or "auto", which
+            draws the diagram where something is pinned or grouped.
+        preset: Size of the figure, see `exchange.theme.PRESETS`.
+        dpi: Dots per inch of raster files, 72 to 600.
+        transparent: Leave the page transparent where the format can.
+    """
+
+    what: str = "auto"
+    preset: str = "screen"
+    dpi: int = 300
+    transparent: bool = False
+
+
+class Project(ProjectFile):
+    """A project file that can also take in graph files, for scripts and notebooks."""
+
+    def import_file(self, path: Path | str, progress: Progress | None = None) -> str:
+        """Add the graph of a Neuronpedia / circuit-tracer JSON file; returns the finding's id.
+
+        Raises:
+            ExchangeError: The file is not what it seems; the project is unchanged.
+        """
+        return add_imported(self, exchange.import_file(path, progress), Path(path))
+
+
+def add_imported(project: ProjectFile, imported: Imported, path: Path) -> str:
+    """Add an imported graph: evidence, its drawing as one edit, and the file's own bytes.
+
+    Returns:
+        The finding's id.
+    """
+    name = imported.name or path.stem
+    finding_id = project.add_finding(imported.circuit, name)
+    drawing = project.drawing(finding_id)
+    rows = imported.rows_for(finding_id)
+    if rows:
+        drawing.commit(change(f"Import {short(path.name)}", drawing.rows, rows))
+    if imported.original:
+        kind = path.suffix.removeprefix(".").lower()
+        project.attach_original(path.name, imported.original, kind, finding_id)
+    return finding_id
+
+
+def export_circuit(
+    circuit: Circuit,
+    rows: Mapping[RowKey, Row],
+    path: Path | str,
+    name: str = "",
+    options: ExportOptions | None = None,
+) -> tuple[str, ...]:
+    """Write a circuit and its drawing; the suffix says the format.
+
+    Returns:
+        What the user should know about the figure, such as edges left out.
+
+    Raises:
+        ExchangeError: No format has that suffix, or the file cannot be written.
+    """
+    chosen = options or ExportOptions()
+    what: Any = _WHATS.get(chosen.what)
+    if what is None:
+        raise CannotExpress(
+            f"There is no figure called {chosen.what!r}.",
+            kept="Nothing was written.",
+            hint=f"Figures are: {', '.join(_WHATS)}.",
+        )
+    return exchange.export(
+        Document(circuit, dict(rows), name=name),
+        path,
+        what=what,
+        preset=chosen.preset,
+        options=WriteOptions(chosen.dpi, chosen.transparent),
+    )
