@@ -5,7 +5,7 @@ Widgets ask for a look with the dynamic property `look`, so that no rule names a
 """
 
 STYLE = """
-* { outline: none; }
+* { outline: none; dialogbuttonbox-buttons-have-icons: 0; }
 QWidget { color: $ink; font-size: ${text}px; }
 QMainWindow, QDialog, #Desk { background: $window; }
 QToolTip {
@@ -27,13 +27,14 @@ QMenu::indicator { width: 14px; height: 14px; left: 12px; }
 
 QToolBar {
   background: $panel; border: 0; border-bottom: 1px solid $hairline;
-  padding: 7px 10px; spacing: 6px;
+  padding: 6px 10px; spacing: 6px;
 }
 QToolBar::separator { background: $hairline; width: 1px; margin: 3px 6px; }
 QToolBar QToolButton, QPushButton {
   background: $panel; border: 1px solid $border; border-radius: 6px;
-  padding: 0 12px; min-height: 28px; font-weight: 500;
+  padding: 0 12px; min-height: 26px; font-weight: 500;
 }
+QToolBar QToolButton { max-height: 26px; }
 QToolBar QToolButton:hover, QPushButton:hover { background: $hover; }
 QToolBar QToolButton:pressed, QPushButton:pressed { background: $hairline; }
 QToolBar QToolButton:checked { background: $accent_tint; border-color: $accent; }
@@ -49,7 +50,7 @@ QToolBar QToolButton[look="primary"]:pressed, QPushButton[look="primary"]:presse
   background: $accent_pressed;
 }
 QToolBar QToolButton[look="primary"]:focus, QPushButton[look="primary"]:focus {
-  border: 2px solid $ink;
+  border-color: $ink;
 }
 QToolBar QToolButton[look="primary"]:disabled, QPushButton[look="primary"]:disabled {
   background: $hairline; border-color: $hairline; color: $secondary;
@@ -88,7 +89,7 @@ QPushButton[look="generated"]:checked {
 
 QLineEdit, QTextEdit, QPlainTextEdit, QComboBox, QSpinBox, QDoubleSpinBox {
   background: $panel; border: 1px solid $border; border-radius: 6px; padding: 0 8px;
-  min-height: 28px; selection-background-color: $accent; selection-color: $on_accent;
+  min-height: 26px; selection-background-color: $accent; selection-color: $on_accent;
 }
 QTextEdit, QPlainTextEdit { padding: 6px 4px; }
 QLineEdit:focus, QTextEdit:focus, QPlainTextEdit:focus, QComboBox:focus, QSpinBox:focus,
@@ -106,6 +107,9 @@ QComboBox QAbstractItemView {
 }
 QSpinBox::up-button, QSpinBox::down-button, QDoubleSpinBox::up-button, QDoubleSpinBox::down-button
 { width: 0; border: 0; }
+QSpinBox QLineEdit, QDoubleSpinBox QLineEdit {
+  border: 0; padding: 0; min-height: 0; background: transparent;
+}
 QCheckBox { spacing: 8px; min-height: 24px; }
 QCheckBox:focus { color: $accent_ink; }
 
@@ -118,7 +122,7 @@ QTabBar::tab:selected {
   background: $panel; color: $ink; border-bottom: 2px solid $accent; font-weight: 600;
 }
 QTabBar::tab:hover:!selected { color: $ink; }
-QTabBar::tab:focus { color: $accent_ink; }
+QTabBar::tab:selected:focus { border-bottom: 2px solid $ink; }
 QTabWidget::pane { border: 0; border-top: 1px solid $hairline; background: $panel; }
 QTabWidget::tab-bar { left: 4px; }
 
@@ -137,6 +141,10 @@ QLabel[look="name"] { font-size: 20px; font-weight: 600; }
 QLabel[look="title"] { font-size: 20px; font-weight: 600; }
 QLabel[look="heading"] { font-size: 14px; font-weight: 600; }
 QLabel[look="strong"] { font-weight: 600; }
+QLabel[look="automatic"] { font-style: italic; color: $secondary; }
+QLabel[look="name-automatic"] {
+  font-size: 20px; font-weight: 500; font-style: italic; color: $secondary;
+}
 QLabel[look="value"] { font-size: 15px; font-weight: 600; }
 QLabel[look="quiet"] { color: $secondary; }
 QLabel[look="small"] { color: $secondary; font-size: 11.5px; }

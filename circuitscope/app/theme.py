@@ -7,6 +7,7 @@ negative edges are dashed and numbers carry a real minus.
 
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from string import Template
 
 from PySide6.QtCore import QByteArray, QRectF, QSize, Qt
@@ -15,11 +16,13 @@ from PySide6.QtSvg import QSvgRenderer
 from PySide6.QtWidgets import QApplication
 
 from circuitscope.app.style import STYLE
+from circuitscope.core.places import state_home
 from circuitscope.core.shipped import shipped_path
 
 FAMILY = "Inter"
 TEXT_PX = 13
 GROUP_ORDER = ("teal", "violet", "amber", "rose", "sky", "olive", "slate", "brick")
+_STYLE_ICONS = ("chevron-down", "chevron-right", "check")
 _PLAIN_NAMES = {
     "orange": "amber", "pink": "rose", "blue": "sky", "green": "olive", "grey": "slate",
     "brown": "brick",
@@ -152,6 +155,8 @@ def palette_for(choice: str) -> Palette:
 
 def load_fonts() -> list[str]:
     """Make the bundled fonts known to Qt; return the families found, empty where none ship."""
+    if FAMILY in QFontDatabase.families():
+        return [FAMILY]
     families: list[str] = []
     for file in sorted(shipped_path("resources", "fonts").glob("*.ttf")):
         number = QFontDatabase.addApplicationFont(str(file))
@@ -162,8 +167,19 @@ def load_fonts() -> list[str]:
 def style_sheet(palette: Palette) -> str:
     """Return the window's style sheet in the colours of a palette."""
     values = {name: value for name, value in asdict(palette).items() if isinstance(value, str)}
-    icons = shipped_path("resources", "icons").as_posix()
-    return Template(STYLE).substitute(values, family=FAMILY, text=TEXT_PX, icons=icons)
+    return Template(STYLE).substitute(values, text=TEXT_PX, icons=_style_icons(palette).as_posix())
+
+
+def _style_icons(palette: Palette) -> Path:
+    """Write the icons that the style sheet names in a palette's colour; return their folder."""
+    folder = state_home() / "icons" / palette.name
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _STYLE_ICONS:
+        file = shipped_path("resources", "icons", f"{name}.svg")
+        if file.is_file():
+            text = file.read_text("utf-8").replace("currentColor", palette.secondary)
+            (folder / f"{name}.svg").write_text(text, "utf-8")
+    return folder
 
 
 def apply_theme(app: QApplication, palette: Palette) -> None:
@@ -186,7 +202,9 @@ def apply_theme(app: QApplication, palette: Palette) -> None:
     font.setPixelSize(TEXT_PX)
     app.setFont(font)
     app.setPalette(colors)
-    app.setStyleSheet(style_sheet(palette))
+    sheet = style_sheet(palette)
+    if sheet != app.styleSheet():
+        app.setStyleSheet(sheet)
 
 
 @lru_cache(maxsize=512)

@@ -37,14 +37,21 @@ def signed(number: float, digits: int = 2) -> str:
 def plain(number: float, digits: int = 2) -> str:
     """Write a number with a real minus; very large and very small ones in powers of ten."""
     if number and not 1e-3 <= abs(number) < 1e5:
-        mantissa, _, power = f"{number:.1e}".partition("e")
-        return f"{mantissa} e{int(power)}".replace("-", MINUS)
+        mantissa, _, power = f"{number:.1e}".replace(".0e", "e").partition("e")
+        return f"{mantissa}e{int(power)}".replace("-", MINUS)
     return f"{number:.{digits}f}".replace("-", MINUS)
 
 
 def percent(share: float, digits: int = 0) -> str:
     """Write a share as a percentage: 0.86 becomes 86 %."""
     return f"{100 * share:.{digits}f}{THIN}%".replace("-", MINUS)
+
+
+def probability(share: float) -> str:
+    """Write a probability so that a small one is not shown as none: 99.6 %, 0.02 %, < 0.01 %."""
+    if share >= 0.001 or share <= 0:
+        return percent(share, 1)
+    return percent(share, 2) if share >= 0.0001 else f"<{THIN}0.01{THIN}%"
 
 
 def seconds(time: float) -> str:

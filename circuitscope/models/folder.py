@@ -96,13 +96,21 @@ def inspect_model(path: Path | str) -> ModelSummary:
     return ModelSummary(
         path=folder,
         anatomy=replace(
-            anatomy, name=name or folder.resolve().name, digest=_digest(folder, headers)
+            anatomy, name=name or _name_of(folder.resolve()), digest=_digest(folder, headers)
         ),
         n_parameters=n_parameters,
         dtype_on_disk=_DTYPES.get(sizes.most_common(1)[0][0], sizes.most_common(1)[0][0].lower()),
         has_tokenizer=any((folder / name).is_file() for name in _TOKENIZERS),
         memory={dtype: int(n_parameters * width * 1.1) for dtype, width in _BYTES.items()},
     )
+
+
+def _name_of(folder: Path) -> str:
+    """Return what people call a model; names of cache entries and "model" say little."""
+    for part in reversed(folder.parts):
+        if part.startswith("models--"):
+            return part.removeprefix("models--").replace("--", "/")
+    return folder.parent.name if folder.name == "model" else folder.name
 
 
 def find_family(config: dict[str, Any]) -> ModelFamily:

@@ -1,4 +1,5 @@
 import json
+import shutil
 import struct
 import sys
 from pathlib import Path
@@ -299,3 +300,17 @@ def test_loading_can_be_cancelled_between_phases(tiny_llama: Path) -> None:
     progress.phase = phase  # type: ignore[method-assign]
     with pytest.raises(Cancelled):
         load_model(tiny_llama, "cpu", progress=progress)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("hub/models--openai-community--gpt2/snapshots/607a30d7", "openai-community/gpt2"),
+        ("projects/atlas/model", "atlas"),
+        ("my-llama", "my-llama"),
+    ],
+)
+def test_a_model_is_called_what_people_call_it(tiny_gpt2, tmp_path, folder, name) -> None:
+    place = tmp_path / folder
+    shutil.copytree(tiny_gpt2, place)
+    assert inspect_model(place).anatomy.name == name
