@@ -1,0 +1,152 @@
+"""Decide what each module's output is broken into: features, heads or neurons, or nothing.
+
+Every attention and MLP output is explained exactly once. Where a dictionary fits, its features
+and one error per position; elsewhere heads or neurons (`units="auto"`), or, where only features
+are wanted, the whole output as one error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from circuitscope.core.anatomy import ModelAnatomy, Site
+from circuitscope.core.dictionary import DictionaryCard
+from circuitscope.core.settings import TraceSettings
+from circuitscope.dictionaries.dictionary import Dictionary
+from circuitscope.dictionaries.fit import check_fit
+from circuitscope.tracing.method import Refusal, cards_of
+
+TRANSCODER_READS = (Site.MLP_IN, Site.LN2_NORMALIZED, Site.RESID_MID)
+"""Sites from which a transcoder of the MLP may read."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """Say what explains each module's output.
+
+    Attributes:
+        attention: The dictionary of each layer's attention output, None where there is none.
+        mlp: The dictionary of each layer's MLP output.
+        whole: True where a module without dictionary stays one error node, not heads or neurons.
+        remarks: What a reader must know about the choice.
+        through: True where attention without dictionary passes effects on, its pattern frozen,
+            instead of being broken into heads; edges then join MLP units over many layers.
+    """
+
+    attention: tuple[Dictionary | None, ...]
+    mlp: tuple[Dictionary | None, ...]
+    whole: bool
+    remarks: tuple[str, ...]
+    through: bool = False
+
+    @property
+    def dictionaries(self) -> tuple[Dictionary, ...]:
+        """Return the dictionaries used, layer by layer, attention first."""
+        pairs = zip(self.attention, self.mlp, strict=True)
+        return tuple(found for pair in pairs for found in pair if found is not None)
+
+
+def make_plan(
+    anatomy: ModelAnatomy, dictionaries: Sequence[Dictionary], settings: TraceSettings
+) -> Plan:
+    """Choose a dictionary for every module that has one; weights of the others are not read.
+
+    Raises:
+        DictionaryMismatch: A dictionary, used or not, has other shapes or layers than the model.
+    """
+    chosen, remarks = _choose(cards_of(dictionaries), settings)
+    for card in cards_of(dictionaries):
+        check_fit(card, anatomy)
+
+    def at(site: Site) -> tuple[Dictionary | None, ...]:
+        indices = [chosen.get((site, layer)) for layer in range(anatomy.n_layers)]
+        return tuple(
+            None if index is None else _as_read(dictionaries[index], anatomy) for index in indices
+        )
+
+    attention, mlp = at(Site.ATTN_OUT), at(Site.MLP_OUT)
+    whole = settings.units == "features"
+    remarks += _gaps(attention, mlp, whole) if chosen else []
+    return Plan(attention, mlp, whole, tuple(remarks))
+
+
+def _as_read(dictionary: Dictionary, anatomy: ModelAnatomy) -> Dictionary:
+    """Return a dictionary with the site its hook name means in this model.
+
+    TransformerLens shows `ln2.hook_normalized` before the gain of an RMSNorm, but after the gain
+    and bias of a LayerNorm, where it is the MLP's input.
+    """
+    card = dictionary.card
+    if anatomy.norm == "rms" or card.read_site is not Site.LN2_NORMALIZED:
+        return dictionary
+    return Dictionary(replace(card, read_site=Site.MLP_IN), dictionary.weights)
+
+
+def refusal(cards: Sequence[DictionaryCard], settings: TraceSettings) -> Refusal | None:
+    """Say why these dictionaries cannot be traced as asked; None where they can."""
+    chosen, remarks = _choose(cards, settings)
+    if settings.units == "auto" and cards and not chosen:
+        return Refusal(
+            " ".join(["None of the dictionaries can be used.", *remarks]),
+            "Choose another MLP rule or other dictionaries, or trace neurons and heads.",
+        )
+    if settings.units == "features" and not chosen:
+        return Refusal(
+            "Only features were asked for, but no dictionary reads or writes a place that can be "
+            "traced this way.",
+            'Add dictionaries of attention or MLP outputs, or choose units="neurons".',
+        )
+    has_transcoder = any(site is Site.MLP_OUT for site, _ in chosen)
+    if settings.mlp == "transcoder" and settings.units != "neurons" and not has_transcoder:
+        return Refusal(
+            "The MLPs are to be read through transcoders, but none was given.",
+            'Add transcoders, or choose mlp="secant".',
+        )
+    return None
+
+
+def _choose(
+    cards: Sequence[DictionaryCard], settings: TraceSettings
+) -> tuple[dict[tuple[Site, int], int], list[str]]:
+    """Return which card explains which module, and remarks on those left out."""
+    chosen: dict[tuple[Site, int], int] = {}
+    unused: dict[str, list[str]] = {}
+    for index, card in enumerate(cards):
+        reason = _unfit(card, settings)
+        place = (card.write_site, card.layers[0])
+        if not reason and place in chosen:
+            reason = f"{cards[chosen[place]].name} already explains that place"
+        if reason:
+            unused.setdefault(reason, []).append(card.name)
+        else:
+            chosen[place] = index
+    remarks = [f"Not used: {', '.join(names)} ({why})." for why, names in unused.items()]
+    return chosen, remarks
+
+
+def _unfit(card: DictionaryCard, settings: TraceSettings) -> str:
+    """Return why a dictionary is not used under these settings, "" where it is."""
+    if settings.units == "neurons":
+        return "units are neurons and heads"
+    if len(card.layers) != 1:
+        return "it spans several layers"
+    if card.write_site is Site.MLP_OUT and card.read_site in TRANSCODER_READS:
+        return "" if settings.mlp == "transcoder" else "MLPs are read by the secant rule"
+    if card.is_transcoder or card.write_site not in (Site.ATTN_OUT, Site.MLP_OUT):
+        return f"this method cannot trace {card.read_site.text} to {card.write_site.text}"
+    if card.write_site is Site.MLP_OUT and settings.mlp == "transcoder":
+        return "MLPs are read through transcoders"
+    return ""
+
+
+def _gaps(
+    attention: tuple[Dictionary | None, ...], mlp: tuple[Dictionary | None, ...], whole: bool
+) -> list[str]:
+    remarks = []
+    for name, found, instead in (("attention", attention, "heads"), ("MLP", mlp, "neurons")):
+        missing = [str(layer) for layer, item in enumerate(found) if item is None]
+        if missing:
+            word = "one error node per position" if whole else instead
+            remarks.append(f"No dictionary for {name} in layer {', '.join(missing)}: {word}.")
+    return remarks

@@ -1,0 +1,169 @@
+"""Everything one trace has at hand before its rows are computed: steps shared by the methods."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+import torch
+
+import circuitscope
+from circuitscope.core.dictionary import DictionaryCard
+from circuitscope.core.errors import NothingActive, TraceError
+from circuitscope.core.finding import Provenance
+from circuitscope.core.progress import Progress
+from circuitscope.core.settings import TraceSettings
+from circuitscope.dictionaries.dictionary import Dictionary
+from circuitscope.dictionaries.features import SparseFeatures, encode_prompt, explained_variance
+from circuitscope.dictionaries.fit import name_remark
+from circuitscope.models.capture import capture
+from circuitscope.models.frozen import FrozenModel
+from circuitscope.models.prompts import Prompt, read_prompt
+from circuitscope.tracing.backward_walk import BackwardWalk
+from circuitscope.tracing.plan import Plan, make_plan
+from circuitscope.tracing.read_points import Explained, ReadPoints
+from circuitscope.tracing.sources import Sources
+from circuitscope.tracing.targets import Root, explained_rows, find_roots
+from circuitscope.tracing.writers import collect_sources
+
+if TYPE_CHECKING:
+    from circuitscope.models.loading import LoadedModel
+
+_MOST_NEURONS = 30_000
+"""With a budget, neurons beyond the strongest of these are summed without being ranked."""
+
+
+class Clock:
+    """Measure the time since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Return the seconds since it was made, to the millisecond."""
+        return round(time.perf_counter() - self._start, 3)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """One forward pass, broken into writers, with its targets found."""
+
+    prompt: Prompt
+    plan: Plan
+    frozen: FrozenModel
+    features: SparseFeatures
+    sources: Sources
+    roots: list[Root]
+    explained: Explained
+    walk: BackwardWalk
+    provenance: Provenance
+
+    @property
+    def parts(
+        self,
+    ) -> tuple[list[Root], Explained, Sources, tuple[str, ...], tuple[int, ...]]:
+        """Return what a circuit is assembled from besides its rows."""
+        return self.roots, self.explained, self.sources, self.prompt.tokens, self.prompt.token_ids
+
+
+@torch.no_grad()
+def open_run(
+    model: LoadedModel,
+    dictionaries: Sequence[Dictionary],
+    settings: TraceSettings,
+    progress: Progress,
+) -> Run:
+    """Run the prompt, encode it, gather the writers and find the targets.
+
+    Raises:
+        TraceError: The model is held in half precision.
+        PromptError: The prompt cannot be read.
+        DictionaryMismatch: A dictionary has other shapes than the model.
+        TargetNotFound: A target does not exist in this run.
+        NothingActive: No feature of any dictionary is active on the prompt.
+    """
+    if model.dtype not in (torch.float32, torch.float64):
+        name = str(model.dtype).removeprefix("torch.")
+        raise TraceError(
+            f"The model is loaded in {name}, in which the parts of a pre-activation do not add up.",
+            kept="Nothing has been changed.",
+            hint='Load it with dtype="float32" to trace it.',
+        )
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    prompt = read_prompt(model, settings.prompt)
+    plan = make_plan(model.anatomy, dictionaries, settings)
+    progress.phase("Forward pass", 1)
+    cache = capture(model, prompt.token_ids)
+    progress.advance()
+    dtype = torch.float64 if settings.dtype == "float64" else torch.float32
+    frozen = FrozenModel(model, cache, settings.gated, dtype)
+    progress.phase("Features", len(plan.dictionaries))
+    features = encode_prompt(plan.dictionaries, cache, progress)
+    if plan.dictionaries and not features.n_active:
+        raise NothingActive(
+            "No feature of the dictionaries is active on this prompt.",
+            kept="Nothing has been changed.",
+            hint="Check that the dictionaries were trained on this model, or trace neurons.",
+        )
+    roots = find_roots(frozen, plan, settings)
+    most = None if settings.max_nodes is None else max(_MOST_NEURONS, settings.max_nodes)
+    sources = collect_sources(frozen, plan, features, most)
+    explained = explained_rows(roots, sources)
+    walk = BackwardWalk(frozen, sources, explained, ReadPoints(frozen, plan, explained), progress)
+    blank = Provenance(settings.method)
+    run = Run(prompt, plan, frozen, features, sources, roots, explained, walk, blank)
+    return replace(run, provenance=_provenance(run, settings, started))
+
+
+def _provenance(run: Run, settings: TraceSettings, started: str) -> Provenance:
+    model = run.frozen.model
+    remarks = list(run.plan.remarks)
+    cards = []
+    for dictionary in run.plan.dictionaries:
+        card = dictionary.card
+        here = _measured(run, card)
+        cards.append({**card.as_json(), "here": here})
+        if remark := name_remark(card, model.anatomy, here["explained_variance"]):
+            remarks.append(remark)
+    if run.sources.n_dropped:
+        remarks.append(
+            f"{run.sources.n_dropped} weak neurons were summed as unexplained without being ranked."
+        )
+    return Provenance(
+        method=settings.method,
+        app_version=circuitscope.__version__,
+        settings=settings.as_json(),
+        model=model.anatomy.as_json(),
+        dictionaries=tuple(cards),
+        dtype=settings.dtype,
+        device=str(model.device),
+        seed=settings.seed,
+        started=started,
+        libraries=_libraries(),
+        remarks=tuple(remarks),
+    )
+
+
+def _measured(run: Run, card: DictionaryCard) -> dict[str, float]:
+    """Return how well a dictionary does on this prompt."""
+    place = card.feature_site, card.layers[0]
+    cache = run.frozen.cache
+    variance = explained_variance(cache.site(*place), run.features.error[place])
+    return {
+        "explained_variance": round(variance, 4),
+        "l0": round(len(run.features.active[place]) / cache.n_pos, 2),
+    }
+
+
+def _libraries() -> dict[str, str]:
+    found = {}
+    for name in ("torch", "transformers", "safetensors", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # a frozen bundle may carry no metadata
+            continue
+    return found

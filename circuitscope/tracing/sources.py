@@ -1,0 +1,116 @@
+"""Everything that writes to the residual stream, as vectors grouped by place and position.
+
+The stream at a position is the sum of what was written to it:
+
+    stage 0         token and position embeddings
+    stage 1 + 2 l   attention of layer l: features, error and b_dec; or heads and b_O
+    stage 2 + 2 l   MLP of layer l: features, error and b_dec; or neurons and b_out
+    stage 1 + 2 L   nothing is written: the logits read here
+
+A row of attributions has one column per writer, one per constant on the way (BIAS nodes), and a
+last one, `rest`, for writers that are too many to be nodes; these are summed as vectors, exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from circuitscope.core.anatomy import Site
+from circuitscope.core.keys import BiasUnit, NodeKind
+
+Bias = tuple[Site, int, BiasUnit]
+Through = Callable[[Tensor], Tensor]
+
+
+def attention_stage(layer: int) -> int:
+    """Return the stage at which a layer's attention writes."""
+    return 1 + 2 * layer
+
+
+def mlp_stage(layer: int) -> int:
+    """Return the stage at which a layer's MLP writes."""
+    return 2 + 2 * layer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Writers of one stage at one position: `vectors` [n, d_model] for `columns` of a row."""
+
+    position: int
+    columns: slice
+    vectors: Tensor
+
+
+@dataclass(slots=True, eq=False)
+class Stage:
+    """What one module writes, and what passes straight through it.
+
+    Attributes:
+        groups: Its writers.
+        constants: What is written whatever the input, [pos, d_model] or [d_model], by column.
+        through: Pulls [target, pos, d_model] at the module's output back to its input, where the
+            method lets effects pass; None where every path ends at a writer.
+        spreads: True where that reaches earlier positions, as attention does.
+    """
+
+    groups: list[Group] = field(default_factory=list)
+    constants: list[tuple[int, Tensor]] = field(default_factory=list)
+    through: Through | None = None
+    spreads: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """Name the columns of a row; one entry of every array each, constants last.
+
+    Attributes:
+        kind, site, layer, position, unit: The node's key, int64 [n].
+        stage: When it writes, int64 [n]; -1 for constants.
+        activation: What it holds, [n]; preactivation: what its own row explains, [n].
+    """
+
+    kind: NDArray[np.int64]
+    site: NDArray[np.int64]
+    layer: NDArray[np.int64]
+    position: NDArray[np.int64]
+    unit: NDArray[np.int64]
+    stage: NDArray[np.int64]
+    activation: NDArray[np.float64]
+    preactivation: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def of_kind(self, *kinds: NodeKind) -> NDArray[np.bool_]:
+        """Return a mask of some kinds, bool [n]."""
+        return np.isin(self.kind, [int(kind) for kind in kinds])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sources:
+    """All writers of one run.
+
+    Attributes:
+        columns: Their names.
+        stages: What is written when, bottom to top.
+        biases: The column of each constant.
+        rest: The column after the last, for writers that are not nodes.
+        n_dropped: How many neurons went to `rest`.
+    """
+
+    columns: Columns
+    stages: list[Stage]
+    biases: dict[Bias, int]
+    rest: int
+    n_dropped: int
+
+    @property
+    def candidates(self) -> NDArray[np.int64]:
+        """Return the columns that can be expanded: features, heads and neurons."""
+        kinds = (NodeKind.FEATURE, NodeKind.HEAD, NodeKind.NEURON)
+        return np.flatnonzero(self.columns.of_kind(*kinds))

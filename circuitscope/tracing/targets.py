@@ -1,0 +1,241 @@
+"""What is explained: from targets to rows at the top of the graph.
+
+A logit difference is one root whose row is the difference of two logit rows; its pre-activation
+is the difference itself. Its key must not collide with that of a logit, so its unit lies beyond
+the vocabulary: unit = a + d_vocab * (b + 1), from which both tokens can be read. A direction has
+unit d_vocab * (d_vocab + 1) + its number among the targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from circuitscope.core.anatomy import Site
+from circuitscope.core.errors import TargetNotFound, TraceError
+from circuitscope.core.keys import NodeKey, NodeKind
+from circuitscope.core.settings import (
+    AttentionScore,
+    Direction,
+    Feature,
+    LogitDifference,
+    Target,
+    TraceSettings,
+)
+from circuitscope.models.frozen import FrozenModel
+from circuitscope.models.prompts import find_token, token_text
+from circuitscope.tracing.plan import Plan
+from circuitscope.tracing.read_points import Explained
+from circuitscope.tracing.sources import Columns, Sources, attention_stage, mlp_stage
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Root:
+    """One explained node.
+
+    Attributes:
+        key: Its name in the circuit.
+        weight: Its share of what is explained.
+        stage: Its row reads everything written before.
+        preactivation: What its row adds up to.
+        activation: What it holds.
+        label: What it is called.
+        vector: Direction at the last norm's output, [d_model]; None for features.
+        constant: What is added whatever the stream.
+    """
+
+    key: NodeKey
+    weight: float
+    stage: int
+    preactivation: float
+    activation: float
+    label: str
+    vector: Tensor | None = None
+    constant: float = 0.0
+
+
+def find_roots(frozen: FrozenModel, plan: Plan, settings: TraceSettings) -> list[Root]:
+    """Turn the settings' targets into roots, each once, in the order asked.
+
+    Raises:
+        TargetNotFound: A token, position or feature does not exist in this run.
+        TraceError: This kind of target cannot be explained by this method.
+    """
+    found: dict[NodeKey, Root] = {}
+    for number, target in enumerate(settings.targets):
+        for root in _roots_of(frozen, plan, settings, target, number):
+            known = found.get(root.key)
+            if known is None or root.weight > known.weight:
+                found[root.key] = root
+    if not found:
+        raise TargetNotFound(
+            "No target was given.", hint="Choose at least one token, feature or direction."
+        )
+    return list(found.values())
+
+
+def explained_rows(roots: Sequence[Root], sources: Sources) -> Explained:
+    """Put the roots and all expandable writers into one table; roots come first."""
+    c, candidates = sources.columns, sources.candidates
+    keys = [root.key for root in roots]
+    columns = [_column_of(c, key) for key in keys]
+
+    def joined(name: str) -> NDArray[np.int64]:
+        own = np.array([int(getattr(key, name)) for key in keys], np.int64)
+        return np.concatenate([own, getattr(c, name)[candidates]])
+
+    pre = np.array([root.preactivation for root in roots], np.float64)
+    return Explained(
+        joined("kind"),
+        joined("site"),
+        joined("layer"),
+        joined("position"),
+        joined("unit"),
+        np.concatenate([np.array([root.stage for root in roots]), c.stage[candidates]]),
+        np.concatenate([pre, c.preactivation[candidates]]),
+        np.concatenate([np.array(columns, np.int64), candidates]),
+        {row: root.vector for row, root in enumerate(roots) if root.vector is not None},
+        {row: root.constant for row, root in enumerate(roots) if root.vector is not None},
+    )
+
+
+def _column_of(c: Columns, key: NodeKey) -> int:
+    same = (c.kind == key.kind) & (c.site == key.site) & (c.layer == key.layer)
+    found = np.flatnonzero(same & (c.position == key.position) & (c.unit == key.unit))
+    return int(found[0]) if len(found) else -1
+
+
+def top_tokens(logits: Tensor, mass: float, most: int) -> list[tuple[int, float]]:
+    """Return the likeliest tokens and their probabilities.
+
+    Args:
+        logits: Of one position, [d_vocab].
+        mass: The smallest set is taken whose probabilities reach this.
+        most: At most this many tokens.
+    """
+    probabilities = logits.double().softmax(-1)
+    values, ids = probabilities.topk(min(most, len(logits)))
+    before = values.cumsum(0) - values
+    n = max(int((before < mass).sum()), 1)
+    return list(zip(ids[:n].tolist(), values[:n].tolist(), strict=True))
+
+
+def _roots_of(
+    frozen: FrozenModel, plan: Plan, settings: TraceSettings, target: Target, number: int
+) -> list[Root]:
+    if isinstance(target, AttentionScore):
+        raise TraceError(
+            f"The attention score of head {target.layer}.{target.head} cannot be traced by the "
+            f"method {settings.method!r} yet.",
+            hint="Choose a logit, a logit difference, a direction or a feature.",
+        )
+    position = _place(frozen, target.position)
+    if isinstance(target, Feature):
+        return [_feature(frozen, plan, target, position)]
+    if isinstance(target, Direction):
+        return [_direction(frozen, target, position, number)]
+    if isinstance(target, LogitDifference):
+        return [_difference(frozen, target, position)]
+    logits = frozen.cache.logits[position]
+    if target.token is None:
+        chosen = top_tokens(logits, settings.logit_mass, settings.max_logits)
+        return [_logit(frozen, token, position, weight) for token, weight in chosen]
+    return [_logit(frozen, find_token(frozen.model, target.token), position, 1.0)]
+
+
+def _place(frozen: FrozenModel, position: int) -> int:
+    n = frozen.cache.n_pos
+    if not -n <= position < n:
+        raise TargetNotFound(
+            f"There is no position {position}: the prompt has {n} tokens.",
+            hint=f"Positions go from 0 to {n - 1}, or from -1 backwards.",
+        )
+    return position % n
+
+
+def _top(frozen: FrozenModel, position: int, unit: int) -> NodeKey:
+    n_layers = frozen.model.anatomy.n_layers
+    return NodeKey(NodeKind.LOGIT, Site.LOGITS, n_layers, position, unit)
+
+
+def _top_stage(frozen: FrozenModel) -> int:
+    return attention_stage(frozen.model.anatomy.n_layers)
+
+
+def _logit(frozen: FrozenModel, token: int, position: int, weight: float) -> Root:
+    value = float(frozen.cache.logits[position, token])
+    vectors, biases = frozen.weights.unembed([token])
+    return Root(
+        _top(frozen, position, token), weight, _top_stage(frozen), value, value,
+        token_text(frozen.model, token).strip(), vectors[0], float(biases[0]),
+    )  # fmt: skip
+
+
+def _difference(frozen: FrozenModel, target: LogitDifference, position: int) -> Root:
+    a, b = (find_token(frozen.model, token) for token in (target.a, target.b))
+    if a == b:
+        raise TargetNotFound(
+            f"Both sides of the logit difference are {token_text(frozen.model, a)!r}.",
+            hint="Choose two different tokens.",
+        )
+    logits = frozen.cache.logits[position].double()
+    value = float(logits[a] - logits[b])
+    vectors, biases = frozen.weights.unembed([a, b])
+    words = [token_text(frozen.model, token).strip() for token in (a, b)]
+    return Root(
+        _top(frozen, position, a + frozen.model.anatomy.d_vocab * (b + 1)), 1.0,
+        _top_stage(frozen), value, value, f"{words[0]} − {words[1]}", vectors[0] - vectors[1],
+        float(biases[0] - biases[1]),
+    )  # fmt: skip
+
+
+def _direction(frozen: FrozenModel, target: Direction, position: int, number: int) -> Root:
+    d_model, d_vocab = frozen.model.anatomy.d_model, frozen.model.anatomy.d_vocab
+    if len(target.vector) != d_model:
+        raise TargetNotFound(
+            f"The direction {target.name!r} has {len(target.vector)} entries, but the model's "
+            f"d_model is {d_model}.",
+            hint="Give one number per entry of the residual stream.",
+        )
+    final = frozen.cache.final[position].to(frozen.dtype)
+    vector = torch.tensor(target.vector, dtype=frozen.dtype, device=final.device)
+    value = float(final.double() @ vector.double())
+    key = _top(frozen, position, d_vocab * (d_vocab + 1) + number)
+    return Root(key, 1.0, _top_stage(frozen), value, value, target.name, vector)
+
+
+def _feature(frozen: FrozenModel, plan: Plan, target: Feature, position: int) -> Root:
+    site, layer = Site.parse(target.site), target.layer
+    by_place = {(d.card.feature_site, d.card.layers[0]): d for d in plan.dictionaries}
+    dictionary = by_place.get((site, layer))
+    if target.dictionary is not None:
+        named = [d for d in plan.dictionaries if d.card.name == target.dictionary]
+        dictionary = named[0] if named else None
+        if dictionary is not None:
+            site, layer = dictionary.card.feature_site, dictionary.card.layers[0]
+    if dictionary is None:
+        names = ", ".join(f"{place.text} {at}" for place, at in by_place) or "none"
+        raise TargetNotFound(
+            f"No dictionary of this trace explains {target.dictionary or site.text} in layer "
+            f"{layer}.",
+            hint=f"Features can be explained at: {names}.",
+        )
+    card = dictionary.card
+    if not 0 <= target.unit < card.n_features:
+        raise TargetNotFound(
+            f"There is no feature {target.unit}: {card.name} has {card.n_features}.",
+            hint=f"Features go from 0 to {card.n_features - 1}.",
+        )
+    x = frozen.cache.site(card.read_site, layer)[position : position + 1]
+    h = dictionary.preactivations(x)
+    value = dictionary.activate(h)
+    stage = (attention_stage if site is Site.ATTN_OUT else mlp_stage)(layer)
+    return Root(
+        NodeKey(NodeKind.FEATURE, site, layer, position, target.unit), 1.0, stage,
+        float(h[0, target.unit]), float(value[0, target.unit]), "",
+    )  # fmt: skip

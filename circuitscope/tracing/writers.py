@@ -1,0 +1,276 @@
+"""Gather the writers of a run: break every module's output as the plan says.
+
+1. Token and position embeddings.
+2. Layer by layer, attention before MLP: features, errors and b_dec where there is a dictionary;
+   what passes straight through where the method lets it; else heads or neurons and the module's
+   bias; else the whole output as one error per position.
+3. The constants, one column each, and what is left of weak neurons as one vector per position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from circuitscope.core.anatomy import Site
+from circuitscope.core.keys import BiasUnit, NodeKind
+from circuitscope.dictionaries.dictionary import Dictionary
+from circuitscope.dictionaries.features import SparseFeatures
+from circuitscope.models.frozen import FrozenModel
+from circuitscope.tracing.plan import Plan
+from circuitscope.tracing.sources import (
+    Bias,
+    Columns,
+    Group,
+    Sources,
+    Stage,
+    attention_stage,
+    mlp_stage,
+)
+
+_REST: Final = None
+
+
+def collect_sources(
+    frozen: FrozenModel, plan: Plan, features: SparseFeatures, max_neurons: int | None = None
+) -> Sources:
+    """Gather every writer of a run.
+
+    Args:
+        frozen: The forward pass.
+        plan: What each module is broken into.
+        features: The active features and errors of the plan's dictionaries.
+        max_neurons: Most neurons that become columns, strongest first; None for all.
+    """
+    n_layers = frozen.model.anatomy.n_layers
+    writers = _Writers(frozen, features, _neuron_floor(frozen, plan, max_neurons))
+    writers.add_embeddings()
+    for layer in range(n_layers):
+        for site, dictionary in (
+            (Site.ATTN_OUT, plan.attention[layer]),
+            (Site.MLP_OUT, plan.mlp[layer]),
+        ):
+            if dictionary is not None:
+                writers.add_features(dictionary)
+            elif plan.through and site is Site.ATTN_OUT:
+                writers.pass_attention(layer)
+            elif plan.whole:
+                writers.add_whole(site, layer)
+            elif site is Site.ATTN_OUT:
+                writers.add_heads(layer)
+            else:
+                writers.add_neurons(layer)
+    return writers.finish(_all_biases(plan, n_layers))
+
+
+class _Writers:
+    """Collect columns and the groups of vectors behind them.
+
+    Args:
+        frozen: The forward pass.
+        features: Active features and errors of the dictionaries.
+        floor: Neurons that write no more than this are summed, not columns.
+    """
+
+    def __init__(self, frozen: FrozenModel, features: SparseFeatures, floor: float) -> None:
+        self._frozen, self._features, self._floor = frozen, features, floor
+        self._dtype = frozen.dtype
+        self._stages = [Stage() for _ in range(2 + 2 * frozen.model.anatomy.n_layers)]
+        self._names: list[NDArray[np.int64]] = []
+        self._numbers: list[NDArray[np.float64]] = []
+        self._constants: list[tuple[int, Bias | None, Tensor]] = []
+        self._n, self._n_dropped = 0, 0
+
+    def add_embeddings(self) -> None:
+        """Add one writer per token, and one per learned position."""
+        cache = self._frozen.cache
+        for position, token in enumerate(cache.token_ids.tolist()):
+            here = slice(position, position + 1)
+            vector = cache.embed[here].to(self._dtype)
+            self._add(0, (NodeKind.TOKEN, Site.EMBED, -1, position), [token], vector)
+            if cache.pos_embed is not None:
+                vector = cache.pos_embed[here].to(self._dtype)
+                self._add(0, (NodeKind.POSITION, Site.POS_EMBED, -1, position), [position], vector)
+
+    def add_features(self, dictionary: Dictionary) -> None:
+        """Add a dictionary's active features, its errors, its b_dec, and let its skip pass."""
+        layer, site = dictionary.card.layers[0], dictionary.card.feature_site
+        stage = (attention_stage if site is Site.ATTN_OUT else mlp_stage)(layer)
+        found = self._features.active[site, layer]
+        error = self._features.error[site, layer].to(self._dtype)
+        places = torch.arange(len(error) + 1, device=error.device)
+        ends = torch.searchsorted(found.position, places).tolist()
+        value, pre = found.value.to(self._dtype), found.preactivation.to(self._dtype)
+        vectors = value[:, None] * dictionary.decoder_rows(found.unit).to(self._dtype)
+        for position, vector in enumerate(error):
+            here = slice(ends[position], ends[position + 1])
+            key = (NodeKind.FEATURE, site, layer, position)
+            units = found.unit[here].tolist()
+            self._add(stage, key, units, vectors[here], (value[here], pre[here]))
+            self._add_error(stage, site, layer, (position, vector))
+        bias = dictionary.decoder_bias.to(self._dtype)
+        self._constants.append((stage, (site, layer, BiasUnit.DECODER), bias))
+        if dictionary.skip is not None:
+            self._pass_skip(dictionary, dictionary.skip.to(self._dtype), stage)
+
+    def _pass_skip(self, dictionary: Dictionary, skip: Tensor, stage: int) -> None:
+        frozen, layer = self._frozen, dictionary.card.layers[0]
+        read = dictionary.card.read_site
+        self._stages[stage].through = lambda g: norm_back(frozen, read, layer, g @ skip)
+        if read is Site.MLP_IN:
+            bias = frozen.norm_bias(Site.LN2_NORMALIZED, layer) @ skip.T
+            self._constants.append((stage, (Site.LN2_NORMALIZED, layer, BiasUnit.NORM), bias))
+
+    def pass_attention(self, layer: int) -> None:
+        """Let attention pass effects on through its frozen pattern; add its constants."""
+        frozen, stage = self._frozen, attention_stage(layer)
+        self._stages[stage].through = lambda g: frozen.attn_vjp(layer, g)
+        self._stages[stage].spreads = True
+        constants = frozen.attn_constants(layer)
+        self._constants += [
+            (stage, (Site.ATTN_OUT, layer, BiasUnit.MODULE), constants.module),
+            (stage, (Site.LN1_NORMALIZED, layer, BiasUnit.NORM), constants.norm),
+        ]
+
+    def add_whole(self, site: Site, layer: int) -> None:
+        """Add a module's output as one error per position."""
+        stage = (attention_stage if site is Site.ATTN_OUT else mlp_stage)(layer)
+        for at in enumerate(self._frozen.cache.site(site, layer).to(self._dtype)):
+            self._add_error(stage, site, layer, at)
+
+    def add_heads(self, layer: int) -> None:
+        """Add one writer per head and position, and b_O."""
+        frozen, stage = self._frozen, attention_stage(layer)
+        writes = frozen.write_heads(layer, frozen.cache.head_z[layer].to(self._dtype))
+        sizes = writes.norm(dim=-1)
+        for position, size in enumerate(sizes):
+            key = (NodeKind.HEAD, Site.HEAD_Z, layer, position)
+            self._add(stage, key, range(len(size)), writes[position], (size, size))
+        b_O = frozen.weights.attention(layer).b_O
+        if b_O is not None:
+            self._constants.append((stage, (Site.ATTN_OUT, layer, BiasUnit.MODULE), b_O))
+
+    def add_neurons(self, layer: int) -> None:
+        """Add the strong neurons, b_out, and what the weak ones write together."""
+        frozen, stage = self._frozen, mlp_stage(layer)
+        mlp = frozen.weights.mlp(layer)
+        hidden = frozen.cache.mlp_hidden[layer].to(self._dtype)
+        before = hidden if mlp.gated else frozen.cache.mlp_gate[layer].to(self._dtype)
+        strong = _strengths(frozen, layer) > self._floor
+        for position, chosen in enumerate(strong):
+            units = chosen.nonzero()[:, 0]
+            value = hidden[position, units]
+            key = (NodeKind.NEURON, Site.MLP_HIDDEN, layer, position)
+            vectors = value[:, None] * mlp.W_out[units]
+            self._add(stage, key, units.tolist(), vectors, (value, before[position, units]))
+        weak = torch.where(strong, 0.0, hidden)
+        if bool(weak.any()):
+            self._n_dropped += int((weak != 0).sum())
+            self._constants.append((stage, _REST, weak @ mlp.W_out))
+        if mlp.b_out is not None:
+            self._constants.append((stage, (Site.MLP_OUT, layer, BiasUnit.MODULE), mlp.b_out))
+
+    def _add_error(self, stage: int, site: Site, layer: int, at: tuple[int, Tensor]) -> None:
+        position, vector = at
+        size = vector.norm()[None]
+        key = (NodeKind.ERROR, site, layer, position)
+        self._add(stage, key, [-1], vector[None], (size, torch.zeros_like(size)))
+
+    def _add(
+        self,
+        stage: int,
+        key: tuple[NodeKind, Site, int, int],
+        units: Iterable[int],
+        vectors: Tensor,
+        values: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
+        """Add writers of one kind at one position; values are activations, pre-activations."""
+        ids = np.fromiter(units, np.int64)
+        names = np.empty((len(ids), 6), np.int64)
+        names[:, :4], names[:, 4], names[:, 5] = [int(part) for part in key], ids, stage
+        numbers = np.ones((len(ids), 2))
+        if values is not None:
+            numbers = torch.stack(values, dim=1).double().cpu().numpy()
+        self._names.append(names)
+        self._numbers.append(numbers)
+        here = slice(self._n, self._n + len(ids))
+        self._n = here.stop
+        self._stages[stage].groups.append(Group(key[3], here, vectors))
+
+    def finish(self, biases: list[Bias]) -> Sources:
+        """Add a column for every constant and hand over all that was collected."""
+        column = {bias: self._n + index for index, bias in enumerate(biases)}
+        rest = self._n + len(biases)
+        for stage, bias, vector in self._constants:
+            if bool(vector.any()):
+                at = rest if bias is None else column[bias]
+                self._stages[stage].constants.append((at, vector))
+        kind = int(NodeKind.BIAS)
+        own = [(kind, int(site), layer, -1, int(unit), -1) for site, layer, unit in biases]
+        names = np.concatenate([*self._names, np.array(own, np.int64)])
+        numbers = np.concatenate([*self._numbers, np.zeros((len(own), 2))])
+        columns = Columns(*names.T.copy(), *numbers.T.copy())
+        return Sources(columns, self._stages, column, rest, self._n_dropped)
+
+
+def norm_back(
+    frozen: FrozenModel, read: Site, layer: int, g: Tensor, at: Tensor | None = None
+) -> Tensor:
+    """Pull g from where a transcoder reads back to resid_mid.
+
+    Args:
+        frozen: The forward pass.
+        read: MLP_IN (after the norm's gain), LN2_NORMALIZED (before it) or RESID_MID.
+        layer: Its layer.
+        g: [.., pos, d_model] at the first positions, or [row, d_model] with `at`.
+        at: The position of each row.
+    """
+    if read is Site.RESID_MID:
+        return g
+    norm = frozen.weights.norm(Site.LN2_NORMALIZED, layer)
+    here = slice(g.shape[-2]) if at is None else at
+    scale = frozen.cache.norm_scales[Site.LN2_NORMALIZED, layer].to(frozen.dtype)[here, None]
+    back = (g * norm.weight if read is Site.MLP_IN else g) / scale
+    return back - back.mean(-1, keepdim=True) if norm.kind == "layer" else back
+
+
+def _strengths(frozen: FrozenModel, layer: int) -> Tensor:
+    """Return the length of what each neuron writes, [pos, d_mlp]."""
+    hidden = frozen.cache.mlp_hidden[layer].to(frozen.dtype)
+    strengths: Tensor = hidden.abs() * frozen.weights.mlp(layer).W_out.norm(dim=1)
+    return strengths
+
+
+def _neuron_floor(frozen: FrozenModel, plan: Plan, most: int | None) -> float:
+    """Return the strength above which a neuron is a column."""
+    layers = [layer for layer, found in enumerate(plan.mlp) if found is None and not plan.whole]
+    if most is None or not layers:
+        return 0.0
+    strengths = torch.cat([_strengths(frozen, layer).flatten() for layer in layers])
+    if len(strengths) <= most:
+        return 0.0
+    return float(strengths.kthvalue(len(strengths) - most).values)
+
+
+def _all_biases(plan: Plan, n_layers: int) -> list[Bias]:
+    found: list[Bias] = []
+    for layer in range(n_layers):
+        for module, norm, dictionary in (
+            (Site.ATTN_OUT, Site.LN1_NORMALIZED, plan.attention[layer]),
+            (Site.MLP_OUT, Site.LN2_NORMALIZED, plan.mlp[layer]),
+        ):
+            found.append((norm, layer, BiasUnit.NORM))
+            found.append((module, layer, BiasUnit.MODULE))
+            if dictionary is not None:
+                own = dictionary.card.feature_site
+                found += [(own, layer, BiasUnit.ENCODER), (own, layer, BiasUnit.DECODER)]
+    return [
+        *found,
+        (Site.LN_FINAL, n_layers, BiasUnit.NORM),
+        (Site.LOGITS, n_layers, BiasUnit.UNEMBED),
+    ]
