@@ -101,7 +101,9 @@ def caption_of(circuit: Circuit, view: View, opening: str) -> list[str]:
         circuit.digest[:8],
     ]
     line = " · ".join(printable(part) for part in parts if part)
-    return [first, line, *_merged([printable(remark) for remark in found.remarks])]
+    # What the settings left out is in the file's provenance; a caption has room for caveats only.
+    told = [printable(text) for text in found.remarks if not text.startswith("Not used:")]
+    return [first, line, *_merged(told)]
 
 
 def _merged(remarks: list[str]) -> list[str]:

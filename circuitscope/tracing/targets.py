@@ -145,7 +145,8 @@ def _roots_of(
     if target.token is None:
         chosen = top_tokens(logits, settings.logit_mass, settings.max_logits)
         return [_logit(frozen, token, position, weight) for token, weight in chosen]
-    return [_logit(frozen, find_token(frozen.model, target.token), position, 1.0)]
+    token = find_token(frozen.model, target.token)
+    return [_logit(frozen, token, position, float(logits.double().softmax(-1)[token]))]
 
 
 def _place(frozen: FrozenModel, position: int) -> int:

@@ -221,7 +221,8 @@ def test_the_hand_wired_circuit_is_found(hand_wired):
     assert str(head.key) == "head/head_z/0/3/0"
     (token,) = [edge.source for edge in circuit.inputs(head.index)]
     assert str(token.key) == "token/embed/-1/1/3"
-    assert circuit.nodes.influence[token.index] == pytest.approx(1.0)
+    whole = float(circuit.root_weights[0])
+    assert circuit.nodes.influence[token.index] == pytest.approx(whole)
     # Token 3 is (2, 0, 0, 1), of root mean square sqrt(5)/2; a quarter of it is copied, times 3.
     written = 3 * 0.25 * 2 / np.sqrt(5 / 4 + 1e-6)
     assert circuit.preactivation[head.index] == pytest.approx(written, rel=1e-5)
