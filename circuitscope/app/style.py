@@ -20,7 +20,7 @@ QMenu {
 }
 QMenu::item { padding: 5px 28px 5px 14px; min-height: 18px; }
 QMenu::item:selected { background: $accent_tint; color: $ink; }
-QMenu::item:disabled { color: $faint; }
+QMenu::item:disabled { color: $disabled; }
 QMenu::separator { height: 1px; background: $hairline; margin: 6px 0; }
 QMenu::icon { padding-left: 12px; }
 QMenu::indicator { width: 14px; height: 14px; left: 12px; }
@@ -38,7 +38,7 @@ QToolBar QToolButton { max-height: 26px; }
 QToolBar QToolButton:hover, QPushButton:hover { background: $hover; }
 QToolBar QToolButton:pressed, QPushButton:pressed { background: $hairline; }
 QToolBar QToolButton:checked { background: $accent_tint; border-color: $accent; }
-QToolBar QToolButton:disabled, QPushButton:disabled { color: $faint; border-color: $hairline; }
+QToolBar QToolButton:disabled, QPushButton:disabled { color: $disabled; border-color: $hairline; }
 QToolBar QToolButton:focus, QPushButton:focus { border-color: $accent; }
 QToolBar QToolButton::menu-indicator { image: none; }
 QToolBar QToolButton[look="icon"] { border: 1px solid transparent; padding: 0 5px; }
@@ -61,13 +61,18 @@ QPushButton[look="quiet"], QToolButton[look="quiet"] {
 }
 QPushButton[look="quiet"]:hover, QToolButton[look="quiet"]:hover { background: $hover; }
 QPushButton[look="quiet"]:focus, QToolButton[look="quiet"]:focus { border-color: $accent; }
+QToolButton[look="close"] {
+  background: transparent; border: 1px solid transparent; border-radius: 4px; padding: 0;
+}
+QToolButton[look="close"]:hover { background: $hairline; }
+QToolButton[look="close"]:focus { border-color: $accent; }
 QPushButton[look="link"], QToolButton[look="link"] {
   background: transparent; border: 0; padding: 0; color: $accent_ink; min-height: 20px;
   font-weight: 500; text-align: left;
 }
 QPushButton[look="link"]:hover, QToolButton[look="link"]:hover { text-decoration: underline; }
 QPushButton[look="link"]:focus, QToolButton[look="link"]:focus { text-decoration: underline; }
-QPushButton[look="link"]:disabled { color: $faint; text-decoration: none; }
+QPushButton[look="link"]:disabled { color: $disabled; text-decoration: none; }
 QPushButton[look="token"] {
   background: $field; border: 1px solid transparent; border-radius: 5px; padding: 0 7px;
   min-height: 26px; font-weight: 400;
@@ -94,7 +99,7 @@ QLineEdit, QTextEdit, QPlainTextEdit, QComboBox, QSpinBox, QDoubleSpinBox {
 QTextEdit, QPlainTextEdit { padding: 6px 4px; }
 QLineEdit:focus, QTextEdit:focus, QPlainTextEdit:focus, QComboBox:focus, QSpinBox:focus,
 QDoubleSpinBox:focus { border-color: $accent; }
-QLineEdit:disabled, QComboBox:disabled, QSpinBox:disabled { color: $faint; background: $field; }
+QLineEdit:disabled, QComboBox:disabled, QSpinBox:disabled { color: $disabled; background: $field; }
 QLineEdit[look="search"] { background: $field; border-color: $hairline; }
 QLineEdit[look="search"]:focus { background: $panel; border-color: $accent; }
 QLineEdit[look="bad"], QPlainTextEdit[look="bad"] { border-color: $error; }
@@ -112,6 +117,15 @@ QSpinBox QLineEdit, QDoubleSpinBox QLineEdit {
 }
 QCheckBox { spacing: 8px; min-height: 24px; }
 QCheckBox:focus { color: $accent_ink; }
+QCheckBox:disabled { color: $secondary; }
+QCheckBox::indicator {
+  width: 14px; height: 14px; border: 1px solid $faint; border-radius: 4px; background: $panel;
+}
+QCheckBox::indicator:hover, QCheckBox::indicator:focus { border-color: $accent; }
+QCheckBox::indicator:checked {
+  background: $accent; border-color: $accent; image: url($icons/check.svg);
+}
+QCheckBox::indicator:disabled { background: $field; border-color: $hairline; }
 
 QTabBar { background: $window; qproperty-drawBase: 0; }
 QTabBar::tab {
@@ -168,6 +182,10 @@ QFrame[look="well"] { background: $field; border: 1px solid $hairline; border-ra
 QFrame[look="drop"] { border: 1px dashed $border; border-radius: 8px; background: transparent; }
 QFrame[look="drop"][over="true"] { border-color: $accent; background: $accent_tint; }
 QFrame[look="warning"] { background: $error_tint; border: 0; border-radius: 6px; }
+QFrame[look="row"] { border: 0; border-bottom: 1px solid transparent; }
+QFrame[look="row"]:hover { border-bottom-color: $hairline; }
+QFrame[look="row"]:focus { border-bottom-color: $accent; }
+QFrame[look="remark"] { background: $field; border: 0; border-radius: 6px; }
 QFrame[look="popup"] { background: $panel; border: 1px solid $border; border-radius: 8px; }
 
 QTreeView, QListView, QTableView, QTreeWidget, QListWidget {
@@ -201,7 +219,7 @@ QSlider::handle:horizontal {
 }
 QSlider::handle:horizontal:focus { background: $accent; }
 QSlider::sub-page:horizontal:disabled { background: $faint; }
-QSlider::handle:horizontal:disabled { border-color: $faint; }
+QSlider::handle:horizontal:disabled { border-color: $disabled; }
 QProgressBar {
   background: $hairline; border: 0; border-radius: 2px; max-height: 4px; min-height: 4px;
 }

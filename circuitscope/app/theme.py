@@ -167,6 +167,7 @@ def load_fonts() -> list[str]:
 def style_sheet(palette: Palette) -> str:
     """Return the window's style sheet in the colours of a palette."""
     values = {name: value for name, value in asdict(palette).items() if isinstance(value, str)}
+    values["disabled"] = palette.mix(palette.secondary, 0.6)
     return Template(STYLE).substitute(values, text=TEXT_PX, icons=_style_icons(palette).as_posix())
 
 
@@ -177,7 +178,8 @@ def _style_icons(palette: Palette) -> Path:
     for name in _STYLE_ICONS:
         file = shipped_path("resources", "icons", f"{name}.svg")
         if file.is_file():
-            text = file.read_text("utf-8").replace("currentColor", palette.secondary)
+            color = palette.on_accent if name == "check" else palette.secondary
+            text = file.read_text("utf-8").replace("currentColor", color)
             (folder / f"{name}.svg").write_text(text, "utf-8")
     return folder
 
@@ -196,7 +198,8 @@ def apply_theme(app: QApplication, palette: Palette) -> None:
     }.items():  # fmt: skip
         colors.setColor(name, QColor(value))
     for name in (role.Text, role.WindowText, role.ButtonText):
-        colors.setColor(QPalette.ColorGroup.Disabled, name, QColor(palette.faint))
+        disabled = QColor(palette.mix(palette.secondary, 0.6))
+        colors.setColor(QPalette.ColorGroup.Disabled, name, disabled)
     font = app.font()
     font.setFamilies([FAMILY, "Helvetica Neue", "Segoe UI", "DejaVu Sans"])
     font.setPixelSize(TEXT_PX)

@@ -1,0 +1,229 @@
+"""The one table of actions: menus, toolbar, context menus and the list of shortcuts read it.
+
+An action that cannot be used now is disabled and its tooltip says why; none is ever hidden.
+Single-letter shortcuts belong to the canvas, so that typing into a field never triggers one.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from PySide6.QtCore import QObject, Qt
+from PySide6.QtGui import QAction, QKeySequence
+
+from circuitscope.app import conditions as when
+from circuitscope.app.commands import edits, files, views
+from circuitscope.app.desk import Desk
+from circuitscope.app.dialogs.errors import show_error
+from circuitscope.app.theme import icon
+from circuitscope.app.words import tr
+from circuitscope.core.errors import CircuitScopeError
+from circuitscope.session.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing a user can do.
+
+    Attributes:
+        id: Stable name, "menu.verb".
+        text: What menus show; help: one line for tooltip, status bar and manual.
+        call: What it does, given the desk.
+        keys: Shortcuts, the first is the one shown.
+        picture: Name of a bundled icon.
+        needs: Returns the reason why it cannot be used now, "" where it can.
+        on: "canvas" where the shortcuts work only while the canvas has the focus.
+        checked: For switches, whether it is on.
+    """
+
+    id: str
+    text: str
+    help: str
+    call: Callable[[Desk], object]
+    keys: tuple[str, ...] = ()
+    picture: str = ""
+    needs: Callable[[Session], str] = when.always
+    on: Literal["window", "canvas"] = "window"
+    checked: Callable[[Session], bool] | None = None
+
+
+ACTIONS: tuple[Action, ...] = (
+    Action("file.new", "New project", "Start an empty project.",
+           files.new_project, ("Ctrl+N",), "file-plus"),
+    Action("file.open", "Open…", "Open a project file.",
+           files.open_project, ("Ctrl+O",), "folder-open"),
+    Action("file.import", "Import graph…",
+           "Read a graph file of Neuronpedia or circuit-tracer into the project.",
+           files.import_graph, ("Ctrl+Shift+I",), "file-json"),
+    Action("file.save", "Save", "Write the project to its file.",
+           files.save, ("Ctrl+S",), "save", when.something_to_save),
+    Action("file.save_as", "Save as…", "Write the project to another file and go on there.",
+           files.save_as, ("Ctrl+Shift+S",), "", when.project_open),
+    Action("file.export", "Export figure…", "Write the view as SVG, PDF or PNG.",
+           files.export, ("Ctrl+E",), "download", when.circuit_shown),
+    Action("file.close", "Close project", "Close the project and return to the start page.",
+           files.close_project, ("Ctrl+W",), "", when.project_open),
+    Action("file.quit", "Quit", "Close the window; unsaved changes are asked about.",
+           views.quit_window, ("Ctrl+Q",)),
+    Action("edit.undo", "Undo", "Take the last change of the drawing back.",
+           edits.undo, ("Ctrl+Z",), "undo-2", when.can_undo),
+    Action("edit.redo", "Redo", "Do the change undone last once more.",
+           edits.redo, ("Ctrl+Shift+Z", "Ctrl+Y"), "redo-2", when.can_redo),
+    Action("edit.find", "Find…", "Find a node by label, token or id.",
+           views.find, ("Ctrl+F",), "search", when.circuit_shown),
+    Action("edit.select_all", "Select all shown", "Select every node that is shown.",
+           views.select_all, ("Ctrl+A",), "", when.circuit_shown, "canvas"),
+    Action("edit.invert", "Invert selection", "Select what is shown and not selected.",
+           views.invert_selection, ("Ctrl+I",), "", when.circuit_shown, "canvas"),
+    Action("edit.select_inputs", "Select inputs", "Select what feeds the selected nodes.",
+           views.select_inputs, ("Shift+[",), "", when.nodes_selected, "canvas"),
+    Action("edit.select_outputs", "Select outputs", "Select what the selected nodes feed.",
+           views.select_outputs, ("Shift+]",), "", when.nodes_selected, "canvas"),
+    Action("edit.select_none", "Select nothing", "Clear the selection.",
+           views.select_none, ("Escape",), "", when.nodes_selected, "canvas"),
+    Action("edit.delete_circuit", "Delete circuit",
+           "Take the circuit out of the project; undo brings it back.",
+           edits.delete_circuit, (), "trash-2", when.circuit_shown),
+    Action("view.fit", "Fit all", "Show the whole graph.",
+           views.fit, ("Ctrl+0", "Home"), "maximize", when.circuit_shown),
+    Action("view.frame", "Frame selection", "Show the selected nodes as large as they fit.",
+           views.frame, ("F",), "locate-fixed", when.nodes_selected, "canvas"),
+    Action("view.link_graph", "Link graph", "Show layers by tokens.",
+           views.show_link_graph, ("Ctrl+1",), "", when.circuit_shown),
+    Action("view.circuit", "Circuit", "Show the pinned and grouped part as a diagram.",
+           views.show_circuit, ("Ctrl+2",), "", when.circuit_shown),
+    Action("view.tighten", "Fewer nodes", "Lower the influence threshold.",
+           edits.tighten, (",",), "", when.circuit_shown, "canvas"),
+    Action("view.loosen", "More nodes", "Raise the influence threshold.",
+           edits.loosen, (".",), "", when.circuit_shown, "canvas"),
+    Action("view.errors", "Unexplained parts", "Show what the dictionaries do not explain.",
+           edits.toggle_errors, ("E",), "", when.has_errors, "canvas",
+           lambda session: session.view().show_errors),
+    Action("view.biases", "Biases and positions", "Show constants as nodes.",
+           edits.toggle_biases, ("B",), "", when.has_biases, "canvas",
+           lambda session: session.view().show_biases),
+    Action("view.lay_out", "Lay out again", "Forget the places given by hand.",
+           edits.lay_out_again, (), "", when.something_placed),
+    Action("trace.new", "New trace…", "Type a sentence, choose a word, compute its circuit.",
+           files.trace, ("Ctrl+T",), "play"),
+    Action("trace.model", "Choose model…", "Choose the model folder to trace with.",
+           files.choose_model, (), "cpu"),
+    Action("trace.cancel", "Cancel job", "Stop the job that is running.",
+           files.cancel_job, ("Ctrl+.",), "square", when.job_running),
+    Action("graph.group", "Group", "Put the selected nodes into a group with a name.",
+           edits.group, ("G",), "group", when.nodes_selected, "canvas"),
+    Action("graph.ungroup", "Ungroup", "Dissolve the groups of the selected nodes.",
+           edits.ungroup, ("Shift+G",), "ungroup", when.grouped_selected, "canvas"),
+    Action("graph.open_group", "Unfold or fold group", "Show a group's members, or one box.",
+           edits.toggle_open, ("O",), "", when.grouped_selected, "canvas"),
+    Action("graph.label", "Label", "Give the selected node a name of your own.",
+           views.edit_label, ("L", "F2"), "tag", when.one_selected, "canvas"),
+    Action("graph.unlabel", "Remove label", "Return to the automatic label.",
+           edits.remove_label, (), "", when.labelled_selected),
+    Action("graph.pin", "Pin", "Keep the selected nodes in the circuit; again to unpin.",
+           edits.pin, ("P",), "pin", when.nodes_selected, "canvas"),
+    Action("graph.hide", "Hide", "Take the selected nodes out of view; nothing is deleted.",
+           edits.hide, ("H", "Delete"), "eye-off", when.nodes_selected, "canvas"),
+    Action("graph.show_all", "Show hidden nodes", "Bring back what was hidden by hand.",
+           edits.show_all, ("Alt+H",), "eye", when.something_hidden),
+    Action("graph.strongest_input", "Go to strongest input", "Walk to what feeds it most.",
+           views.walk_input, ("[",), "", when.one_selected, "canvas"),
+    Action("graph.strongest_output", "Go to strongest output", "Walk to what it feeds most.",
+           views.walk_output, ("]",), "", when.one_selected, "canvas"),
+    Action("window.reset", "Reset layout", "Put every panel back to its place.",
+           views.reset_layout),
+    Action("help.shortcuts", "Keyboard shortcuts", "List every action and its keys.",
+           views.show_shortcuts, ("Ctrl+?", "F1"), "keyboard"),
+    Action("help.about", "About CircuitScope", "Version, licences and where things are kept.",
+           views.show_about, (), "info"),
+)  # fmt: skip
+
+SEPARATOR = "-"
+MENUS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("File", ("file.new", "file.open", "file.recent", SEPARATOR, "file.import", SEPARATOR,
+              "file.save", "file.save_as", SEPARATOR, "file.export", SEPARATOR,
+              "file.close", "file.quit")),
+    ("Edit", ("edit.undo", "edit.redo", SEPARATOR, "edit.find", SEPARATOR, "edit.select_all",
+              "edit.invert", "edit.select_inputs", "edit.select_outputs", "edit.select_none",
+              SEPARATOR, "edit.delete_circuit")),
+    ("View", ("view.link_graph", "view.circuit", SEPARATOR, "view.fit", "view.frame", SEPARATOR,
+              "view.tighten", "view.loosen", "view.errors", "view.biases", SEPARATOR,
+              "view.lay_out", SEPARATOR, "view.theme")),
+    ("Trace", ("trace.new", SEPARATOR, "trace.model", "trace.cancel")),
+    ("Graph", ("graph.group", "graph.ungroup", "graph.open_group", SEPARATOR, "graph.label",
+               "graph.unlabel", SEPARATOR, "graph.pin", "graph.hide", "graph.show_all", SEPARATOR,
+               "graph.strongest_input", "graph.strongest_output")),
+    ("Window", ("window.panels", SEPARATOR, "window.reset")),
+    ("Help", ("help.shortcuts", SEPARATOR, "help.about")),
+)  # fmt: skip
+SUBMENUS = frozenset({"file.recent", "view.theme", "window.panels"})
+"""Entries of `MENUS` that the main window fills itself."""
+
+
+def by_id(action_id: str) -> Action:
+    """Return an action of the table."""
+    return next(action for action in ACTIONS if action.id == action_id)
+
+
+def walk_menus() -> Iterator[tuple[str, str]]:
+    """Yield menu title and action id of every entry that is an action."""
+    for title, entries in MENUS:
+        for entry in entries:
+            if entry != SEPARATOR and entry not in SUBMENUS:
+                yield title, entry
+
+
+def make_actions(desk: Desk, parent: QObject) -> None:
+    """Make the window's actions from the table and put them into `desk.actions`."""
+    for action in ACTIONS:
+        made = QAction(tr(action.text), parent)
+        made.setObjectName(action.id)
+        made.setShortcuts([QKeySequence(key) for key in action.keys])
+        made.setShortcutContext(
+            Qt.ShortcutContext.WidgetShortcut
+            if action.on == "canvas"
+            else Qt.ShortcutContext.WindowShortcut
+        )
+        made.setStatusTip(tr(action.help))
+        made.setMenuRole(QAction.MenuRole.NoRole)
+        if action.picture:
+            made.setIcon(icon(action.picture, desk.palette))
+        made.setCheckable(action.checked is not None)
+        made.triggered.connect(lambda *_, action=action: run(desk, action))
+        desk.actions[action.id] = made
+
+
+def run(desk: Desk, action: Action) -> None:
+    """Carry an action out; what the user can cause is told in a dialog."""
+    try:
+        action.call(desk)
+    except CircuitScopeError as error:
+        show_error(desk.window, error)
+    desk.window.refresh()
+
+
+def refresh_actions(desk: Desk) -> None:
+    """Enable what can be used now; tooltips say what each does, or why it cannot be used."""
+    session = desk.session
+    for action in ACTIONS:
+        made = desk.actions.get(action.id)
+        if made is None:
+            continue
+        reason = action.needs(session)
+        made.setEnabled(not reason)
+        keys = f"  ({made.shortcut().toString(QKeySequence.SequenceFormat.NativeText)})"
+        tip = f"{tr(action.help)}{keys if action.keys else ''}"
+        made.setToolTip(f"{tip}\n{reason}" if reason else tip)
+        if action.checked is not None:
+            made.setChecked(session.circuit is not None and action.checked(session))
+    for action_id, words, text in (
+        ("edit.undo", tr("Undo {0}"), session.undo_text if session.project else ""),
+        ("edit.redo", tr("Redo {0}"), session.redo_text if session.project else ""),
+    ):
+        if made := desk.actions.get(action_id):
+            name = tr(by_id(action_id).text)
+            made.setText(words.format(_lower_first(text)) if text else name)
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]

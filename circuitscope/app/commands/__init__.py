@@ -1,0 +1,1 @@
+"""What actions do: dialogs around calls of the session, one function an action."""

@@ -1,0 +1,131 @@
+"""Change what is seen and what is selected; none of this is in the undo history."""
+
+import numpy as np
+
+from circuitscope.app.desk import Desk
+from circuitscope.app.words import tr
+
+
+def quit_window(desk: Desk) -> None:
+    """Close the window."""
+    desk.window.close()
+
+
+def fit(desk: Desk) -> None:
+    """Show the whole graph."""
+    desk.window.canvas().fit()
+
+
+def frame(desk: Desk) -> None:
+    """Show the selected nodes as large as they fit."""
+    desk.window.canvas().frame_selection()
+
+
+def show_link_graph(desk: Desk) -> None:
+    """Show the tab with layers by tokens."""
+    desk.window.show_view("link")
+
+
+def show_circuit(desk: Desk) -> None:
+    """Show the tab with the diagram."""
+    desk.window.show_view("circuit")
+
+
+def find(desk: Desk) -> None:
+    """Put the cursor into the search field."""
+    desk.window.search.start()
+
+
+def edit_label(desk: Desk) -> None:
+    """Put the cursor into the label field of the inspector."""
+    desk.window.edit_label()
+
+
+def reset_layout(desk: Desk) -> None:
+    """Put every panel back to its place."""
+    desk.window.reset_layout()
+
+
+def select_all(desk: Desk) -> None:
+    """Select every node that is shown."""
+    desk.session.select(np.flatnonzero(desk.session.pruned().node_mask).tolist())
+
+
+def invert_selection(desk: Desk) -> None:
+    """Select what is shown and not selected."""
+    chosen = set(desk.session.selection)
+    shown = np.flatnonzero(desk.session.pruned().node_mask).tolist()
+    desk.session.select([node for node in shown if node not in chosen])
+
+
+def select_none(desk: Desk) -> None:
+    """Clear the selection."""
+    desk.session.select([])
+
+
+def _neighbours(desk: Desk, *, inputs: bool) -> list[int]:
+    edges, pruned = desk.session.circuit.edges, desk.session.pruned()
+    here, there = (edges.target, edges.source) if inputs else (edges.source, edges.target)
+    touched = np.isin(here, desk.session.selection) & pruned.edge_mask
+    return np.unique(there[touched]).tolist()
+
+
+def select_inputs(desk: Desk) -> None:
+    """Select what feeds the selected nodes, among what is shown."""
+    desk.session.select(_neighbours(desk, inputs=True))
+
+
+def select_outputs(desk: Desk) -> None:
+    """Select what the selected nodes feed, among what is shown."""
+    desk.session.select(_neighbours(desk, inputs=False))
+
+
+def walk_input(desk: Desk) -> None:
+    """Select the shown node that feeds the selected one most."""
+    _walk(desk, inputs=True)
+
+
+def walk_output(desk: Desk) -> None:
+    """Select the shown node that the selected one feeds most."""
+    _walk(desk, inputs=False)
+
+
+def _walk(desk: Desk, *, inputs: bool) -> None:
+    circuit, node = desk.session.circuit, desk.session.selection[0]
+    shown = desk.session.pruned().node_mask
+    ends = circuit.edges.source if inputs else circuit.edges.target
+    edges = circuit.inputs(node) if inputs else circuit.outputs(node)
+    found = (int(ends[edge.index]) for edge in edges)
+    best = next((end for end in found if shown[end]), None)
+    if best is not None:
+        desk.session.select([best])
+
+
+def show_shortcuts(desk: Desk) -> None:
+    """List every action and its keys."""
+    from circuitscope.app.dialogs.help import ShortcutsDialog
+
+    ShortcutsDialog(desk).open()
+
+
+def show_about(desk: Desk) -> None:
+    """Say which version this is, and where things are kept."""
+    from circuitscope.app.dialogs.help import AboutDialog
+
+    AboutDialog(desk).open()
+
+
+def set_theme(desk: Desk, name: str) -> None:
+    """Choose the colours: "system", "light", "dark" or "contrast"."""
+    desk.session.preferences.change("appearance", theme=name)
+
+
+THEMES = (
+    ("system", "Follow the system"), ("light", "Light"), ("dark", "Dark"),
+    ("contrast", "High contrast"),
+)  # fmt: skip
+
+
+def theme_names() -> list[tuple[str, str]]:
+    """Return the themes and what menus call them."""
+    return [(name, tr(text)) for name, text in THEMES]

@@ -1,0 +1,117 @@
+"""When an action can be used; where it cannot, the reason that its tooltip gives."""
+
+from circuitscope.app.words import tr
+from circuitscope.core.keys import NodeKind
+from circuitscope.session.session import Session
+
+
+def always(session: Session) -> str:
+    """Allow it at any time."""
+    return ""
+
+
+def project_open(session: Session) -> str:
+    """Ask for an open project."""
+    return "" if session.project is not None else tr("Open or start a project first.")
+
+
+def something_to_save(session: Session) -> str:
+    """Ask for changes that are not in the file yet."""
+    if reason := project_open(session):
+        return reason
+    if session.project.read_only:
+        return tr("The project is open for reading only; use Save as.")
+    unsaved = session.is_modified or session.project.path is None
+    return "" if unsaved else tr("Everything is saved.")
+
+
+def circuit_shown(session: Session) -> str:
+    """Ask for a circuit on screen."""
+    if session.circuit is not None:
+        return ""
+    return tr("Open a project with a circuit, or trace a sentence, first.")
+
+
+def nodes_selected(session: Session) -> str:
+    """Ask for at least one selected node."""
+    if reason := circuit_shown(session):
+        return reason
+    return "" if session.selection else tr("Select one or more nodes first.")
+
+
+def one_selected(session: Session) -> str:
+    """Ask for exactly one selected node."""
+    if reason := circuit_shown(session):
+        return reason
+    return "" if len(session.selection) == 1 else tr("Select a single node first.")
+
+
+def labelled_selected(session: Session) -> str:
+    """Ask for a selected node with a label of its own."""
+    if reason := nodes_selected(session):
+        return reason
+    labels = session.drawing.of_kind("label")
+    if any(key in labels for key in session.selected_keys()):
+        return ""
+    return tr("None of the selected nodes has a label of your own.")
+
+
+def grouped_selected(session: Session) -> str:
+    """Ask for a selected node that belongs to a group."""
+    if reason := nodes_selected(session):
+        return reason
+    members = session.drawing.of_kind("member")
+    if any(key in members for key in session.selected_keys()):
+        return ""
+    return tr("None of the selected nodes is in a group.")
+
+
+def something_hidden(session: Session) -> str:
+    """Ask for nodes that were hidden by hand."""
+    if reason := circuit_shown(session):
+        return reason
+    return "" if session.drawing.of_kind("hidden") else tr("No node is hidden by hand.")
+
+
+def something_placed(session: Session) -> str:
+    """Ask for nodes that were moved by hand."""
+    if reason := circuit_shown(session):
+        return reason
+    return "" if session.drawing.of_kind("place") else tr("Nothing was moved by hand.")
+
+
+def can_undo(session: Session) -> str:
+    """Ask for an edit to take back."""
+    return "" if session.project is not None and session.undo_text else tr("Nothing to undo.")
+
+
+def can_redo(session: Session) -> str:
+    """Ask for an edit to do again."""
+    return "" if session.project is not None and session.redo_text else tr("Nothing to redo.")
+
+
+def job_running(session: Session) -> str:
+    """Ask for a job at work."""
+    return "" if session.jobs.running is not None else tr("No job is running.")
+
+
+def has_errors(session: Session) -> str:
+    """Ask for a circuit with unexplained parts."""
+    if reason := circuit_shown(session):
+        return reason
+    circuit = session.circuit
+    assert circuit is not None
+    if circuit.nodes.of_kind(NodeKind.ERROR).any():
+        return ""
+    return tr("This circuit has no unexplained parts.")
+
+
+def has_biases(session: Session) -> str:
+    """Ask for a circuit with nodes of biases or positions."""
+    if reason := circuit_shown(session):
+        return reason
+    circuit = session.circuit
+    assert circuit is not None
+    if circuit.nodes.of_kind(NodeKind.BIAS, NodeKind.POSITION).any():
+        return ""
+    return tr("This circuit has no nodes for biases or positions.")

@@ -1,0 +1,174 @@
+"""The trace dialog: model, prompt, word, contrast, dictionaries, method, and off it goes."""
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import (
+    QDialog,
+    QHBoxLayout,
+    QScrollArea,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from circuitscope.app.desk import Desk
+from circuitscope.app.dialogs.dictionary_choice import DictionaryChoiceBox
+from circuitscope.app.dialogs.errors import show_error
+from circuitscope.app.dialogs.model_choice import ModelChoiceBox
+from circuitscope.app.dialogs.prompt import PromptBox
+from circuitscope.app.forms import SettingsForm
+from circuitscope.app.theme import icon
+from circuitscope.app.widgets import button, hairline, section, text_label
+from circuitscope.app.words import tr
+from circuitscope.core.errors import CircuitScopeError
+from circuitscope.core.settings import TraceSettings
+from circuitscope.session.session import ModelStatus
+
+PLAIN = ("max_nodes", "units")
+ADVANCED = (
+    "mlp", "gated", "logit_mass", "max_logits", "batch_size", "update_interval", "dtype", "seed",
+)  # fmt: skip
+
+
+class TraceDialog(QDialog):
+    """Ask what to trace; the work itself is a job of the session."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk.window)
+        self._desk = desk
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setObjectName("TraceDialog")
+        self.setWindowTitle(tr("New trace"))
+        self.resize(780, min(840, desk.window.screen().availableGeometry().height() - 80))
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.setSpacing(0)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        inside = QWidget()
+        inside.setObjectName("Desk")
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(24, 24, 24, 24)
+        column.setSpacing(16)
+        self.model = ModelChoiceBox(desk)
+        self.prompt = PromptBox(desk)
+        self.dictionaries = DictionaryChoiceBox(desk)
+        for widget in (self.model, hairline(), self.prompt, hairline(), self.dictionaries):
+            column.addWidget(widget)
+        self._add_method(column)
+        column.addStretch()
+        scroll.setWidget(inside)
+        outer.addWidget(scroll, 1)
+        outer.addWidget(hairline())
+        outer.addLayout(self._foot())
+        self.model.changed.connect(self._model_changed)
+        self.prompt.changed.connect(self._refresh)
+        self.dictionaries.changed.connect(self._refresh)
+        self._held = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self.model.begin()
+        circuit = self._desk.session.circuit
+        written = circuit.provenance.settings.get("prompt") if circuit is not None else None
+        if isinstance(written, str):
+            self.prompt.field.setPlainText(written)
+        self.prompt.field.setFocus()
+        self.prompt.field.selectAll()
+        self._refresh()
+
+    def _add_method(self, column: QVBoxLayout) -> None:
+        chosen = self._desk.session.preferences.now.trace
+        start = {"max_nodes": chosen.max_nodes, "units": chosen.units, "mlp": chosen.mlp}
+        column.addWidget(hairline())
+        column.addWidget(section(tr("Method")))
+        words = tr("Direct effects through the frozen attention patterns and norms of this run, "
+                   "strongest first, every row checked to add up.")  # fmt: skip
+        column.addWidget(text_label(words, "small", wrap=True))
+        self._form = SettingsForm(TraceSettings, PLAIN, start)
+        column.addWidget(self._form)
+        self._more = QToolButton()
+        self._more.setText(tr("Advanced settings"))
+        self._more.setProperty("look", "link")
+        self._more.setCheckable(True)
+        self._more.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self._more.toggled.connect(self._unfold)
+        column.addWidget(self._more)
+        self._advanced = SettingsForm(TraceSettings, ADVANCED, start)
+        column.addWidget(self._advanced)
+        self._unfold(unfolded=False)
+
+    def _unfold(self, unfolded: bool) -> None:
+        palette = self._desk.palette
+        name = "chevron-down" if unfolded else "chevron-right"
+        self._more.setIcon(icon(name, palette, palette.accent_ink, 14))
+        self._advanced.setVisible(unfolded)
+
+    def _foot(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        row.setContentsMargins(24, 12, 24, 12)
+        row.setSpacing(8)
+        self._summary = text_label("", "quiet", wrap=True)
+        row.addWidget(self._summary, 1)
+        row.addWidget(button(tr("Cancel"), "", self.reject))
+        self.trace_button = button(tr("Trace"), "primary", self.trace)
+        row.addWidget(self.trace_button)
+        return row
+
+    # ---- keeping the parts together -------------------------------------------------------
+    def _model_changed(self, status: ModelStatus) -> None:
+        held = (status.path, status.state)
+        if held != self._held:
+            self._held = held
+            if status.state == "ready":
+                self.prompt.follow_model()
+            self.dictionaries.follow(status)
+        self._refresh()
+
+    def reason(self) -> str:
+        """Return why the trace cannot start yet, "" where it can."""
+        state = self._desk.session.model.state
+        if state in ("none", "failed"):
+            return tr("Choose a model first.")
+        if not self.prompt.text:
+            return tr("Type a prompt; Generate shows what the model would say.")
+        return ""
+
+    def _refresh(self) -> None:
+        reason = self.reason()
+        self.trace_button.setEnabled(not reason)
+        self.trace_button.setToolTip(reason)
+        self._summary.setText(reason or self._plan())
+
+    def _plan(self) -> str:
+        name = self.prompt.name()
+        if not name:
+            return tr("Explains the likeliest next tokens; Generate lets you choose one.")
+        if " − " in name:
+            return tr("Explains why {0} rather than {1}.").format(*name.split(" − ", 1))
+        return tr("Explains the logit of {0}.").format(name)
+
+    def settings(self) -> TraceSettings:
+        """Return what is asked for."""
+        return TraceSettings(
+            prompt=self.prompt.prompt(), targets=self.prompt.targets(),
+            dictionaries=self.dictionaries.chosen(),
+            **self._form.values(), **self._advanced.values(),
+        )  # fmt: skip
+
+    def trace(self) -> None:
+        """Start the job and close the dialog."""
+        settings = self.settings()
+        try:
+            self._desk.session.trace(settings, self.prompt.name())
+        except CircuitScopeError as error:
+            show_error(self, error)
+            return
+        values = {"max_nodes": settings.max_nodes, "units": settings.units, "mlp": settings.mlp}
+        self._desk.session.preferences.change("trace", **values)
+        self.accept()
+
+    def done(self, result: int) -> None:
+        """Give up unanswered questions when the dialog closes."""
+        self.prompt.stop()
+        super().done(result)

@@ -1,0 +1,160 @@
+"""What the inspector shows when no single node is selected: the circuit, or several nodes."""
+
+from collections.abc import Sequence
+
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
+
+from circuitscope.app.desk import Desk
+from circuitscope.app.naming import is_named, list_name, root_share, short_line
+from circuitscope.app.widgets import (
+    MARGIN,
+    Clickable,
+    button,
+    elided,
+    hairline,
+    section,
+    text_label,
+)
+from circuitscope.app.words import percent, plain, plural, shown_token, tr
+from circuitscope.core.circuit import Circuit
+from circuitscope.core.keys import NodeKind
+from circuitscope.graph.influence import scores
+
+SCORE_HELP = {
+    "replacement": "Influence of tokens / (tokens + unexplained parts); 1 if nothing is missing.",
+    "completeness": "Mean share of the rows that is explained, weighted by influence.",
+    "error_share": "Influence that passes through what the dictionaries do not explain.",
+}
+LISTED_AT_MOST = 40
+
+
+def number_grid(cells: Sequence[tuple[str, str, str]]) -> QGridLayout:
+    """Make a two-column grid of captions over numbers, each with a tooltip."""
+    grid = QGridLayout()
+    grid.setContentsMargins(0, 4, 0, 4)
+    grid.setHorizontalSpacing(16)
+    grid.setVerticalSpacing(8)
+    for at, (caption, value, help_text) in enumerate(cells):
+        cell = QVBoxLayout()
+        cell.setSpacing(0)
+        for label in (elided(caption, "small"), text_label(value, "value")):
+            label.setToolTip(help_text)
+            cell.addWidget(label)
+        grid.addLayout(cell, at // 2, at % 2)
+        grid.setColumnStretch(at % 2, 1)
+    return grid
+
+
+class NodeRow(Clickable):
+    """A node in a list: name over its description, a number at the right."""
+
+    def __init__(self, desk: Desk, node: int, detail: str, number: str) -> None:
+        super().__init__()
+        name, named = list_name(desk.session, node), is_named(desk.session, node)
+        self.setFixedHeight(38)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(8)
+        words = QVBoxLayout()
+        words.setSpacing(0)
+        words.addStretch()
+        words.addWidget(elided(name, "strong" if named else "automatic"))
+        words.addWidget(elided(detail, "small"))
+        words.addStretch()
+        row.addLayout(words, 1)
+        row.addWidget(text_label(number, "quiet"))
+        self.setToolTip(f"{name}\n{detail}")
+        self.setAccessibleName(f"{name}, {number}")
+
+
+def _column(widget: QWidget) -> QVBoxLayout:
+    column = QVBoxLayout(widget)
+    column.setContentsMargins(MARGIN, 4, MARGIN, MARGIN)
+    column.setSpacing(8)
+    return column
+
+
+class CircuitOverview(QWidget):
+    """The circuit as a whole: what is explained, and how much of it the dictionaries carry."""
+
+    def __init__(self, desk: Desk, circuit: Circuit) -> None:
+        super().__init__()
+        column = _column(self)
+        column.addWidget(text_label(tr("circuit"), "small"))
+        column.addWidget(text_label(circuit.prompt, "heading", wrap=True))
+        column.addSpacing(4)
+        column.addWidget(section(tr("Explains")))
+        for root in circuit.roots.tolist():
+            row = NodeRow(desk, root, _root_words(circuit, root), root_share(circuit, root))
+            row.clicked.connect(lambda node=root: desk.session.select([node]))
+            column.addWidget(row)
+        column.addWidget(hairline())
+        found = scores(circuit)
+        names = {"replacement": tr("replacement"), "completeness": tr("completeness"),
+                 "error_share": tr("error share")}  # fmt: skip
+        column.addLayout(
+            number_grid([
+                *((names[key], percent(found[key]), tr(SCORE_HELP[key])) for key in names),
+                (tr("nodes in all"), plural(len(circuit.nodes), "node", "nodes"), ""),
+            ])
+        )  # fmt: skip
+        column.addWidget(hairline())
+        column.addWidget(section(tr("Strongest")))
+        for node in _strongest(circuit):
+            detail, number = short_line(circuit, node), plain(float(circuit.nodes.influence[node]))
+            row = NodeRow(desk, node, detail, number)
+            row.clicked.connect(lambda node=node: desk.session.select([node]))
+            column.addWidget(row)
+        column.addWidget(hairline())
+        hint = tr("Click a node; Ctrl-click pins; Shift-click or drag selects several; G groups.")
+        column.addWidget(text_label(hint, "note", wrap=True))
+        if circuit.provenance.remarks:
+            column.addWidget(section(tr("Remarks")))
+        for remark in circuit.provenance.remarks:
+            column.addWidget(text_label(remark, "note", wrap=True))
+        column.addStretch()
+
+
+def _root_words(circuit: Circuit, root: int) -> str:
+    token = circuit.node(root).token
+    kind = NodeKind(int(circuit.nodes.kind[root]))
+    words = tr("logit after “{0}”") if kind is NodeKind.LOGIT else tr("at “{0}”")
+    return words.format(shown_token(token))
+
+
+def _strongest(circuit: Circuit, most: int = 5) -> list[int]:
+    nodes = circuit.nodes
+    usable = nodes.of_kind(NodeKind.FEATURE, NodeKind.NEURON, NodeKind.HEAD)
+    order = (-nodes.influence * usable).argsort(kind="stable")[:most]
+    return [int(node) for node in order if usable[node]]
+
+
+class SelectionOverview(QWidget):
+    """Several nodes: what can be done with them, their summed influence, and the list."""
+
+    def __init__(self, desk: Desk, circuit: Circuit, chosen: Sequence[int]) -> None:
+        super().__init__()
+        column = _column(self)
+        column.addWidget(text_label(tr("selection"), "small"))
+        column.addWidget(text_label(plural(len(chosen), "node", "nodes"), "name"))
+        row = QHBoxLayout()
+        row.setSpacing(8)
+        for words, action in ((tr("Group"), "graph.group"), (tr("Pin"), "graph.pin"),
+                              (tr("Hide"), "graph.hide")):  # fmt: skip
+            made = button(words, on_click=lambda action=action: desk.trigger(action))
+            row.addWidget(made)
+        row.addStretch()
+        column.addLayout(row)
+        column.addWidget(hairline())
+        order = sorted(chosen, key=lambda node: -float(circuit.nodes.influence[node]))
+        for node in order[:LISTED_AT_MOST]:
+            number = plain(float(circuit.nodes.influence[node]))
+            line = NodeRow(desk, node, short_line(circuit, node), number)
+            line.clicked.connect(lambda node=node: desk.session.select([node]))
+            column.addWidget(line)
+        if len(order) > LISTED_AT_MOST:
+            column.addWidget(
+                text_label(tr("{0} more").format(len(order) - LISTED_AT_MOST), "small")
+            )
+        column.addWidget(text_label(tr("the numbers are influences"), "note"))
+        column.addStretch()

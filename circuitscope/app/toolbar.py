@@ -1,0 +1,154 @@
+"""The toolbar: files, undo, the trace, the influence threshold, editing, export, search."""
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QMenu,
+    QSizePolicy,
+    QSlider,
+    QToolBar,
+    QToolButton,
+    QWidget,
+)
+
+from circuitscope.app.desk import Desk
+from circuitscope.app.later import Later
+from circuitscope.app.search import SearchField
+from circuitscope.app.widgets import text_label
+from circuitscope.app.words import count, tr
+
+NARROW = 1240
+_LEAST, _MOST = 5, 100
+
+
+class MainToolBar(QToolBar):
+    """What is used all the time; everything here is also in a menu."""
+
+    def __init__(self, desk: Desk, parent: QWidget | None = None) -> None:
+        super().__init__(tr("Toolbar"), parent)
+        self._desk = desk
+        self.setObjectName("toolbar")
+        self.setMovable(False)
+        self.setFloatable(False)
+        self.setIconSize(QSize(16, 16))
+        self.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
+        self._button("file.open", tr("Open"))
+        self._button("file.save", tr("Save"))
+        self._button("edit.undo", look="icon")
+        self._button("edit.redo", look="icon")
+        self.addSeparator()
+        self._button("trace.new", tr("Trace…"), look="primary")
+        self.addSeparator()
+        self.threshold = ThresholdSlider(desk)
+        self.addWidget(self.threshold)
+        spacer = QWidget()
+        spacer.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self.addWidget(spacer)
+        for action_id in ("graph.group", "graph.label", "graph.pin", "graph.hide"):
+            self._button(action_id)
+        self.addSeparator()
+        self._export_button()
+        self.search = SearchField(desk)
+        self.addWidget(_padded(self.search))
+
+    def _button(self, action_id: str, text: str = "", look: str = "") -> QToolButton:
+        made = QToolButton()
+        action = self._desk.actions[action_id]
+        made.setDefaultAction(action)
+        made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        made.setAccessibleName(text or action.text())
+        if look:
+            made.setProperty("look", look)
+        if look == "icon":
+            made.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonIconOnly)
+        else:
+            made.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
+        if text:
+            self._keep_text(made, action, text)
+        self.addWidget(made)
+        return made
+
+    def _keep_text(self, made: QToolButton, action: QAction, text: str) -> None:
+        made.setText(text)
+        action.changed.connect(lambda: made.setText(text))
+
+    def _export_button(self) -> None:
+        made = QToolButton()
+        made.setText(tr("Export ▾"))
+        made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        made.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(made)
+        menu.addAction(self._desk.actions["file.export"])
+        menu.addAction(self._desk.actions["file.save_as"])
+        made.setMenu(menu)
+        self.addWidget(made)
+
+    def set_width(self, width: int) -> None:
+        """Say less where the window is narrow, so that nothing falls off the end."""
+        self.threshold.set_compact(compact=width < NARROW)
+        self.search.setFixedWidth(150 if width < NARROW else 260)
+
+
+def _padded(widget: QWidget) -> QWidget:
+    box = QWidget()
+    row = QHBoxLayout(box)
+    row.setContentsMargins(6, 0, 0, 0)
+    row.addWidget(widget)
+    return box
+
+
+class ThresholdSlider(QWidget):
+    """Choose how much of all influence the shown nodes hold together."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self._desk = desk
+        self._compact = False
+        row = QHBoxLayout(self)
+        row.setContentsMargins(2, 0, 2, 0)
+        row.setSpacing(8)
+        self._caption = text_label(tr("Influence"), "quiet")
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setRange(_LEAST, _MOST)
+        self.slider.setPageStep(5)
+        self.slider.setFixedWidth(112)
+        self.slider.setAccessibleName(tr("Influence threshold"))
+        self.slider.valueChanged.connect(self._moved)
+        self._numbers = text_label("", "quiet")
+        for widget in (self._caption, self.slider, self._numbers):
+            row.addWidget(widget)
+        self._later = Later(self, self.refresh)
+        for signal in (desk.watch.edited, desk.watch.active, desk.watch.project):
+            signal.connect(lambda *_: self._later.within())
+        self.refresh()
+
+    def set_compact(self, *, compact: bool) -> None:
+        """Leave the caption and the noun out where there is little room."""
+        if compact != self._compact:
+            self._compact = compact
+            self._caption.setVisible(not compact)
+            self.slider.setFixedWidth(84 if compact else 112)
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Show the threshold and the counts of the active view."""
+        circuit, view = self._desk.session.circuit, self._desk.session.shown()
+        self.setEnabled(circuit is not None)
+        if circuit is None or view is None:
+            self._numbers.setText("")
+            self.setToolTip(tr("Open a project with a circuit, or trace a sentence, first."))
+            return
+        self.slider.blockSignals(True)
+        self.slider.setValue(round(100 * view.node_threshold))
+        self.slider.blockSignals(False)
+        shown, total = count(int(view.nodes.sum())), count(len(circuit.nodes))
+        words = tr("{0} of {1}") if self._compact else tr("{0} of {1} nodes")
+        self._numbers.setText(words.format(shown, total))
+        tip = tr("Shows the strongest nodes that together hold {0:.0f} % of the influence.")
+        self.setToolTip(tip.format(100 * view.node_threshold))
+
+    def _moved(self, value: int) -> None:
+        if self._desk.session.circuit is not None:
+            self._desk.session.set_view(node_threshold=value / 100)

@@ -1,0 +1,122 @@
+"""The main flow: prompt, Generate, click a word, contrast, Trace; on a tiny real model."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+from circuitscope.app.dialogs.trace import TraceDialog
+from circuitscope.app.main_window import MainWindow
+from circuitscope.core.settings import Logit, LogitDifference
+
+
+@pytest.fixture
+def dialog(window: MainWindow, qtbot: QtBot) -> TraceDialog:
+    window.desk.trigger("trace.new")
+    return window.findChild(TraceDialog)
+
+
+def _type(dialog: TraceDialog, text: str, qtbot: QtBot, finish: Callable) -> None:
+    dialog.prompt.field.setPlainText(text)
+    qtbot.waitUntil(lambda: not dialog.prompt._wait.isActive())
+    finish(dialog._desk.session)
+
+
+def test_without_a_model_the_dialog_says_what_is_missing(dialog: TraceDialog) -> None:
+    if dialog._desk.session.model.state == "none":
+        assert not dialog.trace_button.isEnabled()
+        assert "model" in dialog.reason()
+
+
+def test_prompt_generate_click_contrast_trace(
+    dialog: TraceDialog, tiny_llama: Path, qtbot: QtBot, finish_jobs: Callable
+) -> None:
+    session = dialog._desk.session
+    session.load_model(tiny_llama)
+    finish_jobs(session)
+    _type(dialog, "the capital of the state containing Dallas is", qtbot, finish_jobs)
+    assert dialog.prompt._told.text() == "9 tokens"
+    dialog.prompt.generate()
+    finish_jobs(session)
+    found = dialog.prompt.generation
+    assert found is not None
+    assert len(found.steps) == 12
+    runner_up = found.steps[0].runner_up
+    assert dialog.prompt.contrast.currentData() == runner_up.token_id
+    assert dialog.settings().prompt == "the capital of the state containing Dallas is"
+    dialog.prompt.choose(2)
+    settings = dialog.settings()
+    assert settings.prompt == found.prompt_ids(2)
+    word = found.steps[2]
+    assert settings.targets == (LogitDifference(word.token_id, word.runner_up.token_id),)
+    dialog.prompt.contrast.setCurrentIndex(dialog.prompt.contrast.count() - 1)
+    assert dialog.settings().targets == (Logit(word.token_id),)
+    dialog.trace()
+    finish_jobs(session)
+    assert session.jobs.jobs[-1].state == "done", session.jobs.jobs[-1].error
+    circuit = session.circuit
+    assert circuit.token_ids == found.prompt_ids(2)
+    assert float(circuit.conservation.max()) < 1e-4
+
+
+def test_an_unknown_word_is_flagged_with_its_neighbours(
+    dialog: TraceDialog, tiny_llama: Path, qtbot: QtBot, finish_jobs: Callable
+) -> None:
+    dialog._desk.session.load_model(tiny_llama)
+    finish_jobs(dialog._desk.session)
+    _type(dialog, "the capital of Dalas", qtbot, finish_jobs)
+    assert "Dalas" in dialog.prompt._told.text()
+    assert "Dallas" in dialog.prompt._told.text()
+    assert dialog.prompt.field.property("look") == "bad"
+    _type(dialog, "the capital of Dallas", qtbot, finish_jobs)
+    assert dialog.prompt.field.property("look") == ""
+
+
+def test_changing_the_prompt_forgets_the_word_chosen(
+    dialog: TraceDialog, tiny_gpt2: Path, qtbot: QtBot, finish_jobs: Callable
+) -> None:
+    session = dialog._desk.session
+    session.load_model(tiny_gpt2)
+    finish_jobs(session)
+    _type(dialog, "the capital", qtbot, finish_jobs)
+    dialog.prompt.generate()
+    finish_jobs(session)
+    assert dialog.prompt.step == 0
+    _type(dialog, "the capital of", qtbot, finish_jobs)
+    assert dialog.prompt.step == -1
+    assert dialog.settings().targets == (Logit(),)
+
+
+def test_a_folder_that_is_no_model_is_told_in_the_dialog(
+    dialog: TraceDialog, tmp_path: Path, finish_jobs: Callable
+) -> None:
+    session = dialog._desk.session
+    session.load_model(tmp_path)
+    finish_jobs(session)
+    assert session.model.state == "failed"
+    assert session.model.error.message in dialog.model._state.text()
+    assert not dialog.trace_button.isEnabled()
+
+
+def test_a_folder_without_dictionaries_cannot_be_chosen(
+    dialog: TraceDialog, tiny_llama: Path, tmp_path: Path, finish_jobs: Callable
+) -> None:
+    session = dialog._desk.session
+    session.load_model(tiny_llama)
+    finish_jobs(session)
+    (tmp_path / "empty").mkdir()
+    dialog.dictionaries.look_at(tmp_path / "empty")
+    finish_jobs(session)
+    row = dialog.dictionaries._rows[str(tmp_path / "empty")]
+    assert not row.isEnabled()
+    assert dialog.dictionaries.chosen() == ()
+
+
+def test_advanced_settings_fold(dialog: TraceDialog) -> None:
+    assert dialog._advanced.isHidden()
+    dialog._more.setChecked(True)
+    assert not dialog._advanced.isHidden()
+    assert dialog._advanced.values()["batch_size"] is None
+    dialog._advanced.fields["batch_size"].setValue(64)
+    assert dialog.settings().batch_size == 64

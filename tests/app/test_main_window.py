@@ -1,0 +1,237 @@
+"""The window: pages, title, panels, saving on close, reopening, dropping files."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QMimeData, QUrl
+from PySide6.QtWidgets import QApplication, QDockWidget, QFileDialog
+from pytestqt.qtbot import QtBot
+
+from circuitscope.app.application import Application
+from circuitscope.app.commands import files
+from circuitscope.app.commands.files import ask_to_save
+from circuitscope.app.main_window import MainWindow
+from circuitscope.app.start_page import thumbnail_path
+from circuitscope.project import verbs
+
+
+def test_the_start_page_shows_until_a_project_is_open(window: MainWindow) -> None:
+    assert window._center.currentIndex() == 0
+    assert window.toolbar.isHidden()
+    assert all(not dock.isVisible() for dock in window.findChildren(QDockWidget))
+    window.desk.trigger("file.new")
+    QApplication.processEvents()
+    assert window._center.currentIndex() == 1
+    assert window.toolbar.isVisible()
+    assert all(dock.isVisible() for dock in window.findChildren(QDockWidget))
+
+
+def test_the_title_names_the_file_and_marks_changes(drawn: MainWindow, qapp: QApplication) -> None:
+    assert drawn.windowTitle().startswith("dallas.circuitscope[*]")
+    assert not drawn.isWindowModified()
+    drawn.session.edit(verbs.pin, str(drawn.session.circuit.nodes.key(3)))
+    qapp.processEvents()
+    assert drawn.isWindowModified()
+    drawn.desk.trigger("file.save")
+    qapp.processEvents()
+    assert not drawn.isWindowModified()
+
+
+@pytest.mark.parametrize(("answer", "closes", "saved"), [
+    ("save", True, True), ("discard", True, False), ("cancel", False, False),
+])  # fmt: skip
+def test_closing_asks_about_unsaved_changes(
+    drawn: MainWindow, monkeypatch: pytest.MonkeyPatch, answer: str, closes: bool, saved: bool
+) -> None:
+    monkeypatch.setattr(files, "ask_to_save", lambda _desk: answer)
+    drawn.session.edit(verbs.pin, str(drawn.session.circuit.nodes.key(3)))
+    assert drawn.close() is closes
+    assert drawn.session.is_modified is not saved
+
+
+def test_the_save_question_returns_what_was_pressed(drawn: MainWindow, qtbot: QtBot) -> None:
+    from PySide6.QtCore import QTimer
+    from PySide6.QtWidgets import QPushButton
+
+    from circuitscope.app.dialogs.errors import MessageDialog
+
+    def press() -> None:
+        dialog = next(w for w in QApplication.topLevelWidgets() if isinstance(w, MessageDialog))
+        next(b for b in dialog.findChildren(QPushButton) if b.text() == "Discard changes").click()
+
+    QTimer.singleShot(50, press)
+    assert ask_to_save(drawn.desk) == "discard"
+
+
+def test_an_untitled_project_is_saved_under_a_name_asked_for(
+    window: MainWindow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "new"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, **__: (str(target), ""))
+    window.desk.trigger("file.new")
+    window.desk.trigger("file.save")
+    assert (tmp_path / "new.circuitscope").is_file()
+
+
+def test_close_and_reopen_shows_the_same_drawing(
+    drawn: MainWindow, tmp_path: Path, qapp: QApplication
+) -> None:
+    session = drawn.session
+    key = str(session.circuit.nodes.key(3))
+    session.edit(verbs.group, [key], "Texas")
+    session.edit(verbs.label, key, "Texas")
+    before = drawn.link_graph.scene.places.copy()
+    rows = dict(session.drawing.rows)
+    drawn.desk.trigger("file.save")
+    drawn.desk.trigger("file.close")
+    qapp.processEvents()
+    assert drawn._center.currentIndex() == 0
+    drawn.open_path(tmp_path / "dallas.circuitscope")
+    qapp.processEvents()
+    assert dict(session.drawing.rows) == rows
+    assert np.array_equal(drawn.link_graph.scene.places, before, equal_nan=True)
+    assert session.undo_text.startswith("Label")
+
+
+def test_a_dropped_graph_is_imported(
+    window: MainWindow, tmp_path: Path, qtbot: QtBot, finish_jobs: Callable
+) -> None:
+    graph = {
+        "metadata": {"slug": "dallas", "scan": "x", "prompt_tokens": ["a", "b"], "prompt": "a b"},
+        "qParams": {},
+        "nodes": [
+            {"node_id": "E_5_0", "feature": 0, "layer": "E", "ctx_idx": 0, "feature_type":
+             "embedding", "jsNodeId": "E_5-0", "clerp": "a"},
+            {"node_id": "1_9_1", "feature": 9, "layer": "1", "ctx_idx": 1, "feature_type":
+             "cross layer transcoder", "jsNodeId": "1_9-1", "clerp": "b"},
+        ],
+        "links": [{"source": "E_5_0", "target": "1_9_1", "weight": 1.5}],
+    }  # fmt: skip
+    path = tmp_path / "graph.json"
+    path.write_text(json.dumps(graph))
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path))])
+    window.drop(data)
+    qtbot.waitUntil(lambda: bool(window.session.jobs.jobs))
+    finish_jobs(window.session)
+    (job,) = window.session.jobs.jobs
+    assert job.state == "done", job.error
+    assert len(window.session.circuit.nodes) == 2
+
+
+def test_layout_is_kept_and_reset(
+    started: Application, drawn: MainWindow, qapp: QApplication
+) -> None:
+    dock = drawn.findChild(QDockWidget, "history")
+    dock.close()
+    drawn.keep_layout()
+    other = MainWindow(started.session, started.palette)
+    other.show()
+    qapp.processEvents()
+    assert not other.findChild(QDockWidget, "history").isVisible()
+    other.reset_layout()
+    qapp.processEvents()
+    assert other.findChild(QDockWidget, "history").isVisible()
+    other.hide()
+    other.deleteLater()
+
+
+def test_choosing_a_theme_dresses_a_new_window(
+    started: Application, drawn: MainWindow, qtbot: QtBot
+) -> None:
+    started.session.preferences.change("appearance", theme="dark")
+    qtbot.waitUntil(lambda: started.window is not drawn)
+    assert started.window.palette_.dark
+    assert started.window.session.circuit is not None
+    started.session.preferences.change("appearance", theme="light")
+    qtbot.waitUntil(lambda: not started.window.palette_.dark)
+
+
+def test_closing_keeps_a_picture_for_the_start_page(drawn: MainWindow) -> None:
+    assert drawn.close()
+    assert thumbnail_path(drawn.session.project.path).is_file()
+
+
+def test_the_window_closes_without_leaving_listeners(
+    started: Application, small_circuit, qapp: QApplication
+) -> None:
+    signals = [started.session.selection_changed, started.session.model_changed,
+               started.session.active_changed, started.session.jobs.added]  # fmt: skip
+    before = [len(signal) for signal in signals]
+    other = MainWindow(started.session, started.palette)
+    assert [len(signal) for signal in signals] != before
+    other.deleteLater()
+    qapp.sendPostedEvents(None, 52)  # QEvent.DeferredDelete
+    qapp.processEvents()
+    assert [len(signal) for signal in signals] == before
+
+
+def test_search_lists_matches_and_enter_goes_there(
+    drawn: MainWindow, qtbot: QtBot, qapp: QApplication
+) -> None:
+    from PySide6.QtCore import Qt
+
+    drawn.search.setText("Waco")
+    rows = drawn.search.results.chosen
+    assert rows.count() == 1
+    qtbot.keyClick(drawn.search, Qt.Key.Key_Return)
+    assert drawn.session.selection == (4,)
+    assert drawn.search.results.isHidden()
+
+
+def test_search_reveals_what_the_threshold_hides(drawn: MainWindow, qapp: QApplication) -> None:
+    session = drawn.session
+    session.set_view(node_threshold=0.05)
+    drawn.search.setText("Waco")
+    assert "1 hidden" in drawn.search.results._note.text()
+    drawn.search.reveal_all()
+    assert session.pruned().node_mask[4]
+
+
+def test_the_status_line_counts_and_explains(drawn: MainWindow, qapp: QApplication) -> None:
+    drawn.session.set_view(node_threshold=0.3)
+    qapp.processEvents()
+    status = drawn.statusBar()
+    hidden = int((~drawn.session.shown().nodes).sum())
+    assert f"{hidden} hidden" in status._shown.text()
+    popup = status.show_reasons()
+    from PySide6.QtWidgets import QPushButton
+
+    next(b for b in popup.findChildren(QPushButton) if b.text() == "Show more").click()
+    assert drawn.session.view().node_threshold > 0.3
+
+
+def test_a_file_changed_by_another_program_is_not_overwritten_unasked(
+    drawn: MainWindow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qapp: QApplication
+) -> None:
+    path = tmp_path / "dallas.circuitscope"
+    drawn.session.edit(verbs.pin, str(drawn.session.circuit.nodes.key(3)))
+    path.write_bytes(path.read_bytes() + b"\0" * 4096)
+    asked = []
+    monkeypatch.setattr(files, "_answer", lambda dialog, _choices: asked.append(dialog) or "cancel")
+    drawn.desk.trigger("file.save")
+    assert asked
+    assert drawn.session.is_modified
+    monkeypatch.setattr(files, "_answer", lambda *_: "overwrite")
+    drawn.desk.trigger("file.save")
+    assert not drawn.session.is_modified
+
+
+def test_everything_that_takes_the_focus_has_a_name(drawn: MainWindow, qapp: QApplication) -> None:
+    from PySide6.QtCore import Qt
+    from PySide6.QtWidgets import QAbstractButton, QScrollArea, QWidget
+
+    drawn.session.select([3])
+    qapp.processEvents()
+    silent = []
+    for widget in drawn.findChildren(QWidget):
+        takes_focus = widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.isVisible()
+        if not takes_focus or isinstance(widget, QScrollArea):
+            continue
+        text = widget.text() if isinstance(widget, QAbstractButton) else ""
+        if not (widget.accessibleName() or text or widget.objectName().startswith("qt_")):
+            silent.append(repr(widget))
+    assert silent == []

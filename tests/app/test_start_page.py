@@ -1,0 +1,34 @@
+"""The start page opens examples and recent projects."""
+
+from pathlib import Path
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from circuitscope.app.main_window import MainWindow
+from circuitscope.app.start_page import ExampleCard, RecentRow, examples
+
+
+def test_every_bundled_project_has_a_card_that_opens_it(window: MainWindow, qtbot: QtBot) -> None:
+    cards = window.findChildren(ExampleCard)
+    assert len(cards) == len(examples())
+    for card in cards:
+        qtbot.mouseClick(card, Qt.MouseButton.LeftButton)
+        assert window.session.project is not None
+        assert window.session.circuit is not None
+        assert not window.session.is_modified
+        window.desk.trigger("file.close")
+        QApplication.processEvents()
+
+
+def test_recent_projects_are_listed_and_open(
+    drawn: MainWindow, tmp_path: Path, qtbot: QtBot
+) -> None:
+    drawn.session.set_view(show_errors=False)
+    drawn.desk.trigger("file.save")
+    drawn.desk.trigger("file.close")
+    QApplication.processEvents()
+    (row,) = drawn.findChildren(RecentRow)
+    qtbot.mouseClick(row, Qt.MouseButton.LeftButton)
+    assert drawn.session.project.path == tmp_path / "dallas.circuitscope"
