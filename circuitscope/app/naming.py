@@ -128,11 +128,8 @@ def model_name(folder: Path) -> str:
 
 def root_share(circuit: Circuit, root: int) -> str:
     """Return a root's probability as text; "" for differences, features and directions."""
-    targets = circuit.provenance.settings.get("targets") or [{}]
-    if any(target.get("kind", "Logit") != "Logit" for target in targets):
-        return ""
-    weights = dict(zip(circuit.roots.tolist(), circuit.root_weights.tolist(), strict=True))
-    return percent(weights[root], 1) if root in weights else ""
+    probability = circuit.probability(root)
+    return "" if probability is None else percent(probability, 1)
 
 
 def is_constant(circuit: Circuit, index: int) -> bool:

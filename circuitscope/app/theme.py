@@ -17,16 +17,12 @@ from PySide6.QtWidgets import QApplication
 
 from circuitscope.app.style import STYLE
 from circuitscope.core.places import state_home
+from circuitscope.core.rows import GROUP_COLORS
 from circuitscope.core.shipped import shipped_path
 
 FAMILY = "Inter"
 TEXT_PX = 13
-GROUP_ORDER = ("teal", "violet", "amber", "rose", "sky", "olive", "slate", "brick")
 _STYLE_ICONS = ("chevron-down", "chevron-right", "check")
-_PLAIN_NAMES = {
-    "orange": "amber", "pink": "rose", "blue": "sky", "green": "olive", "grey": "slate",
-    "brown": "brick",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -79,7 +75,7 @@ class Palette:
         """Return the hue of a group colour name; a "#RRGGBB" passes through."""
         if color.startswith("#"):
             return color
-        return self.groups.get(_PLAIN_NAMES.get(color, color), self.groups[GROUP_ORDER[0]])
+        return self.groups.get(color, self.groups[GROUP_COLORS[0]])
 
     def mix(self, color: str, share: float, over: str = "") -> str:
         """Return a colour mixed into a background: opaque, as bulk drawing needs it.

@@ -5,6 +5,7 @@ Nodes and edges are structures of arrays, so that 100 000 nodes cost no objects;
 """
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -27,6 +28,9 @@ class Route(IntEnum):
     KEY = 3
     RELEVANCE = 4
     MEASURED = 5
+
+
+_SPECIAL = re.compile(r"<[^<>\s]+>|⟨[^⟨⟩\s]+⟩")
 
 
 def _frozen(array: NDArray, dtype: type) -> NDArray:
@@ -210,7 +214,22 @@ class Circuit:
     def prompt(self) -> str:
         """Return the prompt as the user wrote it, or the tokens joined."""
         written = self.provenance.settings.get("prompt")
-        return written if isinstance(written, str) and written else " ".join(self.tokens)
+        if isinstance(written, str) and written:
+            return written
+        return " ".join(token for token in self.tokens if not _SPECIAL.fullmatch(token))
+
+    def probability(self, root: int) -> float | None:
+        """Return the probability of an explained token; None for all other nodes.
+
+        A root's weight is a probability only where every target is a logit: differences,
+        directions and features weigh one.
+        """
+        targets = self.provenance.settings.get("targets") or ()
+        at = np.flatnonzero(self.roots == root)
+        if not len(at) or any(target.get("kind", "Logit") != "Logit" for target in targets):
+            return None
+        is_logit = self.nodes.kind[root] == NodeKind.LOGIT
+        return float(self.root_weights[at[0]]) if is_logit else None
 
     def node(self, index: int) -> "Node":
         """Return a view of one node."""

@@ -45,6 +45,15 @@ ROW_KINDS: Final = frozenset(
 PROJECT_ROW_KINDS: Final = frozenset(["name", "order", "deleted", "text"])
 
 
+GROUP_COLORS: Final = ("teal", "violet", "amber", "rose", "sky", "olive", "slate", "brick")
+"""Names of group colours, in the order new groups take them; themes say how each looks."""
+
+VIEW_DEFAULTS: Final[Row] = {
+    "node_threshold": 0.8, "edge_threshold": 0.98, "show_errors": True, "show_biases": False
+}  # fmt: skip
+"""What a `view` row holds where nobody has changed it."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class RowKey:
     """Name one row of one drawing."""

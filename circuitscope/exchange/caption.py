@@ -29,12 +29,6 @@ def main_root(circuit: Circuit) -> int | None:
     return int(circuit.roots[int(np.argmax(circuit.root_weights))])
 
 
-def root_weight(circuit: Circuit, node: int) -> float | None:
-    """Return a root's weight (its probability, for a logit); None for other nodes."""
-    at = np.flatnonzero(circuit.roots == node)
-    return float(circuit.root_weights[at[0]]) if len(at) else None
-
-
 def percent(share: float) -> str:
     """Write a share as "97 %"; below one percent with a decimal."""
     value = 100 * share

@@ -130,8 +130,8 @@ def describe(circuit: Circuit, box: groups.Box) -> str:
     if box.kind is NodeKind.TOKEN and number == 1:
         return f"token {position}"
     if box.kind is NodeKind.LOGIT and number == 1:
-        weight = caption.root_weight(circuit, first)
-        return caption.percent(weight) if weight is not None and weight > 0 else "logit"
+        probability = circuit.probability(first)
+        return caption.percent(probability) if probability else "logit"
     what = caption.kind_name(box.kind, number) if box.kind is not None else f"{number} nodes"
     if number == 1:
         what = what.removeprefix("1 ")

@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from circuitscope.core.circuit import Circuit
-from circuitscope.core.rows import RowKey, Rows
-from circuitscope.exchange.theme import GROUP_ORDER
+from circuitscope.core.rows import GROUP_COLORS, RowKey, Rows
 from circuitscope.graph.view import find_node, rows_of
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def rows_of_view(saved: Any, parts: "GraphParts") -> Rows:
         fresh = [key for key in keys if key not in rows]
         if fresh:
             group = f"imported-{number + 1:03d}"
-            color = GROUP_ORDER[number % len(GROUP_ORDER)]
+            color = GROUP_COLORS[number % len(GROUP_COLORS)]
             rows[RowKey("", "group", group)] = {"label": str(label), "color": color, "open": False}
             rows.update({key: {"group": group} for key in fresh})
             number += 1

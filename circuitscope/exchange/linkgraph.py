@@ -259,7 +259,7 @@ def _root_label(page: _Page) -> tuple[Text, ...]:
     if root is None or not page.view.nodes[root]:
         return ()
     preset = page.preset
-    weight = caption.root_weight(page.circuit, root) or 0.0
+    weight = page.circuit.probability(root) or 0.0
     text = printable(name_of(page.circuit, root)[0])
     text += f" {caption.percent(weight)}" if 0 < weight <= 1 else ""
     room = preset.width - 2 * preset.margin

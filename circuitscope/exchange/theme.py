@@ -12,10 +12,10 @@ from typing import Final, Literal
 from circuitscope.core.anatomy import Site
 from circuitscope.core.errors import CannotExpress
 from circuitscope.core.keys import NodeKind
+from circuitscope.core.rows import GROUP_COLORS
 from circuitscope.exchange.figure import Shape
 
 MINUS: Final = "−"
-GROUP_ORDER: Final = ("teal", "violet", "amber", "rose", "sky", "olive", "slate", "brick")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Theme:
         """Return the hue of a group colour name; "#RRGGBB" passes through."""
         if len(color) == 7 and color.startswith("#"):
             return color
-        return self.groups.get(color, self.groups[GROUP_ORDER[0]])
+        return self.groups.get(color, self.groups[GROUP_COLORS[0]])
 
     def wash(self, color: str, share: float | None = None) -> str:
         """Return a colour thinned into the page: opaque, as print and bulk drawing need it."""

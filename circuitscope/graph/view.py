@@ -6,6 +6,7 @@ screen shows. Nothing is deleted: every node that is not shown has a reason.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +14,12 @@ from numpy.typing import NDArray
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.keys import NodeKind
-from circuitscope.core.rows import Row, Rows
+from circuitscope.core.rows import VIEW_DEFAULTS, Row, Rows
 from circuitscope.graph.influence import CONSTANTS
 from circuitscope.graph.prune import Reason, prune
 
-NODE_THRESHOLD = 0.8
-EDGE_THRESHOLD = 0.98
+NODE_THRESHOLD: Final[float] = VIEW_DEFAULTS["node_threshold"]
+EDGE_THRESHOLD: Final[float] = VIEW_DEFAULTS["edge_threshold"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from circuitscope.core.errors import ProjectError
-from circuitscope.core.rows import Row, RowKey, Rows
+from circuitscope.core.rows import GROUP_COLORS, VIEW_DEFAULTS, Row, RowKey, Rows
 from circuitscope.project.edit import Edit, change
 from circuitscope.project.wording import Key, count, names_of, shown, what
 from circuitscope.project.wording import describe as describe
@@ -22,9 +22,6 @@ from circuitscope.project.wording import short as short
 if TYPE_CHECKING:
     from circuitscope.project.drawing import Drawing
     from circuitscope.project.file import ProjectFile
-
-GROUP_COLORS = ("teal", "orange", "violet", "green", "pink", "blue", "brown", "grey")
-"""Colours that new groups take in turn; themes say what each looks like on screen and paper."""
 
 _VIEW_NAMES = {
     "node_threshold": "Influence",
@@ -195,8 +192,9 @@ def set_view(
         fields: node_threshold, edge_threshold, show_errors, show_biases.
     """
     row = dict(drawing.row("view", view) or {})
+    before = {**VIEW_DEFAULTS, **row}
     text = ", ".join(
-        f"{_VIEW_NAMES.get(name, name)} {shown(row.get(name))} → {shown(value)}"
+        f"{_VIEW_NAMES.get(name, name)} {shown(before.get(name))} → {shown(value)}"
         for name, value in fields.items()
     )
     return _set(drawing, text or "Change view", "view", view, merge_key, **{**row, **fields})

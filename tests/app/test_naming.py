@@ -21,9 +21,10 @@ def test_every_kind_has_a_line(small_circuit: Circuit) -> None:
 
 
 @pytest.mark.parametrize(("target", "text"), [
-    (Logit(), "90.0\u202f%"), (Logit("Austin"), ""), (LogitDifference("Austin", "Sacramento"), ""),
+    (Logit(), "90.0\u202f%"), (Logit("Austin"), "90.0\u202f%"),
+    (LogitDifference("Austin", "Sacramento"), ""),
 ])  # fmt: skip
-def test_only_likeliest_tokens_weigh_a_probability(
+def test_only_logits_weigh_a_probability(
     small_circuit: Circuit, target: Logit | LogitDifference, text: str
 ) -> None:
     settings = {"targets": [target_as_json(target)]}

@@ -8,7 +8,8 @@ from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QApplication
 
 from circuitscope.app import words
-from circuitscope.app.theme import GROUP_ORDER, PALETTES, Palette, icon, style_sheet
+from circuitscope.app.theme import PALETTES, Palette, icon, style_sheet
+from circuitscope.core.rows import GROUP_COLORS
 
 
 def _luminance(color: str) -> float:
@@ -40,7 +41,7 @@ def test_text_reads_on_every_ground(palette: Palette) -> None:
 def test_the_style_sheet_leaves_no_name_open(palette: Palette, qapp: QApplication) -> None:
     sheet = style_sheet(palette)
     assert "$" not in sheet
-    assert set(palette.groups) == set(GROUP_ORDER)
+    assert set(palette.groups) == set(GROUP_COLORS)
     for path in set(re.findall(r"url\(([^)]+)\)", sheet)):
         assert "<svg" in Path(path).read_text("utf-8")
 

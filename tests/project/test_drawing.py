@@ -70,11 +70,11 @@ def test_drag_back_to_the_start_is_no_step(drawing: Drawing) -> None:
 
 
 def test_slider_reads_from_start_to_end(drawing: Drawing) -> None:
-    drawing.set_view(node_threshold=0.8)
+    drawing.set_view(node_threshold=0.9)
     for value in (0.75, 0.7, 0.6):
         drawing.commit(verbs.set_view(drawing, node_threshold=value, merge_key="slider"))
-    assert drawing.undo_text == "Influence 0.80 → 0.60"
-    assert drawing.history()[0].label == "Influence default → 0.80"
+    assert drawing.undo_text == "Influence 0.90 → 0.60"
+    assert drawing.history()[0].label == "Influence 0.80 → 0.90"
 
 
 def test_new_edit_drops_what_was_undone(drawing: Drawing) -> None:

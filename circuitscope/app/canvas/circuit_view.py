@@ -20,6 +20,7 @@ from PySide6.QtGui import (
     QPen,
     QPixmap,
     QResizeEvent,
+    QShowEvent,
     QWheelEvent,
 )
 from PySide6.QtWidgets import QWidget
@@ -82,6 +83,7 @@ class CircuitView(QWidget):
         self._space = False
         self._dragged: dict[str, tuple[float, float]] = {}
         self._drawing: Any = None
+        self._stale = False
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMouseTracking(True)
         self.setMinimumSize(360, 240)
@@ -133,6 +135,9 @@ class CircuitView(QWidget):
 
     def refresh(self) -> None:
         """Make the figure anew: the drawing or the colours have changed."""
+        self._stale = not self.isVisible() and self._figure is not None
+        if self._stale:
+            return
         circuit = self._session.circuit
         if circuit is None:
             self._figure, self._boxes, self._faces = None, (), ()
@@ -228,6 +233,11 @@ class CircuitView(QWidget):
         super().resizeEvent(event)
         if self._fitted:
             self.fit()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if self._stale:
+            self.refresh()
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         self.zoom(_ZOOM_STEP ** event.angleDelta().y(), event.position())

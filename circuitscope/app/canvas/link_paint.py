@@ -207,9 +207,9 @@ def wanted_names(scene: LinkScene, label: Callable[[int], str], named: set[int])
     """
     names: dict[int, str] = {}
     for rank in np.argsort(-scene.circuit.root_weights, kind="stable")[:3]:
-        root, weight = int(scene.circuit.roots[rank]), float(scene.circuit.root_weights[rank])
-        is_logit = scene.circuit.nodes.kind[root] == NodeKind.LOGIT
-        names[root] = label(root) + (f" {percent(weight)}" if is_logit and weight >= 0.005 else "")
+        root = int(scene.circuit.roots[rank])
+        probability = scene.circuit.probability(root) or 0.0
+        names[root] = label(root) + (f" {percent(probability)}" if probability >= 0.005 else "")
     told: set[str] = set()
     tokens = scene.circuit.nodes.of_kind(NodeKind.TOKEN)
     for node in map(int, scene.shown[::-1]):

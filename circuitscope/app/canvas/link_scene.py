@@ -15,8 +15,8 @@ from circuitscope.app.theme import Palette
 from circuitscope.core.anatomy import Site
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
-from circuitscope.core.rows import Row, RowKey
-from circuitscope.exchange.theme import GROUP_ORDER, shape_of
+from circuitscope.core.rows import GROUP_COLORS, Row, RowKey
+from circuitscope.exchange.theme import shape_of
 from circuitscope.graph.influence import row_shares
 from circuitscope.graph.layout import LinkLayout, link_layout
 from circuitscope.graph.view import View
@@ -184,7 +184,7 @@ def _colors(
 ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Give the circuit its colours and everything else a grey that steps back."""
     fixed = (palette.faint, palette.feature, palette.token, palette.logit, palette.accent)
-    colors = (*fixed, *(palette.group(name) for name in GROUP_ORDER))
+    colors = (*fixed, *(palette.group(name) for name in GROUP_COLORS))
     color = np.zeros(len(circuit.nodes), np.uint8)
     if not in_circuit.any():
         # Nothing is chosen yet: the strongest third of what is shown stands out instead.
@@ -196,8 +196,8 @@ def _colors(
     color[circuit.roots] = 3
     for node, group in group_of.items():
         name = str(groups.get(group, {}).get("color", ""))
-        if name in GROUP_ORDER and not tokens[node] and node not in circuit.roots:
-            color[node] = len(fixed) + GROUP_ORDER.index(name)
+        if name in GROUP_COLORS and not tokens[node] and node not in circuit.roots:
+            color[node] = len(fixed) + GROUP_COLORS.index(name)
     plain_pin = in_circuit & ~tokens & (color == 1)
     color[plain_pin] = 4
     return color, colors

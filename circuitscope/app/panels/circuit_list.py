@@ -8,10 +8,11 @@ from circuitscope.app.commands import edits
 from circuitscope.app.desk import Desk
 from circuitscope.app.later import Later
 from circuitscope.app.naming import kind_words
-from circuitscope.app.theme import GROUP_ORDER, swatch
+from circuitscope.app.theme import swatch
 from circuitscope.app.words import plural, tr
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKey, NodeKind
+from circuitscope.core.rows import GROUP_COLORS
 from circuitscope.project import verbs
 from circuitscope.project.edit import Edit
 
@@ -115,7 +116,7 @@ class CircuitList(QTreeWidget):
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         menu.addAction(tr("Rename"), lambda: self.editItem(item))
         colors = menu.addMenu(tr("Colour"))
-        for color in GROUP_ORDER:
+        for color in GROUP_COLORS:
             made = colors.addAction(swatch(self._desk.palette.group(color)), color)
             made.triggered.connect(
                 lambda *_, color=color: edits.color_group(self._desk, group_id, color)
