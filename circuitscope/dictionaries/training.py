@@ -87,7 +87,8 @@ class DictionaryWeights:
 
     def decode(self, features: np.ndarray) -> np.ndarray:
         """Rebuild outputs, [row, d_sae] to [row, d_out]."""
-        return features @ self.W_dec + self.b_dec
+        rebuilt: np.ndarray = features @ self.W_dec + self.b_dec
+        return rebuilt
 
 
 class _Trainee(torch.nn.Module):
@@ -179,12 +180,13 @@ class _Trainee(torch.nn.Module):
 
     @torch.no_grad()
     def normalise(self) -> None:
-        self.W_dec /= self.W_dec.norm(dim=1, keepdim=True).clamp(min=1e-8)
+        self.W_dec.copy_(_unit(self.W_dec))
 
 
 def _unit(rows: torch.Tensor) -> torch.Tensor:
     """Scale rows to unit length."""
-    return rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-8)
+    length: torch.Tensor = rows.norm(dim=1, keepdim=True)
+    return rows / length.clamp(min=1e-8)
 
 
 def train_dictionary(

@@ -124,13 +124,17 @@ def _read_out(
     W_U = W_U.detach().to(frozen.dtype)
     norm = frozen.weights.norm(Site.LN_FINAL, frozen.model.anatomy.n_layers)
     size = max(_CHUNK_NUMBERS // W_U.shape[1], 1)
+    tokenizer = frozen.model.tokenizer
+    special = [i for i in tokenizer.all_special_ids if i < W_U.shape[1]] if tokenizer else []
     texts: dict[int, str] = {}
     ordered = np.sort(columns)
     vectors = _vectors(sources, ordered)
     for start in range(0, len(ordered), size):
         part = vectors[start : start + size]
         seen = part - part.mean(-1, keepdim=True) if norm.kind == "layer" else part
-        best = ((seen * norm.weight) @ W_U).topk(min(_PROMOTED, W_U.shape[1])).indices.tolist()
+        scores = (seen * norm.weight) @ W_U
+        scores[:, special] = -torch.inf
+        best = scores.topk(min(_PROMOTED, W_U.shape[1])).indices.tolist()
         for column, ids in zip(ordered[start : start + size].tolist(), best, strict=True):
             for token in ids:
                 if token not in texts:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from PySide6.QtCore import QLineF, QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPainterPath, QPen, QPolygonF
 
+from circuitscope.app import words
 from circuitscope.app.canvas.camera import Camera
 from circuitscope.app.canvas.link_scene import LinkScene
 from circuitscope.app.theme import Palette
-from circuitscope.app.words import percent, shown_token, signed
+from circuitscope.app.words import shown_token, signed
 from circuitscope.core.keys import NodeKind
 from circuitscope.exchange.figure import Shape
 
@@ -209,7 +210,9 @@ def wanted_names(scene: LinkScene, label: Callable[[int], str], named: set[int])
     for rank in np.argsort(-scene.circuit.root_weights, kind="stable")[:3]:
         root = int(scene.circuit.roots[rank])
         probability = scene.circuit.probability(root) or 0.0
-        names[root] = label(root) + (f" {percent(probability)}" if probability >= 0.005 else "")
+        names[root] = label(root) + (
+            f" {words.probability(probability)}" if probability >= 0.005 else ""
+        )
     told: set[str] = set()
     tokens = scene.circuit.nodes.of_kind(NodeKind.TOKEN)
     for node in map(int, scene.shown[::-1]):
