@@ -132,8 +132,10 @@ ACTIONS: tuple[Action, ...] = (
            views.walk_output, ("]",), "", when.one_selected, "canvas"),
     Action("window.reset", "Reset layout", "Put every panel back to its place.",
            views.reset_layout),
+    Action("help.manual", "Manual", "How to trace, read, edit and export a circuit.",
+           views.show_manual, ("F1",), "circle-help"),
     Action("help.shortcuts", "Keyboard shortcuts", "List every action and its keys.",
-           views.show_shortcuts, ("Ctrl+?", "F1"), "keyboard"),
+           views.show_shortcuts, ("Ctrl+?",), "keyboard"),
     Action("help.about", "About CircuitScope", "Version, licences and where things are kept.",
            views.show_about, (), "info"),
 )  # fmt: skip
@@ -154,7 +156,7 @@ MENUS: tuple[tuple[str, tuple[str, ...]], ...] = (
                "graph.unlabel", SEPARATOR, "graph.pin", "graph.hide", "graph.show_all", SEPARATOR,
                "graph.strongest_input", "graph.strongest_output")),
     ("Window", ("window.panels", SEPARATOR, "window.reset")),
-    ("Help", ("help.shortcuts", SEPARATOR, "help.about")),
+    ("Help", ("help.manual", "help.shortcuts", SEPARATOR, "help.about")),
 )  # fmt: skip
 SUBMENUS = frozenset({"file.recent", "view.theme", "window.panels"})
 """Entries of `MENUS` that the main window fills itself."""

@@ -101,6 +101,13 @@ def _walk(desk: Desk, *, inputs: bool) -> None:
         desk.session.select([best])
 
 
+def show_manual(desk: Desk) -> None:
+    """Open the manual beside the window."""
+    from circuitscope.app.dialogs.manual import ManualDialog
+
+    ManualDialog(desk).show()
+
+
 def show_shortcuts(desk: Desk) -> None:
     """List every action and its keys."""
     from circuitscope.app.dialogs.help import ShortcutsDialog

@@ -1,0 +1,56 @@
+"""The manual, read inside the window: the pages of resources/manual."""
+
+from pathlib import Path
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QDialog, QHBoxLayout, QListWidget, QTextBrowser, QVBoxLayout
+
+from circuitscope.app.desk import Desk
+from circuitscope.app.widgets import MARGIN, STEP, button
+from circuitscope.app.words import tr
+from circuitscope.core.shipped import shipped_path
+
+PAGES = (
+    "getting-started", "the-example", "tracing", "reading-a-circuit", "projects", "exporting",
+    "command-line", "actions",
+)  # fmt: skip
+"""In reading order."""
+
+
+def page_title(page: Path) -> str:
+    """Return a page's first heading."""
+    first = page.read_text("utf-8").partition("\n")[0]
+    return first.lstrip("# ").strip()
+
+
+class ManualDialog(QDialog):
+    """Pages on the left, text on the right; it stays open beside the work."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk.window)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle(tr("Manual"))
+        self.resize(880, 640)
+        self._pages = [shipped_path("resources", "manual", f"{name}.md") for name in PAGES]
+        column = QVBoxLayout(self)
+        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        column.setSpacing(STEP)
+        row = QHBoxLayout()
+        row.setSpacing(STEP)
+        self.contents = QListWidget()
+        self.contents.setFixedWidth(200)
+        self.contents.setAccessibleName(tr("Pages"))
+        self.contents.addItems([page_title(page) for page in self._pages])
+        self.text = QTextBrowser()
+        self.text.setOpenLinks(False)
+        self.text.document().setDocumentMargin(MARGIN)
+        self.text.setAccessibleName(tr("Page"))
+        row.addWidget(self.contents)
+        row.addWidget(self.text, 1)
+        column.addLayout(row, 1)
+        column.addWidget(button(tr("Close"), "", self.accept), 0, Qt.AlignmentFlag.AlignRight)
+        self.contents.currentRowChanged.connect(self._show)
+        self.contents.setCurrentRow(0)
+
+    def _show(self, row: int) -> None:
+        self.text.setMarkdown(self._pages[row].read_text("utf-8"))

@@ -1,1 +1,0 @@
-"""What is known of a feature: examples, histograms and labels; read without torch."""
