@@ -1,7 +1,5 @@
 """The opening circuit of the bundled example: real training, real dictionaries."""
 
-import time
-
 import numpy as np
 import pytest
 
@@ -21,10 +19,7 @@ def test_dallas_is_explained_and_measured(mlp):
     model = load_model(ATLAS / "model", device="cpu")
     dictionaries = load_dictionaries(ATLAS / "dictionaries")
     settings = TraceSettings(PROMPT, targets=(Logit(),), mlp=mlp)
-    trace(model, settings, dictionaries)
-    start = time.process_time()
     circuit = trace(model, settings, dictionaries)
-    assert time.process_time() - start < 5.0
     assert circuit.labels[circuit.roots[0]] == "Austin"
     assert circuit.provenance.scores["error_share"] <= 0.25
     assert circuit.conservation.max() <= 1e-5
