@@ -225,6 +225,15 @@ def refresh_actions(desk: Desk) -> None:
         if made := desk.actions.get(action_id):
             name = tr(by_id(action_id).text)
             made.setText(words.format(_lower_first(text)) if text else name)
+    if made := desk.actions.get("graph.pin"):
+        made.setText(tr("Unpin") if _all_pinned(session) else tr(by_id("graph.pin").text))
+
+
+def _all_pinned(session: Session) -> bool:
+    keys, drawing = session.selected_keys(), session.drawing
+    if drawing is None or not keys:
+        return False
+    return all(drawing.row("pin", key) is not None for key in keys)
 
 
 def _lower_first(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from PySide6.QtCore import QByteArray, QMimeData, QPoint, QSettings, Qt, QTimer
+from PySide6.QtCore import QByteArray, QMimeData, QPoint, Qt, QTimer
 from PySide6.QtGui import (
     QAction,
     QActionGroup,
@@ -35,10 +35,10 @@ from circuitscope.app.start_page import StartPage, thumbnail_path
 from circuitscope.app.status import StatusLine
 from circuitscope.app.theme import Palette, app_icon
 from circuitscope.app.toolbar import MainToolBar
+from circuitscope.app.whereabouts import remember, window_settings
 from circuitscope.app.widgets import DockHead, EmptyState, button
 from circuitscope.app.words import tr
 from circuitscope.core.errors import CircuitScopeError
-from circuitscope.core.places import state_home
 from circuitscope.session.session import Session
 
 LAYOUT_VERSION = 1
@@ -323,7 +323,8 @@ class MainWindow(QMainWindow):
         event.accept()
 
     def keep_picture(self) -> None:
-        """Keep a small picture of the project for the start page."""
+        """Keep for the next time what the project looks like and where the user is in it."""
+        remember(self.desk, self.shown_view())
         project = self.session.project
         if project is None or project.path is None or self.session.circuit is None:
             return
@@ -332,18 +333,15 @@ class MainWindow(QMainWindow):
             picture = view.grab().scaledToWidth(480, Qt.TransformationMode.SmoothTransformation)
             picture.save(str(thumbnail_path(project.path)), "PNG")
 
-    def _settings(self) -> QSettings:
-        return QSettings(str(state_home() / "window.ini"), QSettings.Format.IniFormat)
-
     def keep_layout(self) -> None:
         """Keep size, place and panels for the next start."""
-        settings = self._settings()
+        settings = window_settings()
         settings.setValue("geometry", self.saveGeometry())
         settings.setValue("panels", self._before or self.saveState(LAYOUT_VERSION))
         settings.sync()
 
     def _restore_layout(self) -> None:
-        settings = self._settings()
+        settings = window_settings()
         geometry, panels = settings.value("geometry"), settings.value("panels")
         if isinstance(geometry, QByteArray):
             self.restoreGeometry(geometry)

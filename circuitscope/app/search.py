@@ -4,6 +4,7 @@ from PySide6.QtCore import QEvent, QObject, QPoint, QSize, Qt
 from PySide6.QtGui import QColor, QFocusEvent, QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import (
     QFrame,
+    QHBoxLayout,
     QLabel,
     QLineEdit,
     QListWidget,
@@ -131,6 +132,7 @@ class _Results(QFrame):
         column.setContentsMargins(STEP // 2, STEP // 2, STEP // 2, STEP)
         column.setSpacing(4)
         self.chosen = QListWidget()
+        self.chosen.setIconSize(QSize(14, 14))
         self.chosen.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.chosen.setTextElideMode(Qt.TextElideMode.ElideRight)
         self.chosen.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -141,8 +143,11 @@ class _Results(QFrame):
         column.addWidget(self._note)
         self._reveal = button(tr("Show them"), "link", field.reveal_all)
         self._reveal.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._reveal.setContentsMargins(STEP, 0, 0, 0)
-        column.addWidget(self._reveal)
+        foot = QHBoxLayout()
+        foot.setContentsMargins(STEP, 0, STEP, 0)
+        foot.addWidget(self._reveal)
+        foot.addStretch()
+        column.addLayout(foot)
         desk.window.installEventFilter(self)
 
     def fill(self, result: SearchResult) -> None:

@@ -15,9 +15,9 @@ from PySide6.QtGui import (
     QDragEnterEvent,
     QDragLeaveEvent,
     QDropEvent,
+    QImage,
     QPainter,
     QPainterPath,
-    QPixmap,
 )
 from PySide6.QtWidgets import (
     QFrame,
@@ -118,6 +118,7 @@ class StartPage(QWidget):
         column.setSpacing(STEP)
         self._fill(column)
         to_gui(desk.session.preferences.changed, self._refresh_recent, self)
+        desk.watch.project.connect(self._refresh_recent)
 
     def _fill(self, column: QVBoxLayout) -> None:
         column.addWidget(text_label("CircuitScope", "title"))
@@ -237,14 +238,17 @@ class RecentRow(Clickable):
 
 
 class Picture(QWidget):
-    """A picture cut to its frame; a drawn hint of a circuit where there is none."""
+    """A picture whole in its frame, on its own paper; a hint of a circuit where there is none."""
 
     def __init__(
         self, palette: Palette, file: Path | None, size: QSize = PICTURE, radius: int = 7
     ) -> None:
         super().__init__()
         self._palette, self._radius = palette, radius
-        self._image = QPixmap(str(file)) if file is not None and file.is_file() else QPixmap()
+        self._image = QImage(str(file)) if file is not None and file.is_file() else QImage()
+        self._paper = QColor(palette.field)
+        if not self._image.isNull():
+            self._paper = self._image.pixelColor(0, 0)
         self.setMinimumHeight(size.height())
         if size == PICTURE:
             self.setMinimumWidth(180)
@@ -252,7 +256,7 @@ class Picture(QWidget):
             self.setFixedSize(size)
 
     def paintEvent(self, event: object) -> None:
-        """Paint the picture, filling the frame from its middle."""
+        """Paint the picture in the middle of the frame."""
         painter = QPainter(self)
         painter.setRenderHints(
             QPainter.RenderHint.Antialiasing | QPainter.RenderHint.SmoothPixmapTransform
@@ -263,10 +267,16 @@ class Picture(QWidget):
         painter.setClipPath(path)
         painter.fillRect(frame, QColor(self._palette.field))
         if not self._image.isNull():
-            scale = max(frame.width() / self._image.width(), frame.height() / self._image.height())
-            width, height = self._image.width() * scale, self._image.height() * scale
+            painter.fillRect(frame, self._paper)
+            ratio = self.devicePixelRatioF()
+            # Reduced in one go, a drawing's hairlines would fall between the pixels.
+            small = self._image.scaled(
+                (frame.adjusted(4, 4, -4, -4).size() * ratio).toSize(),
+                Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation,
+            )  # fmt: skip
+            width, height = small.width() / ratio, small.height() / ratio
             at = QRectF((frame.width() - width) / 2, (frame.height() - height) / 2, width, height)
-            painter.drawPixmap(at, self._image, QRectF(self._image.rect()))
+            painter.drawImage(at, small)
         else:
             self._paint_hint(painter, frame)
         painter.end()

@@ -19,10 +19,9 @@ from circuitscope.app.naming import model_name
 from circuitscope.app.widgets import STEP, Dot, button, elided, section, text_label
 from circuitscope.app.words import DOT, THIN, count, plural, tr
 from circuitscope.core.circuit import Circuit
+from circuitscope.exchange.caption import holds_fixed
 from circuitscope.graph.influence import scores
 from circuitscope.graph.prune import Reason
-
-_FIXED = ("direct", "attribution", "circuit-tracer")
 
 
 class StatusLine(QStatusBar):
@@ -97,8 +96,8 @@ class StatusLine(QStatusBar):
         if not hidden:
             self._shown.setText(shown)
         self._scores.setText(self._score_words(circuit))
-        fixed = circuit.provenance.method in _FIXED
-        words = tr("attention patterns and norms held fixed") if fixed else ""
+        fixed = tr("attention patterns and norms held fixed")
+        words = fixed if holds_fixed(circuit) else ""
         self._fixed.setText(words)
         self._fixed.setToolTip(words)
 
@@ -135,6 +134,7 @@ class StatusLine(QStatusBar):
         popup.adjustSize()
         popup.move(self.mapToGlobal(QPoint(STEP, -popup.height() - STEP)))
         popup.show()
+        popup.setFocus(Qt.FocusReason.PopupFocusReason)  # or keys would go on to the canvas
         return popup
 
 
@@ -146,6 +146,7 @@ class ReasonsPopup(QFrame):
         self._desk = desk
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setProperty("look", "popup")
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName(tr("Why nodes are hidden"))
         column = QVBoxLayout(self)
         column.setContentsMargins(16, 12, 16, 12)

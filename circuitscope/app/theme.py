@@ -247,4 +247,6 @@ def swatch(color: str, size: int = 10) -> QIcon:
     painter.drawRoundedRect(QRectF(0, 0, 2 * size, 2 * size), size / 2, size / 2)
     painter.end()
     image.setDevicePixelRatio(2)
-    return QIcon(image)
+    made = QIcon(image)
+    made.addPixmap(image, QIcon.Mode.Selected)  # Qt would wash it out in the selected line
+    return made

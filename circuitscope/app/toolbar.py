@@ -47,7 +47,7 @@ class MainToolBar(QToolBar):
         spacer.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.addWidget(spacer)
         for action_id in ("graph.group", "graph.label", "graph.pin", "graph.hide"):
-            self._button(action_id)
+            self._button(action_id, tr("Pin") if action_id == "graph.pin" else "")
         self.addSeparator()
         self._export_button()
         self.search = SearchField(desk)

@@ -32,7 +32,7 @@ def main_root(circuit: Circuit) -> int | None:
 def percent(share: float) -> str:
     """Write a share as "97 %"; near its ends with a decimal, so that only all of it is 100 %."""
     value = 100 * share
-    if 99.5 <= value < 100:
+    if 99 <= value < 100:
         return "99.9 %" if value > 99.9 else f"{value:.1f} %"
     if value >= 0.95 or value == 0:
         return f"{value:.0f} %"

@@ -16,7 +16,8 @@ from circuitscope.core.registry import Registry
 
 GROUPS = ("families", "dictionary_formats", "methods", "file_formats")
 _PACKAGES = ("numpy", "networkx", "sqlite-utils", "PySide6-Essentials", "pyqtgraph")
-_ENGINE = ("torch", "transformers", "safetensors")
+_ENGINE = ("torch", "transformers", "safetensors", "psutil")
+_ENGINE_FIX = 'pip install "circuitscope[engine]"'
 _QT_PROBE = "from PySide6.QtGui import QGuiApplication; QGuiApplication([])"
 _GIGABYTE = 1e9
 
@@ -89,8 +90,8 @@ def _package(name: str, *, engine: bool = False) -> Fact:
     except PackageNotFoundError:
         pass
     if engine:
-        fix = 'pip install "circuitscope[engine]"'
-        return Fact(name, "not installed; projects open, but nothing is traced", "advice", fix)
+        said = "not installed; projects open, but nothing is traced"
+        return Fact(name, said, "advice", _ENGINE_FIX)
     return Fact(name, "not installed", "bad", "pip install --force-reinstall circuitscope")
 
 
@@ -187,14 +188,15 @@ def _plugins(group: str) -> Fact:
     if not registry.broken:
         return Fact(title, found)
     broken = ", ".join(plugin.name for plugin in registry.broken)
+    if all(_lacks_engine(plugin.report) for plugin in registry.broken):
+        said = f"{found or 'none'}; not usable without the engine: {broken}"
+        return Fact(title, said, "advice", _ENGINE_FIX)
     reasons = "; ".join(plugin.report.strip().splitlines()[-1] for plugin in registry.broken)
-    missing_engine = all("torch" in plugin.report for plugin in registry.broken)
-    return Fact(
-        title,
-        f"{found or 'none'}; not usable: {broken} ({reasons})",
-        "advice" if missing_engine else "bad",
-        'pip install "circuitscope[engine]"' if missing_engine else "",
-    )
+    return Fact(title, f"{found or 'none'}; not usable: {broken} ({reasons})", "bad")
+
+
+def _lacks_engine(report: str) -> bool:
+    return any(f"No module named '{name}" in report for name in _ENGINE)
 
 
 def _folder() -> Fact:

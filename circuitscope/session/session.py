@@ -7,8 +7,10 @@ out of the call itself; errors of slow work end in `Job.error`.
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from psygnal import Signal
 
+from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import ProjectError
 from circuitscope.core.settings import TraceSettings
 from circuitscope.engine.client import Engine, ProcessEngine
@@ -97,7 +99,7 @@ class Session(Document):
         project = self._project or self.new_project()
 
         def store(job: Job, circuit: Any) -> None:
-            job.result_id = self._of(project).add_finding(circuit, name)
+            job.result_id = self._of(project).add_finding(circuit, name or _explained(circuit))
             job.result = None  # the project has it now
             self.activate(job.result_id)
 
@@ -173,6 +175,12 @@ class Session(Document):
                 hint="Open the project and run it again.",
             )
         return project
+
+
+def _explained(circuit: Circuit) -> str:
+    """Return what a trace without a name is called: its likeliest explained token."""
+    order = np.argsort(-circuit.root_weights, kind="stable")
+    return circuit.labels[int(circuit.roots[order[0]])].strip() if len(order) else ""
 
 
 def _shown(prompt: Prompt) -> str:

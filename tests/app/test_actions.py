@@ -152,3 +152,12 @@ def test_switches_show_their_state(drawn: MainWindow, qapp: QApplication) -> Non
     drawn.desk.trigger("view.errors")
     assert not action.isChecked()
     assert not drawn.session.view().show_errors
+
+
+def test_pin_says_unpin_where_everything_selected_is_pinned(drawn: MainWindow) -> None:
+    drawn.session.select([3])
+    drawn.desk.trigger("graph.pin")
+    assert drawn.desk.actions["graph.pin"].text() == "Unpin"
+    drawn.session.select([3, 4])
+    drawn.refresh()
+    assert drawn.desk.actions["graph.pin"].text() == "Pin"

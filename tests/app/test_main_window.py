@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QMimeData, QUrl
+from PySide6.QtCore import QMimeData, Qt, QUrl
 from PySide6.QtWidgets import QApplication, QDockWidget, QFileDialog
 from pytestqt.qtbot import QtBot
 
@@ -15,6 +15,7 @@ from circuitscope.app.commands import files
 from circuitscope.app.commands.files import ask_to_save
 from circuitscope.app.main_window import MainWindow
 from circuitscope.app.start_page import thumbnail_path
+from circuitscope.core.circuit import Circuit
 from circuitscope.project import verbs
 
 
@@ -94,6 +95,22 @@ def test_close_and_reopen_shows_the_same_drawing(
     assert dict(session.drawing.rows) == rows
     assert np.array_equal(drawn.link_graph.scene.places, before, equal_nan=True)
     assert session.undo_text.startswith("Label")
+
+
+def test_reopening_returns_to_the_circuit_and_the_view(
+    drawn: MainWindow, small_circuit: Circuit, tmp_path: Path, qapp: QApplication
+) -> None:
+    session = drawn.session
+    session.activate(second := session.project.add_finding(small_circuit, "again"))
+    drawn.show_view("circuit")
+    drawn.desk.trigger("file.save")
+    drawn.desk.trigger("file.close")
+    drawn.show_view("link")
+    qapp.processEvents()
+    assert thumbnail_path(tmp_path / "dallas.circuitscope").is_file()
+    drawn.open_path(tmp_path / "dallas.circuitscope")
+    assert session.active == second
+    assert drawn.shown_view() == "circuit"
 
 
 def test_a_dropped_graph_is_imported(
@@ -202,6 +219,15 @@ def test_the_status_line_counts_and_explains(drawn: MainWindow, qapp: QApplicati
 
     next(b for b in popup.findChildren(QPushButton) if b.text() == "Show more").click()
     assert drawn.session.view().node_threshold > 0.3
+
+
+def test_keys_stay_in_the_list_of_hidden_nodes(drawn: MainWindow, qtbot: QtBot) -> None:
+    drawn.session.set_view(node_threshold=0.3)
+    drawn.canvas().setFocus()
+    popup = drawn.statusBar().show_reasons()
+    assert QApplication.focusWidget() is popup
+    qtbot.keyClick(popup, Qt.Key.Key_Escape)
+    assert not popup.isVisible()
 
 
 def test_a_file_changed_by_another_program_is_not_overwritten_unasked(

@@ -46,12 +46,13 @@ def test_trace_goes_to_the_project_and_is_shown(session: Session, tiny_gpt2: Pat
     assert job.error is None, job.error
     assert session.project is not None, "a new project was started"
     assert session.active == job.result_id
-    assert session.project.finding(job.result_id).name == PROMPT
+    explained = session.circuit.labels[int(session.circuit.roots[0])]
+    assert session.project.finding(job.result_id).name == explained
     assert session.circuit is not None
     assert session.pruned().node_mask.any()
     assert not session.undo(), "a trace is evidence and not an edit"
     named = session.jobs.wait(session.trace(settings(), "again"))
-    assert [info.name for info in session.project.findings()] == [PROMPT, "again"]
+    assert [info.name for info in session.project.findings()] == [explained, "again"]
     assert session.active == named.result_id
 
 

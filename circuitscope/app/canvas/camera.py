@@ -54,3 +54,11 @@ class Camera:
             view.x() - world.x() * scale_x,
             view.y() - world.y() * scale_y,
         )
+
+    @staticmethod
+    def framing(world: QRectF, view: QRectF, closest: float) -> "Camera":
+        """Return the camera with `world` in the middle of `view`, both axes at one scale."""
+        fitted = Camera.fitted(world, view)
+        scale = min(fitted.scale_x, fitted.scale_y, closest)
+        middle = view.center() - world.center() * scale
+        return Camera(scale, scale, middle.x(), middle.y())

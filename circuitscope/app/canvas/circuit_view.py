@@ -18,7 +18,6 @@ from PySide6.QtGui import (
     QPainter,
     QPaintEvent,
     QPen,
-    QPixmap,
     QResizeEvent,
     QShowEvent,
     QWheelEvent,
@@ -27,7 +26,7 @@ from PySide6.QtWidgets import QWidget
 
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.canvas.camera import Camera
-from circuitscope.app.canvas.link_paint import text_font
+from circuitscope.app.canvas.link_paint import paint_band, text_font
 from circuitscope.app.theme import Palette
 from circuitscope.app.words import tr
 from circuitscope.core.rows import RowKey, Rows
@@ -79,6 +78,7 @@ class CircuitView(QWidget):
         self._camera = Camera()
         self._fitted = True
         self._press: QPointF | None = None
+        self._band: QRectF | None = None
         self._panning = False
         self._space = False
         self._dragged: dict[str, tuple[float, float]] = {}
@@ -128,10 +128,6 @@ class CircuitView(QWidget):
             self._fitted = False
             self._camera = self._camera.zoomed(factor, at or QRectF(self.rect()).center())
             self.update()
-
-    def grab_figure(self) -> QPixmap:
-        """Return a picture of what is shown now."""
-        return self.grab()
 
     def refresh(self) -> None:
         """Make the figure anew: the drawing or the colours have changed."""
@@ -224,9 +220,7 @@ class CircuitView(QWidget):
     # ---- camera ----------------------------------------------------------------------------
     def _frame(self, world: QRectF, closest: float) -> None:
         room = QRectF(self.rect()).adjusted(_MARGIN, _MARGIN, -_MARGIN, -_MARGIN)
-        scale = min(room.width() / world.width(), room.height() / world.height(), closest)
-        middle = room.center() - world.center() * scale
-        self._camera = Camera(scale, scale, middle.x(), middle.y())
+        self._camera = Camera.framing(world, room, closest)
         self.update()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
@@ -253,6 +247,7 @@ class CircuitView(QWidget):
             number = self.box_at(event.position())
             if number is None:
                 self._session.select([], add=add)
+                self._band = QRectF(event.position(), event.position())
             elif add or not self._is_selected(self._boxes[number]):
                 members = [int(i) for i in self._boxes[number].members]
                 self._session.select(members, add=add, toggle=add)
@@ -267,6 +262,9 @@ class CircuitView(QWidget):
             self._press, self._fitted = event.position(), False
             self._camera = self._camera.panned(moved.x(), moved.y())
             self.update()
+        elif self._band is not None:
+            self._band.setBottomRight(event.position())
+            self.update()
         elif event.buttons() & Qt.MouseButton.LeftButton and self._selected_faces():
             self._drag(event.position(), moved)
 
@@ -277,7 +275,26 @@ class CircuitView(QWidget):
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
         self._panning, self._press = False, None
+        band, self._band = self._band, None
+        if band is not None:
+            add = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+            self._select_within(band.normalized(), add=add)
         self._commit()
+
+    def _select_within(self, band: QRectF, *, add: bool) -> None:
+        """Select the boxes that a frame of widget pixels touches; a mere click selects none."""
+        self.update()
+        if band.width() < _CLICK and band.height() < _CLICK:
+            return
+        corners = (self._camera.to_units(p) for p in (band.topLeft(), band.bottomRight()))
+        frame = QRectF(*(QPointF(*corner) for corner in corners))
+        members = [
+            int(node)
+            for box, face in zip(self._boxes, self._faces, strict=True)
+            if frame.intersects(QRectF(face.x, face.y, face.width, face.height))
+            for node in box.members
+        ]
+        self._session.select(members, add=add)
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
         number = self.box_at(event.position())
@@ -326,6 +343,13 @@ class CircuitView(QWidget):
             text = tr("Pin nodes (P) or group them (G) in the link graph to build an explanation.")
             painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, text)
             return
+        if not any(key.kind in ("pin", "member") for key in self._drawing.rows):
+            painter.setPen(QColor(self._palette.secondary))
+            painter.setFont(text_font(self.font(), 12))
+            text = tr("Nothing is pinned yet: these are the strongest nodes. "
+                      "Pin (P) or group (G) nodes to draw your own explanation.")  # fmt: skip
+            place = self.rect().adjusted(16, 8, -16, -8)
+            painter.drawText(place, Qt.AlignmentFlag.AlignBottom | Qt.AlignmentFlag.AlignLeft, text)
         painter.translate(self._camera.offset_x, self._camera.offset_y)
         painter.scale(self._camera.scale_x, self._camera.scale_y)
         paint_figure(painter, self._figure, background=False)
@@ -334,3 +358,6 @@ class CircuitView(QWidget):
         for face in self._selected_faces():
             frame = QRectF(face.x, face.y, face.width, face.height).adjusted(-3, -3, 3, 3)
             painter.drawRoundedRect(frame, face.radius + 3, face.radius + 3)
+        if self._band is not None:
+            painter.resetTransform()
+            paint_band(painter, self._band, self._palette)

@@ -19,8 +19,6 @@ from PySide6.QtGui import (
     QMouseEvent,
     QPainter,
     QPaintEvent,
-    QPen,
-    QPixmap,
     QResizeEvent,
     QWheelEvent,
 )
@@ -30,14 +28,23 @@ from circuitscope.app.bridge import to_gui
 from circuitscope.app.canvas import link_paint as draw
 from circuitscope.app.canvas.camera import Camera
 from circuitscope.app.canvas.edge_layer import EdgeLayer, edge_pens, pen_indices
+from circuitscope.app.canvas.legend import Entry, legend_entries, paint_legend
 from circuitscope.app.canvas.link_scene import LinkScene, make_scene
 from circuitscope.app.theme import Palette
-from circuitscope.app.words import count, tr
-from circuitscope.core.errors import CircuitScopeError
+from circuitscope.app.words import tr
 from circuitscope.session.session import Session
 
 MAGNET = 30.0
+GRIP = 11.0
+"""A press so near to a node is a click on it; farther off a drag draws a frame instead."""
+CLICK = 4.0
+PALE = 0.38
+"""Strength of the circuit's edges while those of one node stand before them."""
 ZOOM_STEP = 1.0015
+STEPS = {
+    Qt.Key.Key_Left: (-1, 0), Qt.Key.Key_Right: (1, 0),
+    Qt.Key.Key_Up: (0, -1), Qt.Key.Key_Down: (0, 1),
+}  # fmt: skip
 
 
 class LinkGraphView(QWidget):
@@ -61,6 +68,7 @@ class LinkGraphView(QWidget):
         self._session, self._palette = session, palette
         self._scene: LinkScene | None = None
         self._names: dict[int, str] = {}
+        self._legend: list[Entry] = []
         self._camera = Camera()
         self._fitted = True
         self._hover: int | None = None
@@ -114,20 +122,10 @@ class LinkGraphView(QWidget):
         if not len(places):
             self.fit()
             return
+        self._fitted = False
         low, high = places.min(axis=0) - 60, places.max(axis=0) + 60
         world = QRectF(low[0], low[1], *(high - low))
-        camera = Camera.fitted(world, self._ground())
-        closest = min(camera.scale_x, camera.scale_y, 2.5)
-        middle = self._ground().center()
-        self._fitted = False
-        self._look(
-            Camera(
-                closest,
-                closest,
-                middle.x() - world.center().x() * closest,
-                middle.y() - world.center().y() * closest,
-            )
-        )
+        self._look(Camera.framing(world, self._ground(), 2.5))
 
     def zoom(self, factor: float, at: QPointF | None = None) -> None:
         """Zoom at a point of the widget, its middle where none is given."""
@@ -135,10 +133,6 @@ class LinkGraphView(QWidget):
         if 0.02 <= scale <= 60:
             self._fitted = False
             self._look(self._camera.zoomed(factor, at or self._ground().center()))
-
-    def grab_figure(self) -> QPixmap:
-        """Return a picture of what is shown now."""
-        return self.grab()
 
     def refresh(self) -> None:
         """Work out anew what is shown: thresholds, drawing or colours have changed."""
@@ -154,6 +148,7 @@ class LinkGraphView(QWidget):
         self._scene = scene
         named = {circuit.nodes.find(key.id) for key in rows if key.kind == "label"} - {None}
         self._names = draw.wanted_names(scene, self._session.label, named)
+        self._legend = legend_entries(scene)
         background = scene.edges[~np.isin(scene.edges, scene.circuit_edges)]
         self._edges.set_edges(
             scene.ends(background), pen_indices(scene.share[background]), edge_pens(self._palette)
@@ -186,9 +181,8 @@ class LinkGraphView(QWidget):
     # ---- camera ----------------------------------------------------------------------------
     def _ground(self) -> QRectF:
         width = self.width() - draw.LEFT - draw.RIGHT
-        return QRectF(
-            draw.LEFT, draw.TOP, max(width, 1), max(self.height() - draw.TOP - draw.STRIP, 1)
-        )
+        height = self.height() - draw.TOP - draw.STRIP
+        return QRectF(draw.LEFT, draw.TOP, max(width, 1), max(height, 1))
 
     def _look(self, camera: Camera) -> None:
         self._camera = camera
@@ -244,12 +238,20 @@ class LinkGraphView(QWidget):
         if column is not None and self._scene is not None:
             nodes = self._scene.shown[self._scene.layout.column[self._scene.shown] == column]
             self._session.select([int(n) for n in nodes], add=add)
-        elif node is None:
-            self._frame = QRectF(event.position(), event.position())
-        elif event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+        elif node is not None and event.modifiers() & Qt.KeyboardModifier.ControlModifier:
             self.pin_wanted.emit(node)
+        elif node is None or not self._grips(node, event.position()):
+            self._frame = QRectF(event.position(), event.position())
         else:
             self._session.select([node], add=add, toggle=add)
+
+    def _grips(self, node: int, at: QPointF) -> bool:
+        away = self._pixel(node) - at
+        return bool(np.hypot(away.x(), away.y()) <= GRIP)
+
+    def _pixel(self, node: int) -> QPointF:
+        assert self._scene is not None
+        return QPointF(*self._camera.to_pixels(self._scene.places[node][None])[0])
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         at = event.position()
@@ -281,13 +283,11 @@ class LinkGraphView(QWidget):
     def _select_frame(self, frame: QRectF, *, add: bool) -> None:
         if self._scene is None:
             return
-        if frame.width() < 4 and frame.height() < 4:
-            self._session.select([], add=add)
+        if frame.width() < CLICK and frame.height() < CLICK:
+            node = self.node_at(frame.center())
+            self._session.select([] if node is None else [node], add=add, toggle=add)
             return
-        low, high = (
-            self._camera.to_units(frame.topLeft()),
-            self._camera.to_units(frame.bottomRight()),
-        )
+        low, high = map(self._camera.to_units, (frame.topLeft(), frame.bottomRight()))
         self._session.select(self._scene.inside(low, high), add=add)
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
@@ -309,16 +309,12 @@ class LinkGraphView(QWidget):
 
     # ---- keyboard --------------------------------------------------------------------------
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        steps = {
-            Qt.Key.Key_Left: (-1, 0), Qt.Key.Key_Right: (1, 0),
-            Qt.Key.Key_Up: (0, -1), Qt.Key.Key_Down: (0, 1),
-        }  # fmt: skip
         key = Qt.Key(event.key())
         if key == Qt.Key.Key_Space:
             self._space = True
             self.setCursor(Qt.CursorShape.OpenHandCursor)
-        elif key in steps and not event.modifiers() & Qt.KeyboardModifier.AltModifier:
-            self._step(*steps[key], add=bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier))
+        elif key in STEPS and not event.modifiers() & Qt.KeyboardModifier.AltModifier:
+            self._step(*STEPS[key], add=bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier))
         else:
             super().keyPressEvent(event)
 
@@ -350,20 +346,18 @@ class LinkGraphView(QWidget):
         scene, camera, palette = self._scene, self._camera, self._palette
         size = QRectF(self.rect())
         draw.paint_bands(painter, scene, camera, palette, size)
-        ground = QRectF(
-            draw.LEFT - 8, 0, size.width() - draw.LEFT + 8, size.height() - draw.STRIP + 4
-        )
         painter.save()
-        painter.setClipRect(ground)
+        painter.setClipRect(size.adjusted(draw.LEFT - 8, 0, 0, 4 - draw.STRIP))
         self._edges.paint(painter)
-        draw.paint_curves(painter, scene, scene.circuit_edges, camera, palette)
         focus = self._focus()
+        strength = 1.0 if focus is None else PALE
+        draw.paint_curves(painter, scene, scene.circuit_edges, camera, palette, strength)
         if focus is not None:
             draw.paint_curves(painter, scene, scene.touching(focus), camera, palette)
         draw.paint_nodes(painter, scene, camera, palette, size)
         for node in self._session.selection:
             self._ring(painter, node, palette.accent)
-        if self._hover is not None:
+        if self._hover is not None and self._hover not in self._session.selection:
             self._ring(painter, self._hover, palette.secondary)
         draw.paint_names(painter, scene, camera, palette, self._names, size)
         painter.restore()
@@ -377,40 +371,20 @@ class LinkGraphView(QWidget):
         return selection[-1] if len(selection) == 1 else None
 
     def _ring(self, painter: QPainter, node: int, color: str) -> None:
-        assert self._scene is not None
-        place = self._scene.places[node]
-        if np.isfinite(place[0]):
-            draw.paint_ring(painter, QPointF(*self._camera.to_pixels(place[None])[0]), color)
+        at = self._pixel(node)
+        if np.isfinite(at.x()):
+            draw.paint_ring(painter, at, color)
 
     def _paint_overlay(self, painter: QPainter, size: QRectF) -> None:
         scene, palette = self._scene, self._palette
         assert scene is not None
-        if scene.n_edges > len(scene.edges):
-            shown, every = count(len(scene.edges)), count(scene.n_edges)
-            text = tr("the strongest {shown} of {every} edges").format(shown=shown, every=every)
-            draw.paint_legend(painter, text, palette, size)
+        paint_legend(painter, self._legend, palette, size)
         if self._frame is not None:
-            painter.setPen(QPen(QColor(palette.accent), 1, Qt.PenStyle.DashLine))
-            tint = QColor(palette.accent)
-            tint.setAlpha(24)
-            painter.setBrush(tint)
-            painter.drawRect(self._frame)
+            draw.paint_band(painter, self._frame, palette)
         if self._hover is not None and self._frame is None:
-            at = QPointF(*self._camera.to_pixels(scene.places[self._hover][None])[0])
-            draw.paint_tooltip(painter, at, self._tooltip(self._hover), palette, size)
-
-    def _tooltip(self, node: int) -> str:
-        scene = self._scene
-        assert scene is not None
-        try:
-            label = self._session.label(node)
-        except CircuitScopeError:
-            label = str(scene.circuit.nodes.key(node))
-        selection = self._session.selection
-        share = None
-        if len(selection) == 1 and selection[0] != node:
-            share = scene.share_between(node, selection[0])
-        return draw.share_text(label, share)
+            at = self._pixel(self._hover)
+            text = draw.hover_text(scene, self._session.label, self._hover, self._session.selection)
+            draw.paint_tooltip(painter, at, text, palette, size)
 
     def _paint_empty(self, painter: QPainter) -> None:
         painter.setPen(QColor(self._palette.secondary))

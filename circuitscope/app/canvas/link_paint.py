@@ -20,11 +20,14 @@ from circuitscope.app.theme import Palette
 from circuitscope.app.words import shown_token, signed
 from circuitscope.core.keys import NodeKind
 from circuitscope.exchange.figure import Shape
+from circuitscope.exchange.theme import edge_width
 
 GLYPH = 9.0
-LEFT, RIGHT, TOP, STRIP = 84.0, 16.0, 30.0, 44.0
+LEFT, RIGHT, TOP, STRIP = 84.0, 16.0, 36.0, 44.0
 """Margins around the graph in pixels; the strip of tokens lies at the bottom."""
 MOST_NAMES = 48
+STRONGEST = 4.0
+"""Width in pixels of an edge that is all of its target's input; others on the figure's scale."""
 
 
 def text_font(base: QFont, pixels: float, *, bold: bool = False) -> QFont:
@@ -79,15 +82,20 @@ def paint_curves(
     edges: NDArray[np.int64],
     camera: Camera,
     palette: Palette,
+    strength: float = 1.0,
 ) -> None:
-    """Draw a few edges as smooth curves: width by share, colour and dashes by sign."""
+    """Draw a few edges as smooth curves: width by share, colour and dashes by sign.
+
+    A strength below one mixes them with the background, so that others stand before them.
+    """
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.setBrush(Qt.BrushStyle.NoBrush)
     pixels = camera.to_pixels(scene.ends(edges).reshape(-1, 2)).reshape(-1, 4)
     for edge, (x0, y0, x1, y1) in zip(edges, pixels, strict=True):
         share = float(scene.share[edge])
         color = palette.positive if share >= 0 else palette.negative
-        pen = QPen(QColor(color), 0.9 + 3.4 * min(abs(share), 1.0) ** 0.5)
+        color = color if strength >= 1 else palette.mix(color, strength)
+        pen = QPen(QColor(color), edge_width(share, STRONGEST))
         pen.setCapStyle(Qt.PenCapStyle.RoundCap)
         if share < 0:
             pen.setDashPattern([3.0, 2.2])
@@ -145,6 +153,28 @@ def _points(
         painter.drawPoints(
             shiboken6.Shiboken.wrapInstance(points.ctypes.data, QPointF), len(points)
         )
+
+
+def paint_glyph(painter: QPainter, shape: Shape, at: QPointF, palette: Palette) -> None:
+    """Draw one glyph by itself, in the colour of nodes that no group colours."""
+    color = QColor(palette.attention if shape == Shape.TRIANGLE else palette.feature)
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(color)
+    half = GLYPH / 2 - 0.5
+    if shape == Shape.DISC:
+        painter.drawEllipse(at, half, half)
+    elif shape == Shape.SQUARE:
+        painter.drawRect(QRectF(at.x() - half, at.y() - half, 2 * half, 2 * half))
+    elif shape == Shape.TRIANGLE:
+        painter.drawPolygon(_triangle(at.x(), at.y()))
+    else:
+        painter.setPen(QPen(color, 1.4))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        if shape == Shape.CROSS:
+            painter.drawLine(QLineF(at.x() - 4, at.y(), at.x() + 4, at.y()))
+            painter.drawLine(QLineF(at.x(), at.y() - 4, at.x(), at.y() + 4))
+        else:
+            painter.drawPolygon(_diamond(at.x(), at.y()))
 
 
 def _triangle(x: float, y: float) -> QPolygonF:
@@ -217,6 +247,8 @@ def wanted_names(scene: LinkScene, label: Callable[[int], str], named: set[int])
     tokens = scene.circuit.nodes.of_kind(NodeKind.TOKEN)
     for node in map(int, scene.shown[::-1]):
         group = scene.group_of.get(node, "")
+        if node in names:
+            continue
         if group and group not in told:
             told.add(group)
             names[node] = str(scene.groups.get(group, {}).get("label", ""))
@@ -298,15 +330,21 @@ def paint_tooltip(
         painter.drawText(row, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, line)
 
 
-def paint_legend(painter: QPainter, text: str, palette: Palette, size: QRectF) -> None:
-    """Write the line that every link graph carries, at the top right under the tabs."""
-    font = text_font(painter.font(), 11)
-    painter.setFont(font)
-    painter.setPen(QColor(palette.secondary))
-    place = QRectF(LEFT, 2, size.width() - LEFT - RIGHT, 16)
-    painter.drawText(place, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, text)
+def paint_band(painter: QPainter, band: QRectF, palette: Palette) -> None:
+    """Draw the frame that a drag on the ground pulls open."""
+    painter.setPen(QPen(QColor(palette.accent), 1, Qt.PenStyle.DashLine))
+    tint = QColor(palette.accent)
+    tint.setAlpha(24)
+    painter.setBrush(tint)
+    painter.drawRect(band)
 
 
-def share_text(label: str, share: float | None) -> str:
-    """Return a tooltip line: the name and, beside a selected node, the share between the two."""
-    return label if share is None else f"{label}  {signed(share)}"
+def hover_text(
+    scene: LinkScene, label: Callable[[int], str], node: int, selection: tuple[int, ...]
+) -> str:
+    """Return a tooltip: the name and, beside one selected node, the share between the two."""
+    share = None
+    if len(selection) == 1 and selection[0] != node:
+        share = scene.share_between(node, selection[0])
+    name = label(node) or str(scene.circuit.nodes.key(node))
+    return name if share is None else f"{name}  {signed(share)}"

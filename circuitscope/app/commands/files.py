@@ -6,6 +6,7 @@ from PySide6.QtWidgets import QDialog, QFileDialog
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.errors import MessageDialog, show_error
+from circuitscope.app.whereabouts import go_back, recall
 from circuitscope.app.widgets import button
 from circuitscope.app.words import tr
 from circuitscope.core.errors import ChangedOnDisk, CircuitScopeError, ProjectLocked
@@ -78,8 +79,11 @@ def _open(desk: Desk, path: Path) -> None:
     project = desk.session.project
     if project is not None and project.path and Path(project.path).resolve() == path.resolve():
         return
+    desk.window.keep_picture()
+    place = recall(path)
     try:
         desk.session.open_project(path)
+        go_back(desk, place)
     except ProjectLocked as error:
         _offer_read_only(desk, path, error)
         return
@@ -175,6 +179,7 @@ def save_as(desk: Desk) -> bool:
 def close_project(desk: Desk) -> None:
     """Close the project and return to the start page."""
     if may_leave(desk):
+        desk.window.keep_picture()
         desk.session.close()
 
 

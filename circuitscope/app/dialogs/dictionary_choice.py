@@ -53,10 +53,8 @@ class DictionaryChoiceBox(QWidget):
         self._list = QVBoxLayout()
         self._list.setSpacing(0)
         column.addLayout(self._list)
-        self._none = text_label(
-            tr("None found beside the model: neurons, heads and tokens are traced."), "quiet",
-            wrap=True,
-        )  # fmt: skip
+        waiting = tr("Looked for beside the model as soon as it is loaded.")
+        self._none = text_label(waiting, "quiet", wrap=True)
         column.addWidget(self._none)
         self._add = button(tr("Add a folder…"), "link", self._ask)
         column.addWidget(self._add)
@@ -69,6 +67,7 @@ class DictionaryChoiceBox(QWidget):
         self._model = path
         clear(self._list)
         self._rows.clear()
+        self._none.setText(tr("None found beside the model: neurons, heads and tokens are traced."))
         self._none.show()
         if path is not None:
             remembered = self._desk.session.preferences.now.recent.dictionaries.get(str(path), [])

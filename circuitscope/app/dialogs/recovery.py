@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QDialog, QHBoxLayout, QVBoxLayout
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.errors import show_error
+from circuitscope.app.whereabouts import go_back, recall
 from circuitscope.app.widgets import button, hairline, section, text_label
 from circuitscope.app.words import plural, tr
 from circuitscope.core.errors import CircuitScopeError
@@ -34,7 +35,7 @@ class RecoveryDialog(QDialog):
         column.addWidget(text_label(words.format(name, changes), "quiet", wrap=True))
         column.addSpacing(8)
         column.addWidget(section(tr("Last changes")))
-        for edit in left_over.last_edits[:_LISTED]:
+        for edit in left_over.last_edits[: min(_LISTED, left_over.unsaved)]:
             column.addWidget(text_label(edit))
         column.addSpacing(8)
         column.addWidget(hairline())
@@ -50,7 +51,9 @@ class RecoveryDialog(QDialog):
 
     def _take(self) -> None:
         self.accept()
+        place = recall(self._left_over.document)
         self._try(self._desk.session.recover)
+        go_back(self._desk, place)
 
     def _discard(self) -> None:
         self.accept()

@@ -81,7 +81,7 @@ class CircuitList(QTreeWidget):
         palette = self._desk.palette
         colors = {NodeKind.TOKEN: palette.token, NodeKind.LOGIT: palette.logit}
         word = name.kind.text if name.kind in colors else kind_words(name).split()[-2]
-        color = colors.get(name.kind, palette.feature)
+        color = colors.get(name.kind, palette.accent)
         item = self._line(self._desk.session.label(node), word, color)
         item.setData(0, NODE, node)
 

@@ -112,7 +112,9 @@ class EdgeRow(Clickable):
         words.addStretch()
         bar = ShareBar(desk.palette)
         bar.set_share(line.share)
-        number = text_label(signed(line.share), "negative" if line.share < 0 else "positive")
+        text = signed(line.share)
+        sign = "negative" if line.share < 0 else "positive"
+        number = text_label(text, sign if text[0] in "+−" else "quiet")
         number.setFixedWidth(40)
         number.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         row.addLayout(words, 1)

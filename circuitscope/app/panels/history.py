@@ -86,7 +86,8 @@ class HistoryPanel(QWidget):
         start.setData(ENTRY, 0)
         start.setSizeHint(QSize(0, 26))
         self._list.clear()
-        for _, item in sorted(lines, key=lambda line: line[0], reverse=True):
+        # Times are in whole seconds: of two edits in one second the later one is listed first.
+        for _, item in reversed(sorted(lines, key=lambda line: line[0])):  # noqa: C413
             self._list.addItem(item)
         self._list.addItem(start)
         if not now:

@@ -7,6 +7,7 @@ from PySide6.QtTest import QTest
 
 from circuitscope.app.canvas.camera import Camera
 from circuitscope.app.canvas.circuit_view import CircuitView
+from circuitscope.app.canvas.legend import legend_entries, legend_rows
 from circuitscope.app.canvas.link_graph import LinkGraphView
 from circuitscope.app.theme import LIGHT
 from circuitscope.core.circuit import Circuit
@@ -69,6 +70,42 @@ def test_a_frame_selects_what_it_encloses(graph, session) -> None:
     assert set(session.selection) == set(graph.scene.shown.tolist())
 
 
+def test_a_drag_that_starts_beside_a_node_draws_a_frame(graph, session) -> None:
+    start, end = pixel_of(graph, 3) - QPoint(18, 18), pixel_of(graph, 4) + QPoint(18, 18)
+    start, end = (QPoint(min(start.x(), end.x()), max(start.y(), end.y()) + 18),
+                  QPoint(max(start.x(), end.x()), min(start.y(), end.y()) - 30))  # fmt: skip
+    QTest.mousePress(graph, Qt.MouseButton.LeftButton, pos=start)
+    QTest.mouseMove(graph, end)
+    QTest.mouseRelease(graph, Qt.MouseButton.LeftButton, pos=end)
+    assert {3, 4} <= set(session.selection)
+
+
+def test_a_click_beside_a_node_selects_it(graph, session) -> None:
+    QTest.mouseClick(graph, Qt.MouseButton.LeftButton, pos=pixel_of(graph, 4) + QPoint(14, 10))
+    assert session.selection == (4,)
+
+
+def test_the_legend_tells_shapes_signs_and_what_is_held_fixed(graph, session) -> None:
+    texts = [entry.text for entry in legend_entries(graph.scene)]
+    assert texts[:2] == ["token, logit", "MLP feature"]
+    assert texts[-3:] == ["+ adds", "− takes away", "attention patterns and norms held fixed"]
+
+
+def test_the_legend_takes_another_row_where_there_is_little_room(graph) -> None:
+    entries = legend_entries(graph.scene)
+    rows = legend_rows(entries, graph.font(), 260)
+    assert len(rows) > 1
+    assert [entry for row in rows for _, entry in row] == entries
+    assert all(row[0][0] == 0 for row in rows)
+
+
+def test_a_grouped_root_keeps_its_name(graph, session) -> None:
+    root = int(session.circuit.roots[0])
+    before = graph._names[root]
+    session.edit(verbs.group, [str(session.circuit.nodes.key(root))], "the answer")
+    assert graph._names[root] == before
+
+
 def test_ctrl_click_asks_to_pin(graph, qtbot) -> None:
     with qtbot.waitSignal(graph.pin_wanted) as asked:
         control = Qt.KeyboardModifier.ControlModifier
@@ -110,6 +147,18 @@ def test_edges_are_drawn_in_full_once_the_camera_rests(graph, qtbot) -> None:
     qtbot.waitUntil(lambda: graph._edges.is_complete, timeout=3000)
     picture = graph.grab().toImage()
     assert len({picture.pixel(x, y) for x in range(0, 900, 3) for y in range(0, 560, 3)}) > 5
+
+
+def test_a_drag_on_the_ground_selects_the_boxes_it_touches(diagram, session) -> None:
+    session.edit(verbs.pin, ["feature/mlp_out/1/7/88", "token/embed/-1/6/8"])
+    end = QPoint(diagram.width() - 2, diagram.height() - 2)
+    QTest.mousePress(diagram, Qt.MouseButton.LeftButton, pos=QPoint(2, 2))
+    QTest.mouseMove(diagram, end)
+    diagram.grab()
+    QTest.mouseRelease(diagram, Qt.MouseButton.LeftButton, pos=end)
+    assert set(session.selection) == {int(i) for box in diagram._boxes for i in box.members}
+    QTest.mouseClick(diagram, Qt.MouseButton.LeftButton, pos=QPoint(2, 2))
+    assert session.selection == ()
 
 
 def test_dragging_a_box_is_one_edit_and_undo_brings_it_back(diagram, session) -> None:

@@ -132,6 +132,16 @@ def test_the_circuit_list_counts_members_and_selects_them(drawn: MainWindow) -> 
     assert session.drawing.of_kind("group").popitem()[1]["label"] == "the state"
 
 
+def test_edits_of_one_second_are_listed_newest_first(drawn: MainWindow) -> None:
+    session, panel = drawn.session, drawn.findChild(HistoryPanel)
+    for label in ("one", "two", "three"):
+        session.edit(verbs.label, str(session.circuit.nodes.key(3)), label)
+    panel.rebuild()
+    texts = [panel._list.item(row).text() for row in range(panel._list.count())]
+    order = [next(i for i, t in enumerate(texts) if word in t) for word in ("three", "two", "one")]
+    assert order == [0, 1, 2]
+
+
 def test_the_history_lists_edits_and_jumps(
     drawn: MainWindow, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,104 @@
+"""The line above every link graph: which shape is what, what the signs mean, what was held fixed.
+
+The same words and shapes as the legend of an exported figure.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from PySide6.QtCore import QLineF, QPointF, QRectF, Qt
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen
+
+from circuitscope.app.canvas.link_paint import LEFT, RIGHT, paint_glyph, text_font
+from circuitscope.app.canvas.link_scene import LinkScene
+from circuitscope.app.theme import Palette
+from circuitscope.app.words import MINUS, count, tr
+from circuitscope.exchange.caption import holds_fixed
+from circuitscope.exchange.figure import Shape
+
+_NAMES: Final = {
+    Shape.SQUARE: "token, logit", Shape.DISC: "MLP feature", Shape.TRIANGLE: "attention feature",
+    Shape.HOLLOW_DIAMOND: "unexplained", Shape.CROSS: "constant",
+}  # fmt: skip
+_ROW: Final = 18.0
+_GAP: Final = 16.0
+_SIGN: Final = 22.0
+_GLYPH_ROOM: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One piece of the legend: a glyph, a line of one sign, or words alone."""
+
+    text: str
+    shape: Shape | None = None
+    sign: int = 0
+
+    @property
+    def room(self) -> float:
+        """Return the width of what stands before the words."""
+        if self.shape is not None:
+            return _GLYPH_ROOM
+        return _SIGN if self.sign else 0.0
+
+
+def legend_entries(scene: LinkScene) -> list[Entry]:
+    """Return what the legend says about a scene: the shapes in it, the signs, what is fixed."""
+    present = {int(shape) for shape in np.unique(scene.glyph[scene.shown])}
+    found = [Entry(tr(name), shape) for shape, name in _NAMES.items() if int(shape) in present]
+    found.append(Entry(tr("+ adds"), sign=1))
+    found.append(Entry(tr("{0} takes away").format(MINUS), sign=-1))
+    if holds_fixed(scene.circuit):
+        found.append(Entry(tr("attention patterns and norms held fixed")))
+    if scene.n_edges > len(scene.edges):
+        text = tr("the strongest {0} of {1} edges")
+        found.append(Entry(text.format(count(len(scene.edges)), count(scene.n_edges))))
+    return found
+
+
+def legend_rows(entries: list[Entry], font: QFont, room: float) -> list[list[tuple[float, Entry]]]:
+    """Set entries in rows no wider than `room` pixels; each with its distance from the left."""
+    metrics = QFontMetricsF(font)
+    rows: list[list[tuple[float, Entry]]] = [[]]
+    x = 0.0
+    for entry in entries:
+        width = entry.room + metrics.horizontalAdvance(entry.text)
+        if rows[-1] and x + width > room:
+            rows.append([])
+            x = 0.0
+        rows[-1].append((x, entry))
+        x += width + _GAP
+    return rows
+
+
+def paint_legend(painter: QPainter, entries: list[Entry], palette: Palette, size: QRectF) -> None:
+    """Draw the legend at the top, before whatever the camera has moved there."""
+    painter.save()
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    font = text_font(painter.font(), 11)
+    painter.setFont(font)
+    rows = legend_rows(entries, font, size.width() - LEFT - RIGHT)
+    back = QColor(palette.panel)
+    back.setAlpha(225)
+    painter.fillRect(QRectF(0, 0, size.width(), 8 + _ROW * len(rows)), back)
+    for number, row in enumerate(rows):
+        for x, entry in row:
+            at = QRectF(LEFT + x, 6 + number * _ROW, size.width(), _ROW)
+            _paint_entry(painter, entry, at, palette)
+    painter.restore()
+
+
+def _paint_entry(painter: QPainter, entry: Entry, at: QRectF, palette: Palette) -> None:
+    middle = at.center().y()
+    if entry.shape is not None:
+        paint_glyph(painter, entry.shape, QPointF(at.left() + 5, middle), palette)
+    elif entry.sign:
+        pen = QPen(QColor(palette.positive if entry.sign > 0 else palette.negative), 1.8)
+        if entry.sign < 0:
+            pen.setDashPattern([3.0, 2.2])
+        painter.setPen(pen)
+        painter.drawLine(QLineF(at.left(), middle, at.left() + _SIGN - 6, middle))
+    painter.setPen(QColor(palette.secondary))
+    words = at.adjusted(entry.room, 0, 0, 0)
+    painter.drawText(words, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, entry.text)

@@ -1,0 +1,48 @@
+"""Remember where the user was in each project: which circuit, and which view in front.
+
+Kept beside the window's layout in the state folder, not in the project: it is a habit of this
+user on this machine, and looking at another circuit is no change worth saving.
+"""
+
+import hashlib
+from pathlib import Path
+
+from PySide6.QtCore import QSettings
+
+from circuitscope.app.desk import Desk
+from circuitscope.core.places import state_home
+
+
+def window_settings() -> QSettings:
+    """Return the file of layouts and whereabouts."""
+    return QSettings(str(state_home() / "window.ini"), QSettings.Format.IniFormat)
+
+
+def remember(desk: Desk, view: str) -> None:
+    """Keep the active circuit and the view in front for the next time."""
+    project = desk.session.project
+    if project is not None and project.path is not None and desk.session.active:
+        window_settings().setValue(_key(project.path), [desk.session.active, view])
+
+
+def recall(path: Path | str | None) -> tuple[str, str]:
+    """Return the circuit's id and the view, "" where nothing is known."""
+    kept = window_settings().value(_key(path)) if path is not None else None
+    if isinstance(kept, list) and len(kept) == 2:
+        return str(kept[0]), str(kept[1])
+    return "", ""
+
+
+def go_back(desk: Desk, place: tuple[str, str]) -> None:
+    """Show the circuit and the view of `recall`, as far as the project still has them."""
+    circuit_id, view = place
+    session = desk.session
+    known = {info.id for info in session.project.findings()} if session.project else set()
+    if circuit_id in known and circuit_id != session.active:
+        session.activate(circuit_id)
+    if view:
+        desk.window.show_view(view)
+
+
+def _key(path: Path | str) -> str:
+    return "whereabouts/" + hashlib.sha256(str(Path(path).absolute()).encode()).hexdigest()[:24]
