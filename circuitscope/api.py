@@ -27,6 +27,7 @@ from circuitscope.core.settings import (
     TraceSettings,
     parse_target,
 )
+from circuitscope.core.viewing import SOCKET
 
 if TYPE_CHECKING:
     import networkx
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from circuitscope.graph.prune import Pruned
     from circuitscope.models.folder import ModelSummary
     from circuitscope.models.loading import LoadedModel
+    from circuitscope.models.prompts import Written
     from circuitscope.project.file import ProjectFile
     from circuitscope.session.work import Project
     from circuitscope.tracing.verify import Verification
@@ -82,6 +84,23 @@ __all__ = [
 ]
 
 
+class _Viewer:
+    """Show circuits by the session's notebook viewer, imported when one is shown."""
+
+    def svg(self, circuit: Circuit) -> str:
+        from circuitscope.session.notebook import NotebookViewer
+
+        return NotebookViewer().svg(circuit)
+
+    def open(self, circuit: Circuit) -> None:
+        from circuitscope.session.notebook import NotebookViewer
+
+        NotebookViewer().open(circuit)
+
+
+SOCKET.viewer = _Viewer()
+
+
 def load_model(
     path: Path | str,
     device: str = "auto",
@@ -112,10 +131,10 @@ def load_dictionaries(
 
 def trace(  # noqa: PLR0913 - the settings of a trace, by keyword
     model: LoadedModel,
-    prompt: str | Sequence[int],
+    prompt: Written,
     method: str = "direct",
     dictionaries: Sequence[Dictionary] | None = None,
-    targets: Sequence[str | Target] = ("logit:top",),
+    targets: Sequence[str | Target] | str | Target = ("logit:top",),
     max_nodes: int | None = 2048,
     *,
     units: str = "auto",
@@ -132,17 +151,18 @@ def trace(  # noqa: PLR0913 - the settings of a trace, by keyword
 
     Args:
         model: From `load_model`.
-        prompt: Text, or token ids used exactly as given.
+        prompt: Text, token ids used exactly as given, or chat messages.
         method: Name of the method.
         dictionaries: From `load_dictionaries`; None traces neurons and heads.
-        targets: What is explained: "logit:top", "logit:Austin", `LogitDifference(...)`, ...
+        targets: What is explained, one or several: "logit:top", "logit:Austin",
+            `LogitDifference(...)`, ...
         max_nodes: Nodes kept, strongest first; None keeps every active one.
         units: "auto", "features" or "neurons".
         mlp: "secant" or "transcoder".
         gated: "half", "through_u" or "gradient".
         conventions: "ours"; other methods offer others.
-        batch_size: Rows computed at once; None chooses by memory.
-        update_interval: Batches between two rankings of what to expand next.
+        batch_size: Rows computed at once; None chooses by memory. It never changes what is kept.
+        update_interval: Steps between two rankings of what to expand next.
         seed: Seeds what is random.
         progress: Hears of the work and may cancel it.
         more: Other fields of `TraceSettings`, such as logit_mass and dtype.
@@ -164,9 +184,10 @@ def trace(  # noqa: PLR0913 - the settings of a trace, by keyword
         "method": method, "max_nodes": max_nodes, "units": units, "mlp": mlp, "gated": gated,
         "batch_size": batch_size, "update_interval": update_interval, "seed": seed, **more,
     }  # fmt: skip
+    asked = [targets] if isinstance(targets, (str, Target)) else targets
     wanted = TraceSettings(
-        prompt if isinstance(prompt, str) else tuple(int(number) for number in prompt),
-        targets=tuple(parse_target(target) for target in targets),
+        prompt if isinstance(prompt, str) else model.prompt(prompt).token_ids,
+        targets=tuple(parse_target(target) for target in asked),
         dictionaries=folders,
         **settings,
     )

@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuitscope.core.anatomy import Site
+from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.finding import Curves, Grid, Provenance, Ranking
 from circuitscope.core.keys import NodeKey, NodeKind
+from circuitscope.core.viewing import SOCKET
 
 
 class Route(IntEnum):
@@ -250,6 +252,24 @@ class Circuit:
         found = self.edges.out_of(node)
         order = np.argsort(-np.abs(self.edges.weight[found]), kind="stable")
         return [Edge(self, int(found[i])) for i in order]
+
+    def _repr_svg_(self) -> str | None:
+        """Return the picture that notebooks show; None where nothing draws in this process."""
+        return SOCKET.viewer.svg(self) if SOCKET.viewer else None
+
+    def open(self) -> None:
+        """Show the circuit in the window, as a project of its own; return at once.
+
+        Raises:
+            CircuitScopeError: Nothing in this process can open windows.
+        """
+        if SOCKET.viewer is None:
+            raise CircuitScopeError(
+                "This process has no window to open a circuit in.",
+                kept="The circuit is unchanged.",
+                hint="Import circuitscope as cs and use its functions first.",
+            )
+        SOCKET.viewer.open(self)
 
     def with_influence(self, influence: NDArray[np.float32]) -> "Circuit":
         """Return the same circuit with another influence column."""

@@ -6,6 +6,7 @@ window, the option of the command line and the table in the manual are made from
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral
 from typing import Any, Literal
 
 from circuitscope.core.anatomy import Site
@@ -37,6 +38,10 @@ class Direction:
     name: str
     position: int = -1
 
+    def __post_init__(self) -> None:
+        # Arrays are welcome; numbers of our own can be compared, hashed and stored.
+        object.__setattr__(self, "vector", tuple(float(number) for number in self.vector))
+
 
 @dataclass(frozen=True, slots=True)
 class Feature:
@@ -66,8 +71,11 @@ _TARGETS: dict[str, type] = {
 
 
 def target_as_json(target: Target) -> dict[str, Any]:
-    """Return a plain dictionary that `target_from_json` reads."""
-    data = asdict(target)
+    """Return a plain dictionary that `target_from_json` reads, numbers of numpy made plain."""
+    data = {
+        name: int(value) if isinstance(value, Integral) else value
+        for name, value in asdict(target).items()
+    }
     if isinstance(target, Feature):
         data["site"] = Site.parse(target.site).text
     return {"kind": type(target).__name__, **data}
@@ -83,6 +91,9 @@ def target_from_json(data: Mapping[str, Any]) -> Target:
     return target
 
 
+_TARGET_HINT = "Write logit:top, logit:WORD, difference:WORD,OTHER or feature/mlp_out/LAYER/POS/ID."
+
+
 def parse_target(text: "str | Target") -> Target:
     """Read a target from its short text, such as logit:top or logit:Austin.
 
@@ -93,8 +104,10 @@ def parse_target(text: "str | Target") -> Target:
     Raises:
         TargetNotFound: The text is none of these.
     """
-    if not isinstance(text, str):
+    if isinstance(text, Target):
         return text
+    if not isinstance(text, str):
+        raise TargetNotFound(f"{text!r} is not a target.", hint=_TARGET_HINT)
     kind, _, rest = text.partition(":")
     name, _, place = rest.rpartition("@") if _ends_in_position(rest) else (rest, "", "-1")
     if kind == "logit" and name:
@@ -103,13 +116,14 @@ def parse_target(text: "str | Target") -> Target:
         a, b = name.split(",", 1)
         return LogitDifference(a.strip(), b.strip(), int(place))
     parts = text.split("/")
-    if parts[0] == "feature" and len(parts) == 5:
-        site, layer, position, unit = parts[1:]
-        return Feature(Site.parse(site), int(layer), int(unit), int(position))
-    raise TargetNotFound(
-        f"{text!r} is not a target.",
-        hint="Write logit:top, logit:WORD, difference:WORD,OTHER or feature/mlp_out/LAYER/POS/ID.",
-    )
+    if parts[0] == "feature" and len(parts) == 5 and all(map(_is_number, parts[2:])):
+        layer, position, unit = map(int, parts[2:])
+        return Feature(Site.parse(parts[1]), layer, unit, position)
+    raise TargetNotFound(f"{text!r} is not a target.", hint=_TARGET_HINT)
+
+
+def _is_number(text: str) -> bool:
+    return text.removeprefix("-").isdecimal()
 
 
 def _ends_in_position(text: str) -> bool:
@@ -162,7 +176,7 @@ class TraceSettings:
         None, "Batch size", "Rows computed at once; empty chooses by memory.", range=(1, 4096)
     )
     update_interval: int = _setting(
-        4, "Update interval", "Batches between two rankings of what to expand next.", range=(1, 64)
+        4, "Update interval", "Steps between two rankings of what to expand next.", range=(1, 64)
     )
     dtype: str = _setting(
         "float32", "Precision", "Attribution is float32; float64 on request.",

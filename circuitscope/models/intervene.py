@@ -21,7 +21,7 @@ from circuitscope.core.progress import Progress, silent
 from circuitscope.models.capture import ForwardCache, capture, exact
 from circuitscope.models.family import SITE_PLACES, split_last
 from circuitscope.models.hooks import Editor, Hooks
-from circuitscope.models.prompts import read_prompt, token_texts
+from circuitscope.models.prompts import Written, read_prompt, token_texts
 
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
@@ -93,7 +93,7 @@ class Generation:
 
 
 def run(
-    model: LoadedModel, prompt: str | Sequence[int], interventions: Sequence[Intervention] = ()
+    model: LoadedModel, prompt: Written, interventions: Sequence[Intervention] = ()
 ) -> ModelRun:
     """Run a prompt once.
 
@@ -114,7 +114,7 @@ def run(
 
 def generate(  # noqa: PLR0913 - options by keyword
     model: LoadedModel,
-    prompt: str | Sequence[int],
+    prompt: Written,
     n_tokens: int = 20,
     interventions: Sequence[Intervention] = (),
     *,

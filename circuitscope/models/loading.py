@@ -21,7 +21,7 @@ from circuitscope.models.capture import ForwardCache, capture
 from circuitscope.models.family import ModelFamily
 from circuitscope.models.folder import ModelSummary, find_family, inspect_model
 from circuitscope.models.intervene import Generation, ModelRun, generate, run
-from circuitscope.models.prompts import Prompt, find_token, read_prompt, token_text
+from circuitscope.models.prompts import Prompt, Written, find_token, read_prompt, token_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -55,15 +55,13 @@ class LoadedModel:
     device: torch.device
     dtype: torch.dtype
 
-    def run(
-        self, prompt: str | Sequence[int], interventions: Sequence[Intervention] = ()
-    ) -> ModelRun:
+    def run(self, prompt: Written, interventions: Sequence[Intervention] = ()) -> ModelRun:
         """Run a prompt once, with changes at chosen sites; see `intervene.run`."""
         return run(self, prompt, interventions)
 
     def generate(
         self,
-        prompt: str | Sequence[int],
+        prompt: Written,
         n_tokens: int = 20,
         interventions: Sequence[Intervention] = (),
         seed: int = 0,
@@ -77,11 +75,11 @@ class LoadedModel:
             seed=seed, temperature=temperature, progress=progress,
         )  # fmt: skip
 
-    def capture(self, prompt: str | Sequence[int]) -> ForwardCache:
+    def capture(self, prompt: Written) -> ForwardCache:
         """Run a prompt once and keep what circuits need; see `capture.capture`."""
         return capture(self, self.prompt(prompt).token_ids)
 
-    def prompt(self, prompt: str | Sequence[int]) -> Prompt:
+    def prompt(self, prompt: Written) -> Prompt:
         """Return the ids of a prompt and the text of each; see `prompts.read_prompt`."""
         return read_prompt(self, prompt)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import operator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,19 +23,24 @@ class Prompt:
     tokens: tuple[str, ...]
 
 
-def read_prompt(model: LoadedModel, prompt: str | Sequence[int]) -> Prompt:
-    """Turn text or ids into a checked prompt.
+Written = str | Sequence[int] | Sequence[Mapping[str, str]]
+"""What a prompt may be: text, token ids, or chat messages with role and content."""
+
+
+def read_prompt(model: LoadedModel, prompt: Written) -> Prompt:
+    """Turn text, ids or chat messages into a checked prompt.
 
     Args:
         model: Its tokenizer and vocabulary are used.
-        prompt: Text, to which the tokenizer adds its own special tokens, or ids, which are used
-            exactly as given.
+        prompt: Text, to which the tokenizer adds its own special tokens; ids, which are used
+            exactly as given; or chat messages, which the tokenizer's template writes out, ending
+            where the answer begins.
 
     Raises:
         PromptError: Empty, too long, an unknown word, an id outside the vocabulary, two BOS
-            tokens, or text for a model without a tokenizer.
+            tokens, text for a model without a tokenizer, or messages without a template.
     """
-    ids = _encode(model, prompt) if isinstance(prompt, str) else [int(item) for item in prompt]
+    ids = _encode(model, prompt) if isinstance(prompt, str) else _given(model, prompt)
     check_ids(model.anatomy, ids)
     if model.tokenizer is not None:
         _refuse_double_bos(model.tokenizer, ids, written=isinstance(prompt, str))
@@ -143,6 +149,40 @@ def _find_written(model: LoadedModel, token: str) -> int:
     raise TargetNotFound(
         f"The model's vocabulary has no token {token!r}.", hint=_suggest(known, token)
     )
+
+
+def _given(model: LoadedModel, prompt: Sequence[Any]) -> list[int]:
+    if len(prompt) and all(isinstance(item, Mapping) for item in prompt):
+        return _encode_chat(model, prompt)
+    try:
+        return [operator.index(item) for item in prompt]
+    except TypeError as error:
+        raise PromptError(
+            "The prompt is neither text nor token ids nor chat messages.",
+            hint='Give text, a list of whole numbers, or [{"role": "user", "content": "..."}].',
+        ) from error
+
+
+def _encode_chat(model: LoadedModel, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    from jinja2 import TemplateError
+
+    tokenizer = model.tokenizer
+    if getattr(tokenizer, "chat_template", None) is None:
+        raise PromptError(
+            "The model has no chat template, so chat messages cannot be written out.",
+            hint="Give the prompt as text.",
+        )
+    assert tokenizer is not None
+    try:
+        ids = tokenizer.apply_chat_template(
+            [dict(message) for message in messages], add_generation_prompt=True, return_dict=False
+        )
+    except (TemplateError, KeyError, TypeError, ValueError) as error:
+        raise PromptError(
+            f"The model's chat template cannot write these messages: {error}.",
+            hint='Messages look like {"role": "user", "content": "..."}.',
+        ) from error
+    return [int(item) for item in ids]
 
 
 def _encode(model: LoadedModel, text: str) -> list[int]:

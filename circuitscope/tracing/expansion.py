@@ -3,7 +3,9 @@
 1. Compute the rows of the roots.
 2. Let the roots' weights flow down the rows known so far (one sweep from the top, exact because
    the graph has no cycles) and rank the nodes without a row by what reaches them.
-3. Compute the rows of the best `update_interval` batches; repeat from 2 until the budget is spent.
+3. Compute the rows of the best `update_interval` steps; repeat from 2 until the budget is spent.
+   A step is 1/32 of the budget, at most 64 rows: small budgets are ranked as often as large ones,
+   and `batch_size`, which only trades memory for speed, never changes what is kept.
 
 Nodes that nothing reaches come last, in their order, so a budget larger than the run keeps
 exactly what no budget would.
@@ -24,7 +26,8 @@ from circuitscope.tracing.backward_walk import BackwardWalk
 from circuitscope.tracing.read_points import Explained
 from circuitscope.tracing.sources import Sources
 
-_RANKING_BATCH = 64
+_MOST_STEP = 64
+_STEPS = 32
 _COPIES = 3
 """Rows, their shares, and the kept part of both are held at once."""
 
@@ -106,7 +109,7 @@ def expand_strongest(
         return expand_chosen(walk, np.r_[roots, candidates], budget.batch_size, progress)
     _check_memory(n_roots + most, walk)
     progress.phase("Attribution rows", n_roots + most)
-    step = budget.update_interval * (budget.batch_size or _RANKING_BATCH)
+    step = budget.update_interval * int(np.clip(most // _STEPS, 1, _MOST_STEP))
     known = roots
     weights = np.empty((n_roots + most, walk.width), walk.number)
     shares = np.empty((n_roots + most, sources.rest), np.float32)

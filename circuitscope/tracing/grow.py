@@ -13,6 +13,7 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import CircuitScopeError, TraceError
 from circuitscope.core.keys import NodeKey, NodeKind
 from circuitscope.core.progress import Progress, silent
+from circuitscope.models.threads import fitting_threads
 from circuitscope.tracing.method import find_method
 from circuitscope.tracing.reopen import dictionaries_of, settings_of
 
@@ -77,10 +78,11 @@ def grow(
     # Nothing may be summed unranked, or the wanted node could be among it.
     whole = replace(settings, max_nodes=None)
     keep = {_numbers(circuit.nodes.key(int(i))) for i in np.flatnonzero(circuit.expanded)}
-    grown = cast("Growing", method).rerun(
-        model, dictionaries_of(circuit, dictionaries), whole, keep | {_numbers(key)},
-        progress or silent(),
-    )  # fmt: skip
+    used = dictionaries_of(circuit, dictionaries)
+    with fitting_threads(model.anatomy):
+        grown = cast("Growing", method).rerun(
+            model, used, whole, keep | {_numbers(key)}, progress or silent()
+        )
     if grown.nodes.find(key) is None:
         raise TraceError(
             f"{key} is not active on this prompt.",

@@ -3,7 +3,7 @@
 A unit is called by the token it fires on and the tokens it promotes: what it writes is read out
 by the last norm's gain and the unembedding (the logit lens), and the two highest are named, as in
 "on Dallas → Texas, Houston". It is a hint, not a description: what a unit means is read from its
-examples.
+examples. Where that would cost more than the trace itself, only the strongest units are read out.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from circuitscope.tracing.sources import Sources
 
 _PROMOTED = 2
 _CHUNK_NUMBERS = 20_000_000
+_MOST_PRODUCTS = 4e11
+"""Multiplications spent on promoted tokens: seconds on one core; all units of small models."""
+_LEAST_READ = 500
 _MODULE_WORDS = {
     Site.ATTN_OUT: "attention",
     Site.MLP_OUT: "MLP",
@@ -54,9 +57,8 @@ def label_nodes(
         progress: Advanced with the nodes whose promoted tokens have been found.
     """
     nodes, tokens = circuit.nodes, circuit.tokens
-    expanded = parts.explained.column[parts.rows.explained]
     named = {root.key: root.label for root in parts.roots if root.label}
-    promoted = _promoted(frozen, parts.sources, expanded[expanded >= 0], progress)
+    promoted = _promoted(frozen, parts.sources, _worth_reading(parts, circuit, frozen), progress)
     labels = []
     for index in range(len(nodes)):
         key = nodes.key(index)
@@ -91,6 +93,24 @@ def _bias_label(site: Site, layer: int, unit: int, module: str) -> str:
     if site is Site.LN_FINAL:
         return "bias of the last norm"
     return _BIAS_WORDS[BiasUnit(unit)].format(module=module, layer=layer)
+
+
+def _worth_reading(parts: Parts, circuit: Circuit, frozen: FrozenModel) -> NDArray[np.int64]:
+    """Return the columns whose promoted tokens are found: all, or the strongest if too many."""
+    columns = parts.explained.column[parts.rows.explained]
+    columns = columns[columns >= 0]
+    anatomy, nodes, c = frozen.model.anatomy, circuit.nodes, parts.sources.columns
+    most = max(int(_MOST_PRODUCTS // (anatomy.d_model * anatomy.d_vocab)), _LEAST_READ)
+    if len(columns) <= most:
+        return columns
+    units = np.flatnonzero(circuit.expanded)
+    best = units[np.argsort(-nodes.influence[units], kind="stable")[:most]]
+    names = (nodes.site[best], nodes.layer[best], nodes.position[best], nodes.unit[best])
+    wanted = set(zip(*(name.tolist() for name in names), strict=True))
+    found = (c.site[columns], c.layer[columns], c.position[columns], c.unit[columns])
+    keys = zip(*(name.tolist() for name in found), strict=True)
+    chosen: NDArray[np.int64] = columns[np.array([key in wanted for key in keys])]
+    return chosen
 
 
 def _promoted(

@@ -1,7 +1,7 @@
 """Switch nodes off by hooks on the real module, and read pre-activations from it.
 
 What a node wrote is subtracted where it was written; heads are zeroed before W_O and neurons
-before W_out, so that the module's own matrices carry the change on.
+before W_out, so that the module's own matrices carry the change on. Constants: `bias_effects`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from torch import Tensor
 from circuitscope.core.anatomy import Site
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.intervention import Intervention
-from circuitscope.core.keys import NodeKey, NodeKind
+from circuitscope.core.keys import BiasUnit, NodeKey, NodeKind
 from circuitscope.core.progress import Progress
 from circuitscope.core.settings import Direction, TraceSettings
 from circuitscope.models.capture import ForwardCache
 from circuitscope.models.freezing import frozen_run
 from circuitscope.models.gates import activation
 from circuitscope.models.intervene import run
+from circuitscope.tracing.bias_effects import bias_off, encoder_constant, is_inside
 from circuitscope.tracing.plan import Plan
 
 if TYPE_CHECKING:
@@ -164,10 +165,17 @@ def direct_effects(
             here = pairs[np.isin(source[pairs], batch)]
             found = _frozen_without(switches, batch, nodes.key(int(target[here[0]])))
             for pair in here:
-                place, see = switches.reads(nodes.key(int(target[pair])))
+                watched = nodes.key(int(target[pair]))
+                place, see = switches.reads(watched)
                 values = see(found[place]).double()
                 changed = values[1 + int(np.searchsorted(batch, source[pair]))]
-                measured[pair] = float(changed - values[0])
+                change = float(changed - values[0])
+                off_key = nodes.key(int(source[pair]))
+                if off_key.kind is NodeKind.BIAS and is_inside(off_key, watched):
+                    constant = encoder_constant(switches, watched)
+                    own = off_key.unit == BiasUnit.ENCODER
+                    change = -constant if own else constant - float(changed)
+                measured[pair] = change
             progress.advance(len(here))
     return measured
 
@@ -178,8 +186,11 @@ def _frozen_without(
     """Run the frozen module with each node switched off in one copy; copy 0 is unchanged."""
     edits: dict[Place, list[tuple[int, Intervention]]] = {}
     for copy, node in enumerate(off, start=1):
-        change = switches.off(int(node))
-        edits.setdefault((Site.parse(change.site), change.layer), []).append((copy, change))
+        key = switches.circuit.nodes.key(int(node))
+        is_bias = key.kind is NodeKind.BIAS
+        change = bias_off(switches, key, target) if is_bias else switches.off(int(node))
+        if change is not None:
+            edits.setdefault((Site.parse(change.site), change.layer), []).append((copy, change))
     batch = len(off) + 1
     editors = {place: _editor(changes, batch) for place, changes in edits.items()}
     _add_skips(switches, editors)
@@ -213,8 +224,7 @@ def _editor(changes: list[tuple[int, Intervention]], batch: int) -> Editor:
         # Learned positions pass once for the whole batch.
         changed = tensor.expand(batch, *tensor.shape[1:]).clone()
         for copy, change in changes:
-            assert change.positions is not None
-            at = change.positions[0]
+            at = slice(None) if change.positions is None else change.positions[0]
             if change.head is not None:
                 changed[copy, at, change.head] = 0
             elif change.units is not None:
@@ -235,19 +245,35 @@ def _add_skips(switches: Switches, editors: dict[Place, Editor]) -> None:
             layer = dictionary.card.layers[0]
             place, see = switches.seen(dictionary)
             before = switches.cache.site(dictionary.card.read_site, layer)
-            skip = _Skip(dictionary.skip, see, before, editors.get((Site.MLP_OUT, layer)))
+            edits = editors.get(place), editors.get((Site.MLP_OUT, layer))
+            skip = _Skip(dictionary.skip, see, before, edits)
             editors[place], editors[Site.MLP_OUT, layer] = skip.remember, skip.write
 
 
 class _Skip:
-    """Carry a change of what a dictionary reads over its skip, before any other edit there."""
+    """Carry a change of what a dictionary reads over its skip.
 
-    def __init__(self, skip: Tensor, see: Editor, before: Tensor, then: Editor | None) -> None:
-        self._skip, self._see, self._before, self._then = skip, see, before, then
+    Args:
+        skip: W_skip, [d_out, d_in].
+        see: Makes the dictionary's input from what passes there.
+        before: That input in the plain run, [pos, d_in].
+        edits: Other edits: of what the dictionary reads, made first; of its output, made last.
+    """
+
+    def __init__(
+        self,
+        skip: Tensor,
+        see: Editor,
+        before: Tensor,
+        edits: tuple[Editor | None, Editor | None],
+    ) -> None:
+        self._skip, self._see, self._before = skip, see, before
+        self._first, self._then = edits
         self._change = before[:0]
 
     def remember(self, x: Tensor) -> Tensor:
         """Note how the input has changed."""
+        x = x if self._first is None else self._first(x)
         self._change = self._see(x) - self._before.to(x.dtype)
         return x
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Protocol
 
 from circuitscope.core.anatomy import ModelAnatomy
@@ -13,6 +13,7 @@ from circuitscope.core.errors import TraceError
 from circuitscope.core.progress import Progress, silent
 from circuitscope.core.registry import Registry
 from circuitscope.core.settings import TraceSettings
+from circuitscope.models.threads import fitting_threads
 
 if TYPE_CHECKING:
     from circuitscope.dictionaries.dictionary import Dictionary
@@ -87,13 +88,43 @@ def trace(
         progress: Hears of the work and may cancel it.
 
     Raises:
-        TraceError: The method cannot run on this model with these dictionaries.
+        TraceError: A setting has no such value, or the method cannot run on this model with these
+            dictionaries.
     """
     method = find_method(settings.method)
+    check_settings(settings)
     refusal = method.requires(model.anatomy, cards_of(dictionaries), settings)
     if refusal is not None:
         raise TraceError(refusal.reason, kept="Nothing has been changed.", hint=refusal.hint)
-    return method.run(model, dictionaries, settings, progress or silent())
+    with fitting_threads(model.anatomy):
+        return method.run(model, dictionaries, settings, progress or silent())
+
+
+_LEAST = {"max_nodes": 0, "batch_size": 1, "update_interval": 1, "max_logits": 1}
+
+
+def check_settings(settings: TraceSettings) -> None:
+    """Refuse values that a form would not offer.
+
+    Raises:
+        TraceError: A word is not among the choices, or a number is too small.
+    """
+    for item in fields(settings):
+        value, choices = getattr(settings, item.name), item.metadata.get("choices")
+        if choices is not None and value not in choices:
+            raise TraceError(
+                f"There is no {item.name}={value!r}.", hint=f"Choices: {', '.join(choices)}."
+            )
+        least = _LEAST.get(item.name)
+        if least is not None and value is not None and value < least:
+            raise TraceError(
+                f"{item.name} cannot be {value}.", hint=f"Give a whole number from {least} up."
+            )
+    if not 0 < settings.logit_mass <= 1:
+        raise TraceError(
+            f"logit_mass cannot be {settings.logit_mass:g}.",
+            hint="Give a probability above 0 and up to 1.",
+        )
 
 
 def cards_of(dictionaries: Sequence[Dictionary]) -> tuple[DictionaryCard, ...]:

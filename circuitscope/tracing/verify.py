@@ -27,6 +27,7 @@ from circuitscope.core.keys import NodeKey, NodeKind
 from circuitscope.core.progress import Progress, silent
 from circuitscope.graph.influence import stages
 from circuitscope.models.capture import capture
+from circuitscope.models.threads import fitting_threads
 from circuitscope.tracing.measurement import Switches, direct_effects, total_effects
 from circuitscope.tracing.plan import make_plan
 from circuitscope.tracing.reopen import dictionaries_of, settings_of
@@ -106,17 +107,20 @@ def verify(  # noqa: PLR0913 - options by keyword
     plan = make_plan(model.anatomy, dictionaries_of(circuit, dictionaries), settings)
     cache = capture(model, circuit.token_ids)
     chosen = _chosen(circuit, nodes, edges)
+    _check_switchable(circuit, chosen, effect)
     hear = progress or silent()
     if effect == "total":
         switches = Switches(model, circuit, plan, cache, settings)
-        return _total(switches, circuit, chosen, hear)
+        with fitting_threads(model.anatomy):
+            return _total(switches, circuit, chosen, hear)
     switches = Switches(_in_double(model), circuit, plan, cache, settings)
     wanted = np.flatnonzero(np.isin(circuit.edges.source, chosen))
     if edges is not None:
         wanted = np.intersect1d(wanted, np.asarray(edges, np.int64))
     source = circuit.edges.source[wanted].astype(np.int64)
     target = circuit.edges.target[wanted].astype(np.int64)
-    measured = direct_effects(switches, source, target, hear)
+    with fitting_threads(model.anatomy):
+        measured = direct_effects(switches, source, target, hear)
     predicted = -circuit.edges.weight[wanted].astype(np.float64)
     return Verification(wanted, source, target, predicted, measured, "direct", mode)
 
@@ -143,13 +147,20 @@ def _chosen(
         chosen = np.unique(circuit.edges.source[list(edges)]).astype(np.int64)
     else:
         chosen = strongest_into_roots(circuit)
-    fixed = chosen[circuit.nodes.of_kind(NodeKind.BIAS, NodeKind.LOGIT)[chosen]]
-    if len(fixed):
-        raise TraceError(
-            f"{circuit.nodes.key(int(fixed[0]))} cannot be switched off.",
-            hint="Choose tokens, features, heads, neurons or errors.",
-        )
     return chosen
+
+
+def _check_switchable(circuit: Circuit, chosen: NDArray[np.int64], effect: str) -> None:
+    """Refuse logits, which nothing reads, and constants where everything is to be recomputed."""
+    fixed = [NodeKind.LOGIT] if effect == "direct" else [NodeKind.LOGIT, NodeKind.BIAS]
+    stuck = chosen[circuit.nodes.of_kind(*fixed)[chosen]]
+    if len(stuck):
+        also = " or biases" if effect == "direct" else ""
+        raise TraceError(
+            f"{circuit.nodes.key(int(stuck[0]))} cannot be switched off"
+            + ("." if effect == "direct" else " with everything recomputed."),
+            hint=f"Choose tokens, features, heads, neurons, errors{also}.",
+        )
 
 
 def _index(circuit: Circuit, node: int | NodeKey | str) -> int:

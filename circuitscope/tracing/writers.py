@@ -22,6 +22,7 @@ from circuitscope.core.keys import BiasUnit, NodeKind
 from circuitscope.dictionaries.dictionary import Dictionary
 from circuitscope.dictionaries.features import SparseFeatures
 from circuitscope.models.frozen import FrozenModel
+from circuitscope.models.gates import activation
 from circuitscope.tracing.plan import Plan
 from circuitscope.tracing.sources import (
     Bias,
@@ -160,7 +161,12 @@ class _Writers:
         frozen, stage = self._frozen, mlp_stage(layer)
         mlp = frozen.weights.mlp(layer)
         hidden = frozen.cache.mlp_hidden[layer].to(self._dtype)
-        before = hidden if mlp.gated else frozen.cache.mlp_gate[layer].to(self._dtype)
+        before = frozen.cache.mlp_gate[layer].to(self._dtype)
+        if mlp.gated:
+            # In closed form: far in GELU's tail the module's own float32 product keeps only three
+            # digits, too few for a row to add up to.
+            up = frozen.cache.mlp_up[layer].to(self._dtype)
+            before = activation(mlp.activation).value(before) * up
         strong = _strengths(frozen, layer) > self._floor
         for position, chosen in enumerate(strong):
             units = chosen.nonzero()[:, 0]

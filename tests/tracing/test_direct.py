@@ -213,6 +213,23 @@ def test_every_node_has_a_label(run):
     assert "unexplained attention, layer 0" in circuit.labels
 
 
+def test_only_the_strongest_are_read_out_where_all_would_cost_too_much(run, monkeypatch):
+    from circuitscope.tracing import labels
+
+    whole = run()
+    monkeypatch.setattr(labels, "_MOST_PRODUCTS", 0)
+    monkeypatch.setattr(labels, "_LEAST_READ", 40)
+    few = run()
+    assert few.digest == whole.digest
+    assert all(few.labels)
+    features = np.flatnonzero(few.nodes.of_kind(NodeKind.FEATURE))
+    read = np.array(["→" in few.labels[n] for n in features])
+    assert 0 < read.sum() < len(features)
+    strength = few.nodes.influence[features]
+    assert strength[read].max() == strength.max()
+    assert all(few.labels[n] == whole.labels[n] for n in features[read])
+
+
 def test_the_hand_wired_circuit_is_found(hand_wired):
     settings = TraceSettings((1, 3, 2, 4), targets=(Logit(5),), units="neurons", max_nodes=None)
     circuit = trace(hand_wired, settings)
@@ -375,3 +392,27 @@ def test_conserve_measures_the_miss_against_the_row_size():
     found = conserve(np.array([3.0, 0.0]), np.array([[1.0, 1.0], [2.0, -2.0]]), np.array([0.0, 0]))
     np.testing.assert_allclose(found, [0.5, 0.0])
     assert silent() is not None
+
+
+@pytest.mark.parametrize("name", ["gelu", "gelu_pytorch_tanh"])
+@pytest.mark.parametrize("gated", ["half", "through_u", "gradient"])
+def test_gated_neurons_far_in_the_tail_of_gelu_add_up(name, gated):
+    import transformers
+
+    from circuitscope.models.families.llama import Llama
+    from circuitscope.models.loading import LoadedModel
+
+    config = transformers.LlamaConfig(
+        vocab_size=40, hidden_size=16, num_hidden_layers=2, num_attention_heads=4,
+        intermediate_size=64, hidden_act=name, attn_implementation="eager",
+    )  # fmt: skip
+    torch.manual_seed(0)
+    module = transformers.LlamaForCausalLM(config).eval().requires_grad_(False)
+    for key, parameter in module.named_parameters():
+        # Large gates, so that many lie where the module's float32 product has lost its digits.
+        parameter.copy_(torch.randn_like(parameter) * (0.8 if "gate" in key else 0.3))
+    anatomy = Llama().describe({**config.to_dict(), "architectures": ["LlamaForCausalLM"]})
+    model = LoadedModel(anatomy, module, None, Llama(), torch.device("cpu"), torch.float32)
+    settings = TraceSettings((1, 5, 9, 3), units="neurons", max_nodes=None, gated=gated)
+    circuit = trace(model, settings)
+    assert rebuilt(circuit).max() < 1e-5
