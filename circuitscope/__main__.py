@@ -10,6 +10,8 @@ def main() -> None:
     """Decide by the first argument and exit with the code of what was run."""
     multiprocessing.freeze_support()
     os.environ["HF_HUB_OFFLINE"] = "1"
+    # Our own messages say it; the engine process inherits both.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     arguments = sys.argv[1:]
     from circuitscope import cli
 

@@ -7,23 +7,25 @@ could not be done (said in plain words), 2 wrong usage, 130 cancelled.
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import Cancelled, CircuitScopeError, ProjectError
 from circuitscope.core.settings import TraceSettings, parse_target
-from circuitscope.core.shipped import shipped_path
 from circuitscope.engine.client import InProcessEngine
+from circuitscope.examples import demo as demonstration
 from circuitscope.exchange.theme import PRESETS
 from circuitscope.project.check import check_project
 from circuitscope.session import doctor as doctors
@@ -36,9 +38,7 @@ log = logging.getLogger(__name__)
 
 OpenWindow = Callable[[Path | None], int]
 VERBS = frozenset(["trace", "export", "import", "check", "doctor", "demo"])
-DEMO_PROMPT = "the capital of the state containing Dallas is"
-DEMO_TARGET = "logit:Austin"
-_DEMO_NODES = 600
+_CANCELLED = 130
 _STATES = {"good": "[green]✓[/]", "advice": "[yellow]![/]", "bad": "[red]✗[/]"}
 
 app = typer.Typer(
@@ -58,16 +58,27 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 
 def run(arguments: list[str], window: OpenWindow) -> int:
     """Run a verb and return its exit code; no error of the user's world shows a traceback."""
-    start_logging()
+    for stream in (sys.stdout, sys.stderr):
+        # Terminals and pipes that lack a character get a question mark, not a failure.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
+        start_logging()
         app(arguments, prog_name="circuitscope", obj=window)
     except SystemExit as end:
+        # Typer turns an interrupt into this exit code, without a word.
+        if end.code == _CANCELLED:
+            _say("Cancelled. Nothing was changed.")
         return end.code if isinstance(end.code, int) else 1
     except (Cancelled, KeyboardInterrupt):
         _say("Cancelled. Nothing was changed.")
-        return 130
+        return _CANCELLED
     except CircuitScopeError as error:
         _complain(error)
+        return 1
+    except OSError as error:
+        log.exception("the system refused")
+        _complain(_refused(error))
         return 1
     except Exception as error:  # the last wall before a traceback on the user's screen
         log.exception("the command line met an unexpected error")
@@ -92,7 +103,11 @@ def open_project(arguments: list[str], window: OpenWindow) -> int:
         _say("There is no display, so no window can be opened.")
         _say("Without one, use the verbs: circuitscope --help. Try: circuitscope demo")
         return 2
-    return window(project)
+    try:
+        return window(project)
+    except CircuitScopeError as error:
+        _complain(error)
+        return 1
 
 
 def _show_version(wanted: bool) -> None:
@@ -192,13 +207,13 @@ def export(  # noqa: PLR0913 - one argument for each option
                 path, circuit, what, preset=preset, dpi=dpi, transparent=transparent
             )
             written.append({"path": str(path), "warnings": list(warnings)})
+            # At once: should the next one fail, this one is there.
+            if not as_json:
+                typer.echo(path)
+                for warning in warnings:
+                    _say(warning)
     if as_json:
         _print_json(written)
-        return
-    for entry in written:
-        typer.echo(entry["path"])
-        for warning in entry["warnings"]:
-            _say(warning)
 
 
 @app.command("import", epilog="Example: circuitscope import graph.json --out dallas.circuitscope")
@@ -230,6 +245,8 @@ def check(
         typer.echo(f"{project}: all is well.")
     for problem in () if as_json else problems:
         typer.echo(f"{problem.where}: {problem.what}")
+    if problems:
+        _say("The file was not changed. Open a backup of it where you have one.")
     raise typer.Exit(1 if problems else 0)
 
 
@@ -240,12 +257,7 @@ def doctor(as_json: AsJson = False) -> None:
     if as_json:
         _print_json([asdict(fact) for fact in facts])
     else:
-        table = Table.grid(padding=(0, 2))
-        for fact in facts:
-            table.add_row(_STATES[fact.state], fact.name, fact.value)
-            if fact.fix:
-                table.add_row("", "", f"[bold]{fact.fix}[/]")
-        Console(soft_wrap=True).print(table)
+        _print_facts(facts)
     raise typer.Exit(1 if any(fact.state == "bad" for fact in facts) else 0)
 
 
@@ -257,39 +269,17 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Open the bundled example; without a display, trace it and write figures."""
-    atlas = shipped_path("projects", "atlas")
-    ready = sorted(atlas.glob("*.circuitscope"), key=lambda path: "dallas" not in path.name)
-    if doctors.has_display() and not headless and ready:
-        raise typer.Exit(context.obj(ready[0]))
-    if not (atlas / "model").is_dir():
-        raise CircuitScopeError(
-            f"The bundled example is missing: there is no {atlas / 'model'}.",
-            hint="Install CircuitScope again, or make it: python -m circuitscope.examples.atlas",
-        )
-    for path in _render_demo(atlas, out, quiet=quiet):
-        typer.echo(path)
+    ready = demonstration.ready_project()
+    if doctors.has_display() and not headless and ready.is_file():
+        raise typer.Exit(context.obj(ready))
 
+    def wait(job: Job) -> Job:
+        return _done(session, job, quiet=quiet)
 
-def _render_demo(atlas: Path, out: Path, *, quiet: bool) -> list[Path]:
-    out.mkdir(parents=True, exist_ok=True)
-    folder = atlas / "dictionaries"
-    found = (str(folder),) if folder.is_dir() else ()
-    settings = TraceSettings(
-        DEMO_PROMPT,
-        targets=(parse_target(DEMO_TARGET),),
-        dictionaries=found,
-        mlp="transcoder" if found else "secant",
-        max_nodes=_DEMO_NODES,
-    )
     with _session() as session:
-        session.new_project()
-        _traced(session, atlas / "model", settings, "Dallas", "cpu", quiet=quiet)
-        project = out / "dallas.circuitscope"
-        session.save_as(project, overwrite=True)
-        figures = [out / f"dallas.{suffix}" for suffix in ("svg", "pdf", "png")]
-        for path in figures:
-            session.export(path, what="link")
-    return [project, *figures]
+        paths = demonstration.render(session, out, wait, _mute if quiet else _say)
+    for path in paths:
+        typer.echo(path)
 
 
 @contextmanager
@@ -391,6 +381,16 @@ def _report(job: Job, circuit: Circuit, saved: Path | None, *, as_json: bool) ->
         typer.echo(saved)
 
 
+def _print_facts(facts: Sequence[doctors.Fact]) -> None:
+    """Print one line for each fact; lines are never broken, so that a fix can be copied."""
+    console = Console(highlight=False, soft_wrap=True)
+    width = max(len(fact.name) for fact in facts)
+    for fact in facts:
+        console.print(_STATES[fact.state], escape(f"{fact.name:<{width}}  {fact.value}"))
+        if fact.fix:
+            console.print(f"{'':{width + 3}} [bold]{escape(fact.fix)}[/]")
+
+
 def _ids(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.replace(",", " ").split())
@@ -410,17 +410,31 @@ def _usage(message: str) -> NoReturn:
 
 
 def _print_json(data: Any) -> None:
-    typer.echo(json.dumps(data, ensure_ascii=False, indent=1))
+    any_character = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    typer.echo(json.dumps(data, ensure_ascii=not any_character, indent=1))
 
 
 def _say(text: str) -> None:
     typer.echo(text, err=True)
 
 
+def _mute(text: str) -> None:
+    """Say nothing."""
+
+
 def _complain(error: CircuitScopeError) -> None:
     for line in (error.message, error.kept or "Nothing was changed.", error.hint):
         if line:
             _say(line)
+
+
+def _refused(error: OSError) -> CircuitScopeError:
+    where = f" ({error.filename})" if error.filename else ""
+    return CircuitScopeError(
+        f"The system refused to read or write: {error.strerror or error}{where}.",
+        kept="Project files are as they were.",
+        hint="Make room or choose another place, then run it again.",
+    )
 
 
 def _own_mistake(error: Exception) -> CircuitScopeError:

@@ -1,6 +1,7 @@
 """The command line: round trips, exit codes, and plain words for everything that can go wrong."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from circuitscope import cli
 from circuitscope.core.circuit import Circuit
+from circuitscope.examples import demo
 from circuitscope.project.file import ProjectFile
 from tests.sae_lens_writer import write_sae, write_set
 
@@ -88,7 +90,9 @@ def test_trace_export_check_round_trip(shell: Shell, tiny_llama: Path, tmp_path:
     assert shell("check", path, "--json") == 0
     assert json.loads(shell.out)["problems"] == []
     with ProjectFile.open(path) as file:
-        assert [info.name for info in file.findings()] == ["first", PROMPT]
+        names = [info.name for info in file.findings()]
+    assert names[0] == "first"
+    assert names[1] not in ("", PROMPT), "named after the token it explains"
 
 
 def test_trace_without_a_project_tells_the_strongest_nodes(shell: Shell, tiny_gpt2: Path) -> None:
@@ -173,6 +177,77 @@ def test_version(shell: Shell) -> None:
     assert shell.out.strip()[0].isdigit()
 
 
+def test_state_folder_that_cannot_be_made(
+    shell: Shell, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("CIRCUITSCOPE_HOME", str(tmp_path / "file" / "home"))
+    assert shell("check", project) == 1
+    assert "CIRCUITSCOPE_HOME" in shell.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs an output that takes nothing")
+def test_output_that_takes_nothing(project: Path) -> None:
+    command = [sys.executable, "-m", "circuitscope", "check", str(project)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_output_without_unicode(project: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "caf\u00e9 \u2713.circuitscope"
+    copy.write_bytes(project.read_bytes())
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    for more in ([], ["--json"]):
+        command = [sys.executable, "-m", "circuitscope", "check", str(copy), *more]
+        done = subprocess.run(command, capture_output=True, env=environment, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["path"] == str(copy)
+
+
+def test_figure_written_before_a_failure_is_told(
+    shell: Shell, project: Path, tmp_path: Path
+) -> None:
+    first = tmp_path / "a.svg"
+    assert shell("export", project, "--out", first, "--out", tmp_path / "b.docx") == 1
+    assert shell.out.split() == [str(first)]
+
+
+def test_interrupt_during_a_trace(tmp_path: Path, state_home: Path) -> None:
+    out = tmp_path / "out.circuitscope"
+    command = [sys.executable, "-c", _INTERRUPTED, str(demo.ready_project().parent / "model")]
+    done = subprocess.run([*command, str(out)], capture_output=True, text=True, check=False)
+    assert done.returncode == 130, done.stderr
+    assert "Cancelled" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not out.exists()
+    assert not list((state_home / "sessions").iterdir())
+
+
+_INTERRUPTED = """
+import os, signal, sys
+from circuitscope import cli
+from circuitscope.session.jobs import JobQueue
+
+# A shell's background jobs start with interrupts ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+wait = JobQueue.wait
+
+def interrupted(queue, job):
+    def tell(job):
+        if job.title.startswith("Trace") and job.phase:
+            os.kill(os.getpid(), signal.SIGINT)
+    job.changed.connect(tell)
+    return wait(queue, job)
+
+JobQueue.wait = interrupted
+arguments = ["trace", sys.argv[1], "the capital of the state containing Dallas is"]
+sys.exit(cli.run([*arguments, "--out", sys.argv[2]], lambda project: 2))
+"""
+
+
 def test_wrong_usage_has_its_own_exit_code(shell: Shell, tiny_gpt2: Path) -> None:
     assert shell("trace") == 2
     assert shell("trace", tiny_gpt2, PROMPT, "--units", "feathers") == 2
@@ -228,7 +303,7 @@ def atlas(tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     folder.mkdir(parents=True)
     (folder / "model").symlink_to(tiny_llama)
     write_set(folder / "dictionaries")
-    monkeypatch.setattr(cli, "shipped_path", lambda *parts: tmp_path.joinpath(*parts))
+    monkeypatch.setattr(demo, "shipped_path", lambda *parts: tmp_path.joinpath(*parts))
     return folder
 
 
@@ -239,7 +314,8 @@ def test_demo_without_a_display_traces_saves_and_exports(
     for _ in range(2):
         assert shell("demo", "--out", tmp_path / "out") == 0, shell.err
         paths = [Path(line) for line in shell.out.splitlines()]
-        assert [path.suffix for path in paths] == [".circuitscope", ".svg", ".pdf", ".png"]
+        assert [path.suffix for path in paths] == [".circuitscope", ".svg", ".pdf", ".png", ".png"]
+        assert "Tracing" in shell.err
         assert all(path.stat().st_size > 1000 for path in paths)
     assert shell("check", paths[0]) == 0
 
@@ -248,8 +324,7 @@ def test_demo_with_a_display_opens_the_ready_project(
     atlas: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cli.doctors, "has_display", lambda: True)
-    for name in ("chicago", "dallas"):
-        (atlas / f"{name}.circuitscope").write_bytes(b"")
+    (atlas / demo.READY).write_bytes(b"")
     opened: list[Path | None] = []
 
     def window(path: Path | None) -> int:
@@ -257,13 +332,41 @@ def test_demo_with_a_display_opens_the_ready_project(
         return 3
 
     assert cli.run(["demo"], window) == 3
-    assert opened == [atlas / "dallas.circuitscope"]
+    assert opened == [atlas / demo.READY]
+
+
+def test_demo_takes_over_the_drawing_of_the_ready_project(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli.doctors, "has_display", lambda: False)
+    assert shell("demo", "--out", tmp_path) == 0, shell.err
+    assert "bring Texas to" in (tmp_path / "dallas.svg").read_text("utf-8")
+    with (
+        ProjectFile.open(demo.ready_project(), read_only=True) as ready,
+        ProjectFile.open(tmp_path / "dallas.circuitscope") as traced,
+    ):
+        assert traced.undo_text("Dallas")
+        for kind in ("group", "member", "pin", "place", "view"):
+            theirs = ready.drawing("Dallas").of_kind(kind)
+            assert traced.drawing("Dallas").of_kind(kind) == theirs
+        nodes = traced.circuits()["Dallas"].nodes
+        keys = {str(nodes.key(index)) for index in range(len(nodes))}
+        assert set(traced.drawing("Dallas").of_kind("member")) <= keys
+
+
+def test_demo_folder_that_cannot_be_made(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli.doctors, "has_display", lambda: False)
+    (tmp_path / "file").write_bytes(b"")
+    assert shell("demo", "--out", tmp_path / "file" / "out") == 1
+    assert "cannot be made" in shell.err
 
 
 def test_demo_without_the_example_says_how_to_make_it(
     shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "shipped_path", lambda *parts: tmp_path.joinpath(*parts))
+    monkeypatch.setattr(demo, "shipped_path", lambda *parts: tmp_path.joinpath(*parts))
     assert shell("demo") == 1
     assert "missing" in shell.err
 
@@ -286,6 +389,18 @@ def test_doctor_tells_what_there_is(shell: Shell, monkeypatch: pytest.MonkeyPatc
         assert "CPU only" in card["value"]
         base = torch.__version__.partition("+")[0]
         assert card["fix"].startswith(f"pip install --force-reinstall torch=={base}")
+
+
+def test_doctor_prints_lines_that_can_be_copied(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from circuitscope.session import doctor
+
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(doctor, "_ENGINE", ("no-such-package",))
+    assert shell("doctor") == 0
+    lines = [line.strip() for line in shell.out.splitlines()]
+    assert 'pip install "circuitscope[engine]"' in lines
 
 
 def test_trace_without_torch_names_the_line_to_type(
