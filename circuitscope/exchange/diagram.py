@@ -45,7 +45,7 @@ def circuit_figure(
     circuit: Circuit, rows: Rows, view: View | None, preset: Preset, theme: Theme
 ) -> Figure:
     """Draw the circuit diagram; see `exchange.figures`."""
-    view = view or view_of(circuit, rows, "circuit")
+    view = view or view_of(circuit, rows)
     subgraph = subgraph_of(circuit, rows, view)
     boxes = [face_of(circuit, box, preset, theme) for box in subgraph.boxes]
     links, left_out = strongest_links(subgraph)

@@ -140,7 +140,7 @@ class CircuitView(QWidget):
             self.update()
             return
         rows = self._rows()
-        view = view_of(circuit, rows, "circuit")
+        view = view_of(circuit, rows)
         self._boxes = subgraph_of(circuit, rows, view).boxes
         width = max(PRESETS["screen"].width, self._hand_width() + 320)
         preset = replace(PRESETS["screen"], width=width)
