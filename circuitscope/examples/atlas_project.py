@@ -166,6 +166,8 @@ def draw(
     any_city = [n for layer, u in always.items() for n in _nodes(circuit, _SITE, layer, LAST, u)]
     any_city.sort(key=lambda node: -circuit.nodes.influence[node])
     drawing.set_view(node_threshold=0.6, edge_threshold=0.9)
+    for node in states:
+        drawing.label(key(node), state)
     groups = {
         text: drawing.group([key(node) for node in nodes], text, color)
         for text, nodes, color in (
