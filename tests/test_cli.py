@@ -374,7 +374,7 @@ def test_demo_without_the_example_says_how_to_make_it(
 def test_doctor_tells_what_there_is(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     from circuitscope.session import doctor
 
-    monkeypatch.setattr(doctor, "graphics_card", lambda: "NVIDIA H200")
+    monkeypatch.setattr(doctor, "graphics_card", lambda: "NVIDIA A100")
     shell("doctor", "--json")
     facts = {fact["name"]: fact for fact in json.loads(shell.out)}
     assert facts["CircuitScope"]["value"]

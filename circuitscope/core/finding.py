@@ -1,7 +1,8 @@
 """What a method finds besides circuits, and where a result comes from."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,19 @@ class Provenance:
         """Return the record as JSON with sorted keys."""
         return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
 
+    def without_folders(self) -> "Provenance":
+        """Return the record as it may be published: file names, not this machine's folders."""
+        settings = dict(self.settings)
+        if settings.get("dictionaries"):
+            settings["dictionaries"] = [_name(path) for path in settings["dictionaries"]]
+        cards = tuple(
+            {**card, "path": _name(card["path"])} if card.get("path") else card
+            for card in self.dictionaries
+        )
+        return replace(
+            self, settings=settings, dictionaries=cards, source_file=_name(self.source_file)
+        )
+
     @staticmethod
     def from_json(text: str) -> "Provenance":
         """Rebuild from `to_json`; unknown keys of newer versions are dropped."""
@@ -50,6 +64,10 @@ class Provenance:
         for name in ("dictionaries", "remarks"):
             values[name] = tuple(values.get(name, ()))
         return Provenance(**values)
+
+
+def _name(path: str) -> str:
+    return PurePath(path.replace("\\", "/")).name
 
 
 @dataclass(frozen=True, slots=True)

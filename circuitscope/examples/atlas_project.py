@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -249,7 +249,9 @@ def build(folder: Path) -> Path:
                 model, PROMPT.format(city=city), dictionaries=dictionaries, mlp="transcoder",
                 targets=[f"logit:{atlas.capital_of(state)}"],
             )  # fmt: skip
-            project.add(circuit, name=city)
+            # The file ships, so it names no folder of the machine that made it.
+            public = replace(circuit, provenance=circuit.provenance.without_folders())
+            project.add(public, name=city)
             draw(project, city, found.of(state).tolist(), always)
         report = "\n".join([_WHAT, *swap_report(model, found)])
         log.info("%s", report)

@@ -134,7 +134,7 @@ def metadata_of(circuit: Circuit, view: View, kind: str) -> dict[str, Any]:
         "edge_threshold": view.edge_threshold,
         "held_fixed": FIXED if holds_fixed(circuit) else "",
         "scores": {name: round(value, 6) for name, value in scores(circuit).items()},
-        "provenance": json.loads(circuit.provenance.to_json()),
+        "provenance": json.loads(circuit.provenance.without_folders().to_json()),
     }
 
 

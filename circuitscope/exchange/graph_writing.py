@@ -135,7 +135,7 @@ def _ours(
         "routes": circuit.edges.route.tolist(),
         "token_ids": list(circuit.token_ids),
         "labels": list(circuit.labels),
-        "provenance": json.loads(circuit.provenance.to_json()),
+        "provenance": json.loads(circuit.provenance.without_folders().to_json()),
         "qParams": view,
         "rows": [
             [key.kind, key.id, dict(row)] for key, row in sorted(rows.items()) if row is not None

@@ -96,3 +96,17 @@ def test_settings_and_provenance_survive_json() -> None:
     assert TraceSettings.from_json(settings.as_json()) == settings
     record = Provenance("direct", settings=settings.as_json(), remarks=("a remark",))
     assert Provenance.from_json(record.to_json()).remarks == ("a remark",)
+
+
+@pytest.mark.parametrize("home", ["/home/ann/secret", "C:\\Users\\ann\\secret"])
+def test_a_published_record_names_no_folder(home) -> None:
+    settings = {"prompt": "x", "dictionaries": [f"{home}/sets"]}
+    cards = ({"name": "mlp_out_0", "path": f"{home}/sets/mlp_out_0"},)
+    record = Provenance(
+        "direct", settings=settings, dictionaries=cards, source_file=f"{home}/g.json"
+    )
+    public = record.without_folders()
+    assert "secret" not in public.to_json()
+    assert public.dictionaries[0]["path"] == "mlp_out_0"
+    assert public.source_file == "g.json"
+    assert record.settings["dictionaries"] == [f"{home}/sets"]
