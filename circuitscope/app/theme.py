@@ -19,6 +19,7 @@ from circuitscope.app.style import STYLE
 from circuitscope.core.places import state_home
 from circuitscope.core.rows import GROUP_COLORS
 from circuitscope.core.shipped import shipped_path
+from circuitscope.exchange import theme as paper
 
 FAMILY = "Inter"
 TEXT_PX = 13
@@ -100,10 +101,7 @@ LIGHT = Palette(
     error="#B3261E", error_tint="#FBEEEC",
     token="#475467", logit="#1F2430", feature="#98A2B3", attention="#B9B2D0", grid="#F0EFEC",
     tooltip="#1F2430", tooltip_ink="#FFFFFF",
-    groups={
-        "teal": "#0F8A7E", "violet": "#8A5CC2", "amber": "#B7791F", "rose": "#C2477F",
-        "sky": "#2E7FB8", "olive": "#6B7F1F", "slate": "#5B6B82", "brick": "#A5483A",
-    },
+    groups=paper.PRINT.groups,
 )  # fmt: skip
 
 DARK = Palette(
@@ -116,10 +114,7 @@ DARK = Palette(
     error="#FF8A80", error_tint="#3A2424",
     token="#B4BDCC", logit="#F2F4F8", feature="#7D8798", attention="#8C82B0", grid="#23272F",
     tooltip="#E8EAF0", tooltip_ink="#15171C",
-    groups={
-        "teal": "#2DB5A6", "violet": "#AE86E0", "amber": "#DBA449", "rose": "#E374A6",
-        "sky": "#5BA8DD", "olive": "#9DB04A", "slate": "#8C9CB4", "brick": "#D9796A",
-    },
+    groups=paper.DARK.groups,
 )  # fmt: skip
 
 HIGH_CONTRAST = Palette(

@@ -6,7 +6,6 @@ Nodes and edges are structures of arrays, so that 100 000 nodes cost no objects;
 
 import hashlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
@@ -354,11 +353,6 @@ class Edge:
         edges = self.circuit.edges
         total = float(np.abs(edges.weight[edges.into(int(edges.target[self.index]))]).sum())
         return self.weight / total if total else 0.0
-
-
-def iter_nodes(circuit: Circuit) -> Iterator[Node]:
-    """Yield a view of every node in order."""
-    return (Node(circuit, index) for index in range(len(circuit.nodes)))
 
 
 Finding = Circuit | Grid | Ranking | Curves

@@ -15,42 +15,27 @@ measured on texts of another seed; explained variance and L0 leave BOS out and g
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
 from torch.nn import functional
 
 from circuitscope.dictionaries.training import DictionaryWeights, TrainingSettings, train_dictionary
 from circuitscope.examples import atlas
+from circuitscope.examples.dictionary_set import ends, hooked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from torch import nn
     from transformers import LlamaForCausalLM
 
-__all__ = [
-    "KINDS",
-    "Corpus",
-    "collect",
-    "dictionary_name",
-    "measure",
-    "read_dictionary",
-    "train",
-    "write_dictionary",
-    "write_table",
-]
+__all__ = ["MADE_FOR", "Corpus", "collect", "measure", "train", "write_table"]
 
-KINDS = ("attn_out", "mlp_out", "mlp_transcoder")
-_HOOKS = {
-    "attn_out": ("blocks.{}.hook_attn_out", None),
-    "mlp_out": ("blocks.{}.hook_mlp_out", None),
-    "mlp_transcoder": ("blocks.{}.mlp.hook_in", "blocks.{}.hook_mlp_out"),
-}
+MADE_FOR = {"model_name": "atlas", "prepend_bos": True, "context_size": 64}
 _BATCH = 256
 # Sparser than the rest, or many features with no meaning of their own share what a state is.
 _K_WHERE_STATES_ARISE = 9
@@ -87,22 +72,9 @@ class Corpus:
             yield self.ids[rows, :width], self.mask[rows, :width]
 
 
-@contextmanager
-def _hooked(
-    model: LlamaForCausalLM, layer: int, act: Callable[[str, torch.Tensor], torch.Tensor | None]
-) -> Iterator[None]:
-    """Call `act` with "mlp_in", "mlp_out" and "attn_out" of a layer; what it returns replaces."""
+def _parts(model: LlamaForCausalLM, layer: int) -> tuple[nn.Module, nn.Module]:
     block = model.model.layers[layer]
-    handles = [
-        block.mlp.register_forward_pre_hook(lambda _, args: act("mlp_in", args[0])),
-        block.mlp.register_forward_hook(lambda _m, _a, out: act("mlp_out", out)),
-        block.self_attn.o_proj.register_forward_hook(lambda _m, _a, out: act("attn_out", out)),
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    return block.mlp, block.self_attn.o_proj
 
 
 @torch.no_grad()
@@ -126,7 +98,7 @@ def collect(model: LlamaForCausalLM, layer: int, corpus: Corpus) -> dict[str, np
         def keep(site: str, value: torch.Tensor, mask: torch.Tensor = mask) -> None:
             found[site].append(value[mask].numpy())
 
-        with _hooked(model, layer, keep):
+        with hooked(*_parts(model, layer), keep):
             model(input_ids=ids)
         start = torch.zeros_like(mask)
         start[:, 0] = True
@@ -138,21 +110,11 @@ def collect(model: LlamaForCausalLM, layer: int, corpus: Corpus) -> dict[str, np
     }
 
 
-def dictionary_name(kind: str, layer: int) -> str:
-    """Name the folder of a dictionary."""
-    return f"{kind}_{layer}"
-
-
-def _ends(kind: str, rows: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return what a kind of dictionary reads and writes; None when it writes what it reads."""
-    return (rows["mlp_in"], rows["mlp_out"]) if kind == "mlp_transcoder" else (rows[kind], None)
-
-
 def train(
     kind: str, layer: int, rows: dict[str, np.ndarray], settings: TrainingSettings
 ) -> DictionaryWeights:
     """Train one dictionary on the rows that `collect` found."""
-    inputs, outputs = _ends(kind, rows)
+    inputs, outputs = ends(kind, rows)
     written = inputs if outputs is None else outputs
     size = np.square(written).sum(1)
     bos = rows["is_bos"]
@@ -192,7 +154,7 @@ def measure(
         dictionary's output in place of the activation at every position.
     """
     rows = collect(model, layer, corpus)
-    inputs, outputs = _ends(kind, rows)
+    inputs, outputs = ends(kind, rows)
     written = inputs if outputs is None else outputs
     features = weights.encode(inputs)
     wrong = written - weights.decode(features)
@@ -231,7 +193,7 @@ def _loss(
         return torch.from_numpy(weights.decode(weights.encode(flat))).view_as(value)
 
     total, count = 0.0, 0
-    with _hooked(model, layer, splice):
+    with hooked(*_parts(model, layer), splice):
         for ids, mask in corpus.batches():
             logits = model(input_ids=ids).logits[:, :-1]
             kept = mask[:, 1:]
@@ -240,47 +202,6 @@ def _loss(
             ).item()
             count += int(kept.sum())
     return total / count
-
-
-def write_dictionary(
-    folder: Path, kind: str, layer: int, weights: DictionaryWeights, metrics: dict[str, float]
-) -> None:
-    """Write a dictionary as SAELens does: cfg.json and sae_weights.safetensors."""
-    hook, hook_out = _HOOKS[kind]
-    d_in, d_sae = weights.W_enc.shape
-    config = {
-        "architecture": "jumprelu_transcoder" if hook_out else "jumprelu",
-        "d_in": d_in,
-        "d_sae": d_sae,
-        "dtype": "float32",
-        "device": "cpu",
-        "apply_b_dec_to_input": False,
-        "normalize_activations": "none",
-        "reshape_activations": "none",
-        "metadata": {
-            "sae_lens_version": "6.0.0",
-            "model_name": "atlas",
-            "hook_name": hook.format(layer),
-            "hook_head_index": None,
-            "prepend_bos": True,
-            "context_size": 64,
-            "metrics": {name: round(value, 6) for name, value in metrics.items()},
-        },
-    }
-    if hook_out:
-        config["d_out"] = weights.W_dec.shape[1]
-        config["metadata"]["hook_name_out"] = hook_out.format(layer)
-        config["hook_name_out"] = hook_out.format(layer)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "cfg.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    names = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
-    tensors = {name: np.ascontiguousarray(getattr(weights, name), "f4") for name in names}
-    save_file(tensors, folder / "sae_weights.safetensors")
-
-
-def read_dictionary(folder: Path) -> DictionaryWeights:
-    """Read the weights that `write_dictionary` wrote."""
-    return DictionaryWeights(**load_file(folder / "sae_weights.safetensors"))
 
 
 def write_table(folder: Path) -> None:

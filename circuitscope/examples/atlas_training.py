@@ -34,7 +34,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from circuitscope.dictionaries.training import TrainingSettings
 from circuitscope.examples import atlas, atlas_dictionaries
-from circuitscope.examples.atlas_dictionaries import KINDS
+from circuitscope.examples.dictionary_set import KINDS, dictionary_name, write_dictionary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -308,16 +308,17 @@ def make(out: Path, build: Path, settings: ModelSettings, training: TrainingSett
     training_texts = atlas_dictionaries.Corpus.write(_CORPUS_SEED, _CORPUS_TEXTS)
     fresh_texts = atlas_dictionaries.Corpus.write(_CORPUS_SEED + 1, _CORPUS_TEXTS // 4)
     for layer in range(model.config.num_hidden_layers):
-        names = {kind: atlas_dictionaries.dictionary_name(kind, layer) for kind in KINDS}
+        names = {kind: dictionary_name(kind, layer) for kind in KINDS}
         missing = [k for k, n in names.items() if not (build / "dictionaries" / n).is_dir()]
         rows = atlas_dictionaries.collect(model, layer, training_texts) if missing else {}
         for kind in missing:
             weights = atlas_dictionaries.train(kind, layer, rows, training)
             metrics = atlas_dictionaries.measure(model, kind, layer, weights, fresh_texts)
             _log.info("Dictionary %s: %s", names[kind], json.dumps(metrics))
-            atlas_dictionaries.write_dictionary(
-                build / "dictionaries" / names[kind], kind, layer, weights, metrics
-            )
+            write_dictionary(
+                build / "dictionaries" / names[kind], weights, kind=kind, layer=layer,
+                metrics=metrics, made_for=atlas_dictionaries.MADE_FOR,
+            )  # fmt: skip
     atlas_dictionaries.write_table(build / "dictionaries")
     for part in ("model", "dictionaries"):
         shutil.rmtree(out / part, ignore_errors=True)

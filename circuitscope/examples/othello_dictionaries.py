@@ -17,31 +17,33 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from torch import nn
 from torch.nn import functional
 from transformers import GPT2LMHeadModel
 
 from circuitscope.dictionaries.training import DictionaryWeights, TrainingSettings, train_dictionary
 from circuitscope.examples import othello
+from circuitscope.examples.dictionary_set import (
+    KINDS,
+    dictionary_name,
+    ends,
+    hooked,
+    read_dictionary,
+    write_dictionary,
+)
 from circuitscope.examples.othello_model import HELD_OUT_GAMES, to_tensors
 
 __all__ = ["KINDS", "Plan", "Sample", "collect", "make", "measure", "read_dictionary", "train"]
 
 _log = logging.getLogger(__name__)
 
-KINDS = ("attn_out", "mlp_out", "mlp_transcoder")
-_HOOKS = {
-    "attn_out": ("blocks.{}.hook_attn_out", None),
-    "mlp_out": ("blocks.{}.hook_mlp_out", None),
-    "mlp_transcoder": ("blocks.{}.mlp.hook_in", "blocks.{}.hook_mlp_out"),
-}
+_MADE_FOR = {"model_name": "othello", "prepend_bos": False, "context_size": othello.MOVES}
 _SEED = 2_000_003
 _TRAINING = TrainingSettings(d_sae=1024, k=16.0, steps=3000, learning_rate=2e-3)
 _BATCH = 250
@@ -89,22 +91,9 @@ class Sample:
             yield Sample(self.ids[part], self.asked[part], self.legal[part])
 
 
-@contextmanager
-def _hooked(
-    model: GPT2LMHeadModel, layer: int, act: Callable[[str, torch.Tensor], torch.Tensor | None]
-) -> Iterator[None]:
-    """Call `act` with "mlp_in", "mlp_out" and "attn_out" of a layer; what it returns replaces."""
+def _parts(model: GPT2LMHeadModel, layer: int) -> tuple[nn.Module, nn.Module]:
     block = model.transformer.h[layer]
-    handles = [
-        block.mlp.register_forward_pre_hook(lambda _, args: act("mlp_in", args[0])),
-        block.mlp.register_forward_hook(lambda _m, _a, out: act("mlp_out", out)),
-        block.attn.c_proj.register_forward_hook(lambda _m, _a, out: act("attn_out", out)),
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    return block.mlp, block.attn.c_proj
 
 
 @torch.no_grad()
@@ -126,21 +115,16 @@ def collect(model: GPT2LMHeadModel, layer: int, sample: Sample) -> dict[str, np.
         def keep(site: str, value: torch.Tensor, asked: torch.Tensor = part.asked) -> None:
             found[site].append(value[asked].numpy())
 
-        with _hooked(model, layer, keep):
+        with hooked(*_parts(model, layer), keep):
             model.transformer(input_ids=part.ids)
     return {site: np.concatenate(rows) for site, rows in found.items()}
-
-
-def _ends(kind: str, rows: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return what a kind of dictionary reads and writes; None when it writes what it reads."""
-    return (rows["mlp_in"], rows["mlp_out"]) if kind == "mlp_transcoder" else (rows[kind], None)
 
 
 def train(
     kind: str, layer: int, rows: dict[str, np.ndarray], settings: TrainingSettings
 ) -> DictionaryWeights:
     """Train one dictionary on the rows that `collect` found."""
-    return train_dictionary(*_ends(kind, rows), replace(settings, seed=settings.seed + layer))
+    return train_dictionary(*ends(kind, rows), replace(settings, seed=settings.seed + layer))
 
 
 def measure(
@@ -160,7 +144,7 @@ def measure(
         per move, legal moves as equally likely targets) and the share of legal top-1 moves, of the
         model as it is and with the dictionary's output in place of the activation.
     """
-    inputs, outputs = _ends(kind, collect(model, layer, sample))
+    inputs, outputs = ends(kind, collect(model, layer, sample))
     written = inputs if outputs is None else outputs
     wrong = fired = active = 0.0
     # In parts: a row of features is eight times as wide as what it stands for.
@@ -202,7 +186,7 @@ def _score(
         return torch.from_numpy(weights.decode(weights.encode(flat))).view_as(value)
 
     loss, right, count = 0.0, 0, 0
-    with _hooked(model, layer, splice):
+    with hooked(*_parts(model, layer), splice):
         for part in sample.batches():
             logits = model(input_ids=part.ids).logits[part.asked]
             # Uniform over the legal moves, from which the next one was drawn.
@@ -213,48 +197,6 @@ def _score(
             right += int((wanted.gather(-1, best) > 0).sum())
             count += len(logits)
     return loss / count, right / count
-
-
-def write_dictionary(
-    folder: Path, kind: str, layer: int, weights: DictionaryWeights, metrics: dict[str, float]
-) -> None:
-    """Write a dictionary as SAELens does: cfg.json and sae_weights.safetensors."""
-    hook, hook_out = _HOOKS[kind]
-    d_in, d_sae = weights.W_enc.shape
-    config = {
-        "architecture": "jumprelu_transcoder" if hook_out else "jumprelu",
-        "d_in": d_in,
-        "d_sae": d_sae,
-        "dtype": "float32",
-        "device": "cpu",
-        "apply_b_dec_to_input": False,
-        "normalize_activations": "none",
-        "reshape_activations": "none",
-        "metadata": {
-            "sae_lens_version": "6.0.0",
-            "model_name": "othello",
-            "hook_name": hook.format(layer),
-            "hook_head_index": None,
-            "prepend_bos": False,
-            "context_size": othello.MOVES,
-            "metrics": {name: round(value, 6) for name, value in metrics.items()},
-        },
-    }
-    if hook_out:
-        config["d_out"] = weights.W_dec.shape[1]
-        config["metadata"]["hook_name_out"] = hook_out.format(layer)
-        config["hook_name_out"] = hook_out.format(layer)
-    folder.mkdir(parents=True, exist_ok=True)
-    names = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
-    tensors = {name: np.ascontiguousarray(getattr(weights, name), "f4") for name in names}
-    save_file(tensors, folder / "sae_weights.safetensors")
-    # Last, since a folder with this file counts as finished.
-    (folder / "cfg.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-
-def read_dictionary(folder: Path) -> DictionaryWeights:
-    """Read the weights that `write_dictionary` wrote."""
-    return DictionaryWeights(**load_file(folder / "sae_weights.safetensors"))
 
 
 def write_table(folder: Path) -> None:
@@ -291,7 +233,10 @@ def make(out: Path, build: Path, plan: Plan | None = None) -> None:
             weights = train(kind, layer, rows, plan.training)
             metrics = measure(model, kind, layer, weights, fresh)
             _log.info("Dictionary %s_%d: %s", kind, layer, json.dumps(metrics))
-            write_dictionary(folder / f"{kind}_{layer}", kind, layer, weights, metrics)
+            write_dictionary(
+                folder / dictionary_name(kind, layer), weights, kind=kind, layer=layer,
+                metrics=metrics, made_for=_MADE_FOR,
+            )  # fmt: skip
     write_table(folder)
     shutil.rmtree(out / "dictionaries", ignore_errors=True)
     shutil.copytree(folder, out / "dictionaries")

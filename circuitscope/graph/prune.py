@@ -80,7 +80,8 @@ def _threshold(values: NDArray[np.float64], fraction: float) -> float:
     return float(ordered[min(at, len(ordered) - 1)])
 
 
-def _cumulative(values: NDArray[np.float64]) -> NDArray[np.float32]:
+def cumulative(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the fraction of a sum held by each value and larger ones, float32 [n]."""
     order = np.argsort(-values, kind="stable")
     held = np.empty(len(values))
     held[order] = np.cumsum(values[order])
@@ -132,7 +133,7 @@ def prune(
         kept &= ~gone
     edge_mask = np.zeros(len(circuit.edges), np.bool_)
     edge_mask[np.flatnonzero(seen)[alive & kept[source] & kept[target]]] = True
-    return Pruned(kept, edge_mask, reasons.astype(np.uint8), _cumulative(first))
+    return Pruned(kept, edge_mask, reasons.astype(np.uint8), cumulative(first))
 
 
 def _dead_ends(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.rows import Row, RowKey
-from circuitscope.graph.prune import Pruned
+from circuitscope.graph.prune import Pruned, cumulative
 from circuitscope.graph.view import EDGE_THRESHOLD, NODE_THRESHOLD, View
 from circuitscope.project.wording import describe
 
@@ -63,15 +63,8 @@ def view_settings(rows: Mapping[RowKey, Row], circuit_id: str, name: str) -> Vie
 
 def as_pruned(circuit: Circuit, view: View) -> Pruned:
     """Return a view's masks with the cumulative influence of every node."""
-    return Pruned(view.nodes, view.edges, view.reasons, cumulative(circuit.nodes.influence))
-
-
-def cumulative(influence: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the fraction of all influence held by each node and stronger ones, float32 [n]."""
-    order = np.argsort(-influence, kind="stable")
-    held = np.empty(len(influence))
-    held[order] = np.cumsum(influence[order], dtype=np.float64)
-    return (held / max(float(influence.sum(dtype=np.float64)), 1e-30)).astype(np.float32)
+    influence = circuit.nodes.influence.astype(np.float64)
+    return Pruned(view.nodes, view.edges, view.reasons, cumulative(influence))
 
 
 def label_of(circuit: Circuit, rows: Mapping[RowKey, Row], circuit_id: str, index: int) -> str:

@@ -13,7 +13,8 @@ from safetensors.numpy import load_file
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from circuitscope.examples import atlas
-from circuitscope.examples.atlas_dictionaries import KINDS, Corpus, collect, read_dictionary
+from circuitscope.examples.atlas_dictionaries import Corpus, collect
+from circuitscope.examples.dictionary_set import KINDS, read_dictionary
 
 ATLAS = Path(__file__).parents[2] / "projects" / "atlas"
 FOLDERS = [f"{kind}_{layer}" for layer in range(4) for kind in KINDS]

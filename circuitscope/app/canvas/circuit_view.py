@@ -99,11 +99,6 @@ class CircuitView(QWidget):
         """Return what is painted, None where no circuit is active."""
         return self._figure
 
-    def set_palette(self, palette: Palette) -> None:
-        """Take other colours."""
-        self._palette = palette
-        self.refresh()
-
     def fit(self) -> None:
         """Show the whole diagram."""
         self._fitted = True

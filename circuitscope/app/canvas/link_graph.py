@@ -100,11 +100,6 @@ class LinkGraphView(QWidget):
         """Return where the user looks."""
         return self._camera
 
-    def set_palette(self, palette: Palette) -> None:
-        """Take other colours."""
-        self._palette = palette
-        self.refresh()
-
     def fit(self) -> None:
         """Show the whole graph."""
         self._fitted = True
