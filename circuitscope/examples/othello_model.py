@@ -40,10 +40,12 @@ class ModelSettings:
         n_layers: Blocks.
         d_model: Width of the residual stream.
         n_heads: Heads of each block.
-        learning_rate: Peak learning rate; warmed up, then decayed on a half cosine.
+        learning_rate: Peak learning rate of the blocks' matrices (Muon); warmed up, then decayed
+            on a half cosine.
+        other_learning_rate: Peak learning rate of embeddings, norms and biases (AdamW).
         final_share: Share of the peak that is left at the end.
         warmup_games: Games during which the learning rate rises.
-        weight_decay: AdamW's weight decay, on matrices only.
+        weight_decay: Weight decay of the blocks' matrices.
         batches: From which share of the budget on how many games make a batch.
         targets: "legal" for the expected next-move loss, "drawn" for the move that was played.
         curve_games: Games between two points of the curve.
@@ -53,11 +55,12 @@ class ModelSettings:
     n_layers: int = 6
     d_model: int = 128
     n_heads: int = 8
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-2
+    other_learning_rate: float = 2e-3
     final_share: float = 0.01
     warmup_games: int = 3200
     weight_decay: float = 0.01
-    batches: tuple[tuple[float, int], ...] = ((0.0, 32), (0.05, 64), (0.3, 128), (0.65, 256))
+    batches: tuple[tuple[float, int], ...] = ((0.0, 32), (0.1, 64), (0.6, 128))
     targets: str = "legal"
     curve_games: int = 20_000
     seed: int = 0
@@ -227,8 +230,9 @@ prompt reads `F5 D6 C3 D3`.
 
 Trained by `python -m circuitscope.examples.othello_training` on {games} games in which every legal
 move is equally likely, each seen once: {steps} steps with batches of {batches}
-games in {hours} hours, AdamW, peak learning rate {s.learning_rate} on a half cosine, weight decay
-{s.weight_decay}, seed {s.seed}. {loss}
+games in {hours} hours. The matrices of the blocks were stepped by Muon, peak learning rate
+{s.learning_rate}, weight decay {s.weight_decay}; the rest by AdamW, peak learning rate
+{s.other_learning_rate}; both on a half cosine, seed {s.seed}. {loss}
 Nothing else tells the model about the board. Only the 59 positions that can have a next move were
 trained.
 

@@ -1,9 +1,10 @@
 """Train Othello-GPT, and have its dictionaries trained.
 
 1. Play fresh random games; no game is used twice (`othello.play`).
-2. Train a small GPT-2 on them with AdamW: batches grow, the learning rate falls on a half cosine,
-   both with the share of the budget that is used up, in games or in hours.
-3. Every five minutes put weights, optimizer and curve into one safetensors file; a later run goes
+2. Train a small GPT-2 on them, the matrices of its blocks with Muon, the rest with AdamW: batches
+   grow, the learning rates fall on a half cosine, both with the share of the budget that is used
+   up, in games or in hours.
+3. Every five minutes put weights, optimizers and curve into one safetensors file; a later run goes
    on from there as if it had never stopped.
 4. Measure legality on games of another seed; write the model folder, tokenizer and card.
 5. Train dictionaries at every layer (`othello_dictionaries`), when asked to.
@@ -37,6 +38,7 @@ from transformers import GPT2LMHeadModel
 
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.examples import othello, othello_dictionaries
+from circuitscope.examples.muon import Muon
 from circuitscope.examples.othello_model import (
     LOSSES,
     QUICK_GAMES,
@@ -128,15 +130,11 @@ class _Trainer:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = new_model(settings).to(self.device)
         self.weights = dict(self.model.named_parameters())
-        matrices = [w for w in self.weights.values() if w.ndim > 1]
-        others = [w for w in self.weights.values() if w.ndim == 1]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": matrices, "weight_decay": settings.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            betas=(0.9, 0.98),
-            fused=True,
+        inside = {n: w for n, w in self.weights.items() if ".h." in n and w.ndim == 2}
+        others = [w for name, w in self.weights.items() if name not in inside]
+        self.optimizers = (
+            Muon(inside.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay),
+            torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
         )
         self.games = _Games(settings.seed)
         self.run = Run()
@@ -147,25 +145,27 @@ class _Trainer:
     def share(self) -> float:
         return self.budget.share(self.run.games, self.run.seconds)
 
-    def learning_rate(self) -> float:
-        """Return the learning rate of the next step."""
+    def schedule(self) -> float:
+        """Return the share of the peak learning rates at which the next step is taken."""
         s = self.settings
         cosine = 0.5 + 0.5 * math.cos(math.pi * self.share)
         warm = min(1.0, (self.run.games + 1) / s.warmup_games)
-        return s.learning_rate * warm * (s.final_share + (1 - s.final_share) * cosine)
+        return warm * (s.final_share + (1 - s.final_share) * cosine)
 
     def step(self) -> float:
         """Take one optimizer step and return its loss."""
         size = [size for share, size in self.settings.batches if share <= self.share][-1]
         size = int(min(size, self.budget.games - self.run.games))
         tokens, legal = (t.to(self.device) for t in self.games(self.run.games, size))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
-        self.optimizer.zero_grad(set_to_none=True)
+        peaks = (self.settings.learning_rate, self.settings.other_learning_rate)
+        for optimizer, peak in zip(self.optimizers, peaks, strict=True):
+            optimizer.param_groups[0]["lr"] = peak * self.schedule()
+        self.model.zero_grad(set_to_none=True)
         loss = _loss(self.model, tokens, legal, self.settings.targets)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.run.games += size
         self.run.steps += 1
         return loss.item()
@@ -174,8 +174,9 @@ class _Trainer:
         """Put everything into one file, which is there as a whole or not at all."""
         tensors = {f"weight/{name}": w.detach() for name, w in self.weights.items()}
         for name, weight in self.weights.items():
-            for part, value in self.optimizer.state.get(weight, {}).items():
-                tensors[f"optimizer/{part}/{name}"] = value
+            for optimizer in self.optimizers:
+                for part, value in optimizer.state.get(weight, {}).items():
+                    tensors[f"optimizer/{part}/{name}"] = value
         state = json.dumps({"settings": asdict(self.settings), "run": asdict(self.run)})
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial")
@@ -198,7 +199,8 @@ class _Trainer:
                 kind, _, rest = key.partition("/")
                 if kind == "optimizer":
                     part, _, name = rest.partition("/")
-                    self.optimizer.state[self.weights[name]][part] = file.get_tensor(key)
+                    optimizer = self.optimizers[part != "momentum"]
+                    optimizer.state[self.weights[name]][part] = file.get_tensor(key)
         self.run = Run(**state["run"])
 
 
@@ -254,7 +256,7 @@ def _add_point(trainer: _Trainer, loss: float) -> None:
         "games": run.games,
         "seconds": round(run.seconds, 1),
         "loss": round(loss, 5),
-        "learning_rate": round(trainer.learning_rate(), 7),
+        "learning_rate": round(trainer.settings.learning_rate * trainer.schedule(), 7),
         "legal": round(measure_legality(trainer.model, QUICK_GAMES), 5),
     }
     run.curve.append(point)
