@@ -52,6 +52,10 @@ class PromptError(ModelError):
     """A prompt is empty, too long, or holds words that the model does not know."""
 
 
+class DoubleBos(PromptError):
+    """A prompt begins with two tokens that mark the beginning."""
+
+
 class DictionaryError(CircuitScopeError):
     """Say what is wrong with a dictionary."""
 

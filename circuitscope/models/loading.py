@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import torch
 from torch import nn
 
@@ -18,8 +18,10 @@ from circuitscope.core.errors import ModelError, ModelFilesMissing, OutOfMemory
 from circuitscope.core.intervention import Intervention
 from circuitscope.core.progress import Progress, silent
 from circuitscope.models.capture import ForwardCache, capture
+from circuitscope.models.devices import available_memory, choose_device
 from circuitscope.models.family import ModelFamily
 from circuitscope.models.folder import ModelSummary, find_family, inspect_model
+from circuitscope.models.headers import KEPT, download_line, shards_by_tensor
 from circuitscope.models.intervene import Generation, ModelRun, generate, run
 from circuitscope.models.prompts import Prompt, Written, find_token, read_prompt, token_text
 
@@ -32,7 +34,6 @@ _DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-_KEPT = "Nothing was loaded."
 _SWITCHES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DEACTIVATE_ASYNC_LOAD")
 
 
@@ -46,6 +47,7 @@ class LoadedModel:
         tokenizer: Its tokenizer, or None: then prompts are lists of ids.
         family: What knows the names of its parts.
         device: Where the weights lie; dtype: their type.
+        path: The folder it was loaded from.
     """
 
     anatomy: ModelAnatomy
@@ -54,6 +56,7 @@ class LoadedModel:
     family: ModelFamily
     device: torch.device
     dtype: torch.dtype
+    path: Path = Path()
 
     def run(self, prompt: Written, interventions: Sequence[Intervention] = ()) -> ModelRun:
         """Run a prompt once, with changes at chosen sites; see `intervene.run`."""
@@ -104,7 +107,7 @@ def load_model(
         path: Folder with config.json and safetensors; a tokenizer is optional.
         device: "auto" (CUDA, else Apple MPS, else CPU), "cpu", "cuda", "cuda:1" or "mps".
         dtype: "float32", "float64", "bfloat16" or "float16".
-        progress: Hears the phases; may cancel between them.
+        progress: Hears of every shard and tensor; may cancel between them.
 
     Raises:
         ModelFilesMissing: No folder, no config.json, no weights, or weights that lack tensors.
@@ -118,49 +121,20 @@ def load_model(
     summary = inspect_model(path)
     where, width = choose_device(device), _find_dtype(dtype)
     _check_memory(summary, where, dtype)
-    hear.phase("Loading weights")
-    with _quiet_transformers():
-        module = _load_module(summary, width)
-        hear.phase("Loading the tokenizer")
-        tokenizer = _load_tokenizer(summary)
-    module.eval().requires_grad_(requires_grad=False)
-    module.to(where)
-    family = find_family({"architectures": [summary.anatomy.architecture]})
-    return LoadedModel(summary.anatomy, module, tokenizer, family, where, width)
-
-
-def choose_device(device: str) -> torch.device:
-    """Return the device a name stands for.
-
-    Raises:
-        ModelError: This machine has no such device.
-    """
-    if device == "auto":
-        return torch.device(
-            "cuda" if torch.cuda.is_available()
-            else "mps" if torch.backends.mps.is_available() else "cpu"
-        )  # fmt: skip
     try:
-        found = torch.device(device)
-        usable = {
-            "cpu": True,
-            "cuda": torch.cuda.is_available() and (found.index or 0) < torch.cuda.device_count(),
-            "mps": torch.backends.mps.is_available(),
-        }.get(found.type, False)
-    except RuntimeError:
-        usable = False
-    if not usable:
-        raise ModelError(
-            f"This machine offers no device {device!r}.", kept=_KEPT, hint='Choose "auto" or "cpu".'
-        )
-    return found
-
-
-def available_memory(device: torch.device) -> int:
-    """Return the free memory of a device in bytes."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
+        with _quiet_transformers(_told(summary, hear)):
+            hear.phase("Loading weights")
+            module = _load_module(summary, width)
+            hear.phase("Loading the tokenizer")
+            tokenizer = _load_tokenizer(summary)
+        module.eval().requires_grad_(requires_grad=False)
+        if where.type != "cpu":
+            hear.phase(f"Moving the weights to {where}")
+        module.to(where)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise _ran_out(summary, where, dtype) from error
+    family = find_family({"architectures": [summary.anatomy.architecture]})
+    return LoadedModel(summary.anatomy, module, tokenizer, family, where, width, summary.path)
 
 
 def _find_dtype(dtype: str) -> torch.dtype:
@@ -172,16 +146,77 @@ def _find_dtype(dtype: str) -> torch.dtype:
 
 
 def _check_memory(summary: ModelSummary, device: torch.device, dtype: str) -> None:
-    needed, free = summary.memory[dtype], available_memory(device)
-    if needed > free:
-        smaller = [name for name in ("float32", "bfloat16") if summary.memory[name] <= free]
-        hint = f"Load it in {smaller[0]}" if smaller else "Choose a smaller model"
-        raise OutOfMemory(
-            f"{summary.anatomy.name} needs about {needed / 1e9:.2f} GB in {dtype}, "
-            f"but {device} has {free / 1e9:.2f} GB free.",
-            kept=_KEPT,
-            hint=f"{hint}, or close other programs.",
-        )
+    # Weights pass through the computer's own memory on their way to a graphics card.
+    for place in dict.fromkeys((device, torch.device("cpu"))):
+        needed, free = summary.memory[dtype], available_memory(place)
+        if needed > free:
+            raise OutOfMemory(
+                f"{summary.anatomy.name} needs about {needed / 1e9:.2f} GB in {dtype}, "
+                f"but {place} has {free / 1e9:.2f} GB free.",
+                kept=KEPT,
+                hint=_smaller(summary, device, dtype, free),
+            )
+
+
+def _smaller(summary: ModelSummary, device: torch.device, dtype: str, free: int) -> str:
+    """Return what would fit."""
+    options = [
+        f"Load it in {name}, {summary.memory[name] / 1e9:.2f} GB"
+        for name in ("float32", "bfloat16")
+        if summary.memory[name] <= free and summary.memory[name] < summary.memory[dtype]
+    ][:1]
+    on_cpu = summary.memory[dtype] <= available_memory(torch.device("cpu"))
+    if device.type != "cpu" and on_cpu:
+        options.append("load it on the CPU" if options else "Load it on the CPU")
+    if not options:
+        return "Choose a smaller model, or close other programs."
+    return f"{', '.join(options)}, or close other programs."
+
+
+def _ran_out(summary: ModelSummary, device: torch.device, dtype: str) -> OutOfMemory:
+    gc.collect()
+    free = available_memory(device)
+    return OutOfMemory(
+        f"Memory ran out while {summary.anatomy.name} was loaded: it needs about "
+        f"{summary.memory[dtype] / 1e9:.2f} GB in {dtype}.",
+        kept=KEPT,
+        hint=_smaller(summary, device, dtype, free),
+    )
+
+
+def _told(summary: ModelSummary, hear: Progress) -> Callable[..., Any]:
+    """Return a stand-in for transformers' progress bar that reads and reports shard by shard."""
+    shard_of = shards_by_tensor(summary.path)
+    shards = sorted(set(shard_of.values()))
+
+    def bar(make: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        del make
+        items = list(args[0]) if args else []
+        if options.get("desc") != "Loading weights":
+            return items
+        by_shard: dict[str, list[Any]] = {name: [] for name in shards or [""]}
+        for item in items:
+            by_shard[_shard(item[0], shard_of) or next(iter(by_shard))].append(item)
+        return _read_in_order(by_shard, hear)
+
+    return bar
+
+
+def _read_in_order(by_shard: Mapping[str, list[Any]], hear: Progress) -> Iterator[Any]:
+    for number, (name, items) in enumerate(by_shard.items(), 1):
+        of_how_many = f", file {number} of {len(by_shard)}" if len(by_shard) > 1 else ""
+        hear.phase(f"Loading weights{of_how_many}", len(items))
+        if name:
+            hear.note(f"Reading {name}")
+        for item in items:
+            yield item
+            hear.advance()
+
+
+def _shard(tensor: str, shard_of: Mapping[str, str]) -> str:
+    """Return the file of a tensor; names in the files may lack or add the model's prefix."""
+    stored = (tensor, tensor.partition(".")[2], f"model.{tensor}", f"transformer.{tensor}")
+    return next((shard_of[name] for name in stored if name in shard_of), "")
 
 
 def _load_module(summary: ModelSummary, dtype: torch.dtype) -> PreTrainedModel:
@@ -199,7 +234,7 @@ def _load_module(summary: ModelSummary, dtype: torch.dtype) -> PreTrainedModel:
         first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise ModelError(
             f"The weights in {summary.path} cannot be loaded: {first}",
-            kept=_KEPT,
+            kept=KEPT,
             hint="Check that config.json and the safetensors files belong to one model.",
         ) from error
     missing = sorted(found["missing_keys"])
@@ -207,8 +242,9 @@ def _load_module(summary: ModelSummary, dtype: torch.dtype) -> PreTrainedModel:
         # transformers would fill them with random numbers and only warn.
         raise ModelFilesMissing(
             f"The weights in {summary.path} lack {len(missing)} tensors, such as {missing[0]}.",
-            kept=_KEPT,
-            hint="Check that config.json and the safetensors files belong to one model.",
+            kept=KEPT,
+            hint="Check that config.json and the safetensors files belong to one model, or "
+            f"download it again:\n{download_line(summary.path)}",
         )
     loaded: PreTrainedModel = module
     return loaded
@@ -224,16 +260,22 @@ def _load_tokenizer(summary: ModelSummary) -> Any | None:
             summary.path, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # tokenizers raises bare Exception on a bad file
+        files = ("tokenizer.json", "tokenizer_config.json")
         raise ModelError(
             f"The tokenizer in {summary.path} cannot be read: {error}.",
-            kept=_KEPT,
-            hint="Download the tokenizer's files again, or remove them to use token ids.",
+            kept=KEPT,
+            hint="Remove its files to use token ids, or download them again:\n"
+            f"{download_line(summary.path, files)}",
         ) from error
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Keep transformers off the network and the console, and let it leave no thread behind."""
+def _quiet_transformers(bar: Callable[..., Any]) -> Iterator[None]:
+    """Keep transformers off the network and the console, and let it leave no thread behind.
+
+    Args:
+        bar: Makes what stands in for its progress bars.
+    """
     before = {name: os.environ.get(name) for name in _SWITCHES}
     os.environ.update(dict.fromkeys(_SWITCHES, "1"))
     from transformers.utils import logging
@@ -241,9 +283,11 @@ def _quiet_transformers() -> Iterator[None]:
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    hook = logging.set_tqdm_hook(bar)
     try:
         yield
     finally:
+        logging.set_tqdm_hook(hook)
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()

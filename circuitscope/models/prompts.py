@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from circuitscope.core.anatomy import ModelAnatomy
-from circuitscope.core.errors import PromptError, TargetNotFound
+from circuitscope.core.errors import DoubleBos, PromptError, TargetNotFound
+from circuitscope.models.headers import download_line
 
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
@@ -190,7 +191,8 @@ def _encode(model: LoadedModel, text: str) -> list[int]:
     if tokenizer is None:
         raise PromptError(
             "The model's folder has no tokenizer, so text cannot be read.",
-            hint="Give the prompt as token ids, or put the model's tokenizer.json in its folder.",
+            hint="Give the prompt as token ids, such as [1, 2, 3], or download the tokenizer:\n"
+            + download_line(model.path, ("tokenizer.json", "tokenizer_config.json")),
         )
     if not text.strip():
         raise PromptError("The prompt is empty.", hint="Type at least one word.")
@@ -222,7 +224,7 @@ def _refuse_double_bos(tokenizer: Any, ids: Sequence[int], *, written: bool) -> 
         if written
         else f"Remove one of the two ids {bos} at the start of the list."
     )
-    raise PromptError(f"The prompt begins with two BOS tokens ({tokenizer.bos_token!r}).", hint=fix)
+    raise DoubleBos(f"The prompt begins with two BOS tokens ({tokenizer.bos_token!r}).", hint=fix)
 
 
 def _suggest(vocabulary: Sequence[str] | dict[str, int], word: str, most: int = 3) -> str:

@@ -144,13 +144,13 @@ def _devices() -> list[Fact]:
 
 def _unused_card(card: str, torch: Any) -> Fact:
     if torch.version.cuda is None:
-        base = torch.__version__.partition("+")[0]
-        where = "" if sys.platform.startswith("linux") else _CUDA_INDEX
+        from circuitscope.models.devices import cuda_torch_line
+
         return Fact(
             "Graphics card",
             f"{card}, but torch {torch.__version__} was built for the CPU only",
             "advice",
-            f"pip install --force-reinstall torch=={base}{where}",
+            cuda_torch_line(),
         )
     return Fact(
         "Graphics card",
@@ -158,9 +158,6 @@ def _unused_card(card: str, torch: Any) -> Fact:
         "advice",
         "Update the card's driver; nvidia-smi says which version it has.",
     )
-
-
-_CUDA_INDEX = " --index-url https://download.pytorch.org/whl/cu130"
 
 
 def _cores() -> int:

@@ -14,7 +14,6 @@ from circuitscope.core.errors import (
     ModelError,
     ModelFilesMissing,
     OutOfMemory,
-    UnsafeFile,
     UnsupportedArchitecture,
 )
 from circuitscope.core.progress import silent
@@ -75,6 +74,11 @@ def test_inspection_counts_what_loading_finds(tiny_llama: Path, llama: LoadedMod
     assert summary.n_parameters == sum(p.numel() for p in llama.module.parameters())
     assert summary.dtype_on_disk == "float32"
     assert summary.has_tokenizer
+    assert summary.tokenizer
+    assert not summary.has_chat_template
+    assert (summary.n_files, summary.n_bytes) == (
+        1, (tiny_llama / "model.safetensors").stat().st_size,
+    )  # fmt: skip
     assert summary.memory["float32"] == pytest.approx(4.4 * summary.n_parameters, abs=1)
     assert summary.memory["bfloat16"] == pytest.approx(2.2 * summary.n_parameters, abs=1)
 
@@ -133,6 +137,30 @@ def test_tied_weights_load(llama_copy: Path) -> None:
     )
 
 
+class Listener:
+    """Keep what is reported; cancel where asked to."""
+
+    def __init__(self, stop_at: tuple[str, int] = ("", 0)) -> None:
+        self.phases: list[tuple[str, int, int]] = []
+        self.notes: list[str] = []
+        self._stop_at = stop_at
+
+    def phase(self, name: str, total: int = 0) -> None:
+        self.phases.append((name, total, 0))
+
+    def advance(self, steps: int = 1) -> None:
+        name, total, done = self.phases[-1]
+        self.phases[-1] = (name, total, done + steps)
+        if (name, done + steps) == self._stop_at:
+            raise Cancelled
+
+    def partial(self, result: object) -> None:
+        del result
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
 def shard(folder: Path) -> list[str]:
     weights = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
@@ -152,10 +180,29 @@ def test_sharded_weights_load(llama_copy: Path, llama: LoadedModel) -> None:
     assert (model.run([1, 5, 6]).logits == llama.run([1, 5, 6]).logits).all()
 
 
-def test_missing_shard_is_named(llama_copy: Path) -> None:
+def test_shards_are_reported_one_after_the_other(llama_copy: Path, llama: LoadedModel) -> None:
     files = shard(llama_copy)
-    (llama_copy / files[1]).unlink()
-    refused(ModelFilesMissing, llama_copy, files[1], "1 of 2")
+    hear = Listener()
+    load_model(llama_copy, "cpu", progress=hear)
+    weights = [phase for phase in hear.phases if phase[0].startswith("Loading weights, file")]
+    assert [name for name, _, _ in weights] == [
+        "Loading weights, file 1 of 2", "Loading weights, file 2 of 2",
+    ]  # fmt: skip
+    assert all(done == total > 0 for _, total, done in weights)
+    assert sum(total for _, total, _ in weights) == len(llama.module.state_dict())
+    assert hear.notes == [f"Reading {file}" for file in files]
+
+
+def test_loading_is_cancelled_between_tensors_and_leaves_no_hook(llama_copy: Path) -> None:
+    from transformers.utils import logging
+
+    shard(llama_copy)
+    hear = Listener(stop_at=("Loading weights, file 2 of 2", 3))
+    with pytest.raises(Cancelled):
+        load_model(llama_copy, "cpu", progress=hear)
+    assert hear.phases[-1][::2] == ("Loading weights, file 2 of 2", 3)
+    assert logging.set_tqdm_hook(None) is None
+    assert load_model(llama_copy, "cpu").anatomy.n_layers == 2
 
 
 def test_missing_folder(tmp_path: Path) -> None:
@@ -170,21 +217,6 @@ def test_file_instead_of_folder(tmp_path: Path) -> None:
 
 def test_folder_that_is_no_model(tmp_path: Path) -> None:
     refused(ModelFilesMissing, tmp_path, "is no model: it has no config.json", "Choose the folder")
-
-
-def test_adapter_folder(tmp_path: Path) -> None:
-    (tmp_path / "adapter_config.json").write_text("{}")
-    refused(ModelError, tmp_path, "adapter", "merge_and_unload")
-
-
-def test_gguf_folder(tmp_path: Path) -> None:
-    (tmp_path / "tiny.Q4_K.gguf").write_bytes(b"GGUF")
-    refused(ModelError, tmp_path, "GGUF", "converted from")
-
-
-def test_quantised_model(llama_copy: Path) -> None:
-    change_config(llama_copy, quantization_config={"bits": 4})
-    refused(ModelError, llama_copy, "quantised", "unquantised")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "\x00\xff"])
@@ -210,11 +242,6 @@ def test_unknown_architecture_names_the_known_ones(llama_copy: Path) -> None:
 def test_folder_without_weights(llama_copy: Path) -> None:
     (llama_copy / "model.safetensors").unlink()
     refused(ModelFilesMissing, llama_copy, "no safetensors file", "Download")
-
-
-def test_pickle_only_checkpoint_is_refused_with_the_conversion(llama_copy: Path) -> None:
-    (llama_copy / "model.safetensors").rename(llama_copy / "pytorch_model.bin")
-    refused(UnsafeFile, llama_copy, "pickles", "AutoModelForCausalLM", "save_pretrained")
 
 
 @pytest.mark.parametrize("cut", [0, 4, 100, -1, -1000])
@@ -267,10 +294,28 @@ def test_too_little_memory_is_said_before_loading(
     with pytest.raises(OutOfMemory, match=r"needs about 0\.00 GB in float32.*cpu has") as caught:
         load_model(tiny_llama, "cpu")
     assert "Load it in bfloat16" in caught.value.hint
+    room = {"cpu": needed["float32"], "meta": needed["float32"] - 1}
+    monkeypatch.setattr(loading, "available_memory", lambda device: room[device.type])
+    with pytest.raises(OutOfMemory, match="meta has") as caught:
+        loading._check_memory(inspect_model(tiny_llama), torch.device("meta"), "float32")
+    assert "Load it in bfloat16" in caught.value.hint
+    assert "load it on the CPU" in caught.value.hint
     monkeypatch.setattr(loading, "available_memory", lambda device: 1)
     with pytest.raises(OutOfMemory) as caught:
         load_model(tiny_llama, "cpu")
     assert "smaller model" in caught.value.hint
+
+
+def test_memory_that_runs_out_while_loading_is_told_in_words(
+    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(loading, "_load_module", full)
+    with pytest.raises(OutOfMemory, match=r"ran out while tiny-llama was loaded") as caught:
+        load_model(tiny_llama, "cpu")
+    assert "Load it in bfloat16" in caught.value.hint
 
 
 @pytest.mark.parametrize("device", ["toaster", "cuda:97", "meta"])
