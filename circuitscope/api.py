@@ -69,6 +69,7 @@ __all__ = [
     "Route",
     "Site",
     "TraceSettings",
+    "attention_table",
     "export",
     "grow",
     "inspect_model",
@@ -205,6 +206,48 @@ def grow(
     from circuitscope.tracing import grow as growing
 
     return growing.grow(circuit, model, node, dictionaries, progress)
+
+
+def attention_table(  # noqa: PLR0913 - the place of a score, and options by keyword
+    model: LoadedModel,
+    prompt: Written,
+    layer: int,
+    head: int,
+    query: int,
+    key: int,
+    dictionaries: Sequence[Dictionary] | None = None,
+    *,
+    contrast: int | None = None,
+    most: int = 400,
+    progress: Progress | None = None,
+    **more: Any,
+) -> Grid:
+    """Return the exact table of all pairs of sources behind one attention score.
+
+    Args:
+        model: From `load_model`.
+        prompt: Text, token ids used exactly as given, or chat messages.
+        layer: Of the head.
+        head: Its number in the layer.
+        query: Position that looks; -1 for the last.
+        key: Position looked at.
+        dictionaries: From `load_dictionaries`; None breaks the stream into neurons and heads.
+        contrast: Position of another key: the table of score(query, key) - score(query, contrast).
+        most: Sources named on each side, strongest first; the others are summed in one entry.
+        progress: Hears of the work and may cancel it.
+        more: Fields of `TraceSettings` that say how modules are broken, such as units and dtype.
+
+    Returns:
+        Query sources by key sources, named by node key; the sum of all entries is the score.
+    """
+    from circuitscope.tracing import attention_table as tables
+
+    ids = prompt if isinstance(prompt, str) else model.prompt(prompt).token_ids
+    target = AttentionScore(layer, head, query, key)
+    return tables.attention_table(
+        model, TraceSettings(ids, **more), target, () if dictionaries is None else dictionaries,
+        contrast=contrast, most=most, progress=progress,
+    )  # fmt: skip
 
 
 def verify(  # noqa: PLR0913 - options by keyword

@@ -146,7 +146,10 @@ def trace(  # noqa: PLR0913 - one argument for each option
     prompt: Annotated[str, typer.Argument(help="The text to explain the continuation of.")],
     target: Annotated[
         list[str] | None,
-        typer.Option(help="logit:top, logit:WORD, difference:WORD,OTHER or a feature's key."),
+        typer.Option(
+            help="logit:top, logit:WORD, difference:WORD,OTHER, a feature's key or "
+            "score:LAYER.HEAD:QUERY<-KEY."
+        ),
     ] = None,
     dictionaries: Annotated[
         list[Path] | None, typer.Option(help="Folder of dictionaries; may be given again.")

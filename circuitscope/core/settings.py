@@ -4,6 +4,7 @@ Each field of the settings carries label, unit, range and help as metadata; the 
 window, the option of the command line and the table in the manual are made from it.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from numbers import Integral
@@ -91,7 +92,11 @@ def target_from_json(data: Mapping[str, Any]) -> Target:
     return target
 
 
-_TARGET_HINT = "Write logit:top, logit:WORD, difference:WORD,OTHER or feature/mlp_out/LAYER/POS/ID."
+_TARGET_HINT = (
+    "Write logit:top, logit:WORD, difference:WORD,OTHER, feature/mlp_out/LAYER/POS/ID or "
+    "score:LAYER.HEAD:QUERY<-KEY."
+)
+_SCORE = re.compile(r"score:(\d+)\.(\d+):(-?\d+)\s*(?:<-|←)\s*(-?\d+)")
 
 
 def parse_target(text: "str | Target") -> Target:
@@ -99,7 +104,7 @@ def parse_target(text: "str | Target") -> Target:
 
     Args:
         text: "logit:TOKEN" with an optional "@POSITION"; "difference:A,B"; or a feature's key
-            "feature/mlp_out/2/7/57" or "score/pattern/...". Targets pass through.
+            "feature/mlp_out/2/7/57"; "score:LAYER.HEAD:QUERY<-KEY". Targets pass through.
 
     Raises:
         TargetNotFound: The text is none of these.
@@ -115,6 +120,8 @@ def parse_target(text: "str | Target") -> Target:
     if kind == "difference" and "," in name:
         a, b = name.split(",", 1)
         return LogitDifference(a.strip(), b.strip(), int(place))
+    if score := _SCORE.fullmatch(text.strip()):
+        return AttentionScore(*map(int, score.groups()))
     parts = text.split("/")
     if parts[0] == "feature" and len(parts) == 5 and all(map(_is_number, parts[2:])):
         layer, position, unit = map(int, parts[2:])

@@ -23,7 +23,9 @@ _ROW_FLOOR = 1e-10
 _MOST_STEPS = 128
 
 _WITHIN_LAYER = np.full(256, 1, np.int64)
-for _site in (Site.ATTN_OUT, Site.HEAD_Z, Site.LN1_NORMALIZED, Site.RESID_PRE, Site.HEAD_V):
+for _site in (
+    Site.ATTN_OUT, Site.HEAD_Z, Site.LN1_NORMALIZED, Site.RESID_PRE, Site.HEAD_V, Site.PATTERN,
+):  # fmt: skip
     _WITHIN_LAYER[int(_site)] = 0
 
 

@@ -102,6 +102,8 @@ class AttentionWeights:
         W_O: [head, d_head, d_model].
         b_Q: [head, d_head] or None; b_K, b_V: [kv_head, d_head] or None; b_O: [d_model] or None.
         n_kv: Number of key and value heads.
+        scale: Factor of the scores; None for 1 / sqrt(d_head).
+        q_norm, k_norm: Norms over d_head of queries and keys before they are turned, or None.
     """
 
     W_Q: Tensor
@@ -113,6 +115,9 @@ class AttentionWeights:
     b_V: Tensor | None  # noqa: N815 - the field's name for it
     b_O: Tensor | None  # noqa: N815 - the field's name for it
     n_kv: int
+    scale: float | None = None
+    q_norm: Norm | None = None
+    k_norm: Norm | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +171,12 @@ class ModelFamily(Protocol):
     def values(self, model: HfModule, output: Tensor) -> Tensor:
         """Return a view of the values [.., pos, kv_head, d_head] in the VALUE part's output."""
 
+    def turn(self, model: HfModule, layer: int, x: Tensor, position: int, n_pos: int) -> Tensor:
+        """Return queries or keys [.., d_head] as their position turns them before they meet.
+
+        The same x where positions are not rotary; n_pos is the length of the prompt.
+        """
+
     def unembed(self, model: HfModule) -> tuple[Tensor, Tensor | None]:
         """Return W_U [d_model, d_vocab] and b_U [d_vocab] or None."""
 
@@ -194,6 +205,24 @@ def split_heads(weight: Tensor, bias: Tensor | None, d_head: int) -> tuple[Tenso
     d_model = weight.shape[0]
     per_head = weight.reshape(d_model, -1, d_head).transpose(0, 1)
     return per_head, None if bias is None else bias.reshape(-1, d_head)
+
+
+def turn_halves(rotary: HfModule, x: Tensor, position: int, n_pos: int) -> Tensor:
+    """Turn x [.., d_head] by a rotary embedding that pairs entry i with entry i + half.
+
+    Args:
+        rotary: The model's own module, which gives cosines and sines for positions.
+        x: Queries or keys; where the cosines are narrower only the first entries are turned.
+        position: Of x.
+        n_pos: Length of the prompt, on which some embeddings depend.
+    """
+    import torch
+
+    cos, sin = rotary(x, torch.arange(n_pos, device=x.device)[None])
+    cos, sin = cos[0, position].to(x), sin[0, position].to(x)
+    first, second = x[..., : cos.shape[-1]].chunk(2, -1)
+    turned = torch.cat([first, second], -1) * cos + torch.cat([-second, first], -1) * sin
+    return torch.cat([turned, x[..., cos.shape[-1] :]], -1)
 
 
 def read_norm(module: HfModule, kind: Literal["layer", "rms"], eps: float) -> Norm:

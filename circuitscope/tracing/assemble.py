@@ -39,6 +39,7 @@ class Parts:
     sources: Sources
     tokens: tuple[str, ...]
     token_ids: tuple[int, ...]
+    n_ctx: int
     rows: Rows
 
 
@@ -62,7 +63,8 @@ def assemble(parts: Parts, provenance: Provenance) -> Circuit:
         return column
 
     circuit = Circuit(
-        parts.tokens, parts.token_ids, table, _edges(weights, place.target), place.roots,
+        parts.tokens, parts.token_ids, table, _edges(weights, place.target, table, parts.n_ctx),
+        place.roots,
         np.array([root.weight for root in parts.roots], np.float32),
         at_nodes(pre, np.float32), at_nodes(left, np.float32), at_nodes(miss, np.float32),
         at_nodes(np.ones(len(pre), bool), np.bool_), provenance,
@@ -132,12 +134,25 @@ def _nodes(parts: Parts, place: _Places) -> NodeTable:
     )  # fmt: skip
 
 
-def _edges(weights: NDArray[np.float32], target: NDArray[np.int64]) -> EdgeTable:
+def _edges(
+    weights: NDArray[np.float32], target: NDArray[np.int64], nodes: NodeTable, n_ctx: int
+) -> EdgeTable:
     row, source = weights.nonzero()
-    route = np.full(len(row), Route.DIRECT, np.uint8)
+    route = _routes(nodes, source, target[row], n_ctx)
     return EdgeTable(
         source.astype(np.int32), target[row].astype(np.int32), weights[row, source], route
     )
+
+
+def _routes(nodes: NodeTable, source: NDArray, target: NDArray, n_ctx: int) -> NDArray[np.uint8]:
+    """Return by which side a source reaches a score; by neither alone where it reaches by both."""
+    route = np.full(len(source), Route.DIRECT, np.uint8)
+    is_score = nodes.kind[target] == NodeKind.SCORE
+    query, key = nodes.position[target], nodes.unit[target] % n_ctx
+    at = nodes.position[source]
+    route[is_score & (query != key) & (at == query)] = Route.QUERY
+    route[is_score & (query != key) & (at == key)] = Route.KEY
+    return route
 
 
 def _left_over(weights: NDArray[np.floating], kept: NDArray[np.int64]) -> NDArray[np.float64]:

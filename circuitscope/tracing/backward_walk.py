@@ -20,7 +20,7 @@ from torch import Tensor
 
 from circuitscope.core.progress import Progress, silent
 from circuitscope.models.frozen import FrozenModel
-from circuitscope.tracing.read_points import Explained, ReadPoints
+from circuitscope.tracing.read_points import Explained, Points
 from circuitscope.tracing.sources import Sources, Stage
 
 _PULSE_SECONDS = 0.1
@@ -44,7 +44,7 @@ class BackwardWalk:
         frozen: FrozenModel,
         sources: Sources,
         explained: Explained,
-        points: ReadPoints,
+        points: Points,
         progress: Progress | None = None,
     ) -> None:
         self._frozen = frozen

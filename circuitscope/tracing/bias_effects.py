@@ -29,7 +29,7 @@ _NORM_OUTPUTS = {
     Site.LN_FINAL: Site.LN_FINAL,
 }
 _INSIDE = {
-    Site.ATTN_OUT: (Site.ATTN_OUT, Site.HEAD_Z),
+    Site.ATTN_OUT: (Site.ATTN_OUT, Site.HEAD_Z, Site.PATTERN),
     Site.MLP_OUT: (Site.MLP_OUT, Site.MLP_HIDDEN),
 }
 

@@ -23,8 +23,10 @@ from circuitscope.core.progress import Progress
 from circuitscope.core.settings import Direction, TraceSettings
 from circuitscope.models.capture import ForwardCache
 from circuitscope.models.freezing import frozen_run
+from circuitscope.models.frozen import FrozenModel
 from circuitscope.models.gates import activation
 from circuitscope.models.intervene import run
+from circuitscope.tracing.attention_score import SHARE, score_of, sides_of
 from circuitscope.tracing.bias_effects import bias_off, encoder_constant, is_inside
 from circuitscope.tracing.plan import Plan
 
@@ -85,6 +87,8 @@ class Switches:
         at, unit = key.position, key.unit
         if key.kind is NodeKind.LOGIT:
             return self._reads_logit(at, unit)
+        if key.kind is NodeKind.SCORE:
+            return self._reads_score(key)
         if key.kind is NodeKind.HEAD:
             W_O = self.model.family.attention_weights(self.model.module, key.layer).W_O[unit]
             write = self.cache.head_z[key.layer][at, unit].to(W_O.dtype) @ W_O
@@ -113,6 +117,26 @@ class Switches:
         device = self.cache.token_ids.device
         vector = torch.tensor(target.vector, dtype=torch.float64, device=device)
         return (Site.LN_FINAL, 0), lambda final: final[:, at].double() @ vector
+
+    def _reads_score(self, key: NodeKey) -> tuple[Place, Editor]:
+        """Return the sum of half of what each side makes while the other is held at its value."""
+        target = score_of(self.model.anatomy, key)
+        frozen = FrozenModel(self.model, self.cache, self.settings.gated, torch.float64)
+        sides = sides_of(frozen, target)
+
+        def see(x: Tensor) -> Tensor:
+            q, k = (
+                x[:, at].double() @ own.weight + own.bias
+                for at, own in ((target.query, sides.query), (target.key, sides.key))
+            )
+            return SHARE * (q @ sides.key.value + k @ sides.query.value)
+
+        return (Site.ATTN_IN, key.layer), see
+
+    def score(self, key: NodeKey, cache: ForwardCache) -> float:
+        """Return a score in a changed run, with the denominators of that run."""
+        frozen = FrozenModel(self.model, cache, self.settings.gated, torch.float64)
+        return sides_of(frozen, score_of(self.model.anatomy, key)).score
 
     def _plain_gate(self, key: NodeKey) -> float:
         """Return act(z) / z of a plain MLP's neuron; 1 for gated MLPs, whose row explains h."""
@@ -301,7 +325,11 @@ def total_effects(
     def values(cache: ForwardCache) -> NDArray[np.float64]:
         found = []
         for root in roots:
-            (site, layer), see = switches.reads(circuit.nodes.key(int(root)))
+            key = circuit.nodes.key(int(root))
+            if key.kind is NodeKind.SCORE:
+                found.append(switches.score(key, cache))
+                continue
+            (site, layer), see = switches.reads(key)
             found.append(float(see(cache.site(site, layer)[None])[0]))
         return np.array(found)
 

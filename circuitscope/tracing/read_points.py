@@ -9,6 +9,7 @@ the module adds whatever its input is booked on constants:
     neuron               one entry of the same      <- W_in <- norm         at its position
     attention feature    encoder row <- W_O <- frozen pattern <- W_V <- norm   at all before it
     head                 direction it writes <- the same for one head
+    attention score      the other side <- W_Q or W_K <- norm   at the query and at the key
 
 Rows are pulled at their own position only, so the cost does not grow with the prompt except where
 attention spreads it.
@@ -19,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -26,10 +28,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from circuitscope.core.anatomy import Site
-from circuitscope.core.keys import BiasUnit, NodeKind
+from circuitscope.core.keys import BiasUnit, NodeKey, NodeKind
 from circuitscope.dictionaries.dictionary import Dictionary
 from circuitscope.models.frozen import Constants, FrozenModel
 from circuitscope.models.gates import Gates, freeze_gates
+from circuitscope.tracing.attention_score import score_of, score_rows
 from circuitscope.tracing.plan import Plan
 from circuitscope.tracing.sources import Bias
 from circuitscope.tracing.writers import norm_back
@@ -76,6 +79,13 @@ class Injection:
     constants: dict[Bias, Tensor]
 
 
+class Points(Protocol):
+    """Whatever can say where rows read the stream."""
+
+    def inject(self, rows: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], Injection]]:
+        """Return the injections of some rows; indices are into `rows`."""
+
+
 class ReadPoints:
     """Pull the rows' directions back to the residual stream.
 
@@ -106,6 +116,8 @@ class ReadPoints:
     def _pull(self, kind: NodeKind, site: Site, layer: int, rows: NDArray[np.int64]) -> Injection:
         if kind is NodeKind.LOGIT:
             return self._logits(rows)
+        if kind is NodeKind.SCORE:
+            return self._scores(layer, rows)
         at, units = self._index(self._rows.position[rows]), self._index(self._rows.unit[rows])
         if kind is NodeKind.HEAD:
             return self._heads(layer, at, units)
@@ -125,7 +137,7 @@ class ReadPoints:
         injection.constants[site, layer, BiasUnit.ENCODER] = constant
         return injection
 
-    # The five readers
+    # The six readers
 
     def _logits(self, rows: NDArray[np.int64]) -> Injection:
         top = self._frozen.model.anatomy.n_layers
@@ -139,6 +151,14 @@ class ReadPoints:
                 (Site.LOGITS, top, BiasUnit.UNEMBED): bias.to(g),
             },
         )
+
+    def _scores(self, layer: int, rows: NDArray[np.int64]) -> Injection:
+        e, anatomy = self._rows, self._frozen.model.anatomy
+        keys = [
+            NodeKey(NodeKind.SCORE, Site.PATTERN, layer, int(e.position[row]), int(e.unit[row]))
+            for row in rows
+        ]
+        return Injection(*score_rows(self._frozen, [score_of(anatomy, key) for key in keys]))
 
     def _mlp_inputs(self, layer: int, at: Tensor, g: Tensor, dictionary: Dictionary) -> Injection:
         read = dictionary.card.read_site

@@ -65,9 +65,12 @@ class Run:
     @property
     def parts(
         self,
-    ) -> tuple[list[Root], Explained, Sources, tuple[str, ...], tuple[int, ...]]:
+    ) -> tuple[list[Root], Explained, Sources, tuple[str, ...], tuple[int, ...], int]:
         """Return what a circuit is assembled from besides its rows."""
-        return self.roots, self.explained, self.sources, self.prompt.tokens, self.prompt.token_ids
+        return (
+            self.roots, self.explained, self.sources, self.prompt.tokens, self.prompt.token_ids,
+            self.frozen.model.anatomy.n_ctx,
+        )  # fmt: skip
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from circuitscope.core.anatomy import Site
-from circuitscope.core.errors import TargetNotFound, TraceError
+from circuitscope.core.errors import TargetNotFound
 from circuitscope.core.keys import NodeKey, NodeKind
 from circuitscope.core.settings import (
     AttentionScore,
@@ -29,6 +29,7 @@ from circuitscope.core.settings import (
 )
 from circuitscope.models.frozen import FrozenModel
 from circuitscope.models.prompts import find_token, token_text
+from circuitscope.tracing.attention_score import placed, score_key, score_label, sides_of
 from circuitscope.tracing.plan import Plan
 from circuitscope.tracing.read_points import Explained
 from circuitscope.tracing.sources import Columns, Sources, attention_stage, mlp_stage
@@ -45,7 +46,7 @@ class Root:
         preactivation: What its row adds up to.
         activation: What it holds.
         label: What it is called.
-        vector: Direction at the last norm's output, [d_model]; None for features.
+        vector: Direction at the last norm's output, [d_model]; None for features and scores.
         constant: What is added whatever the stream.
     """
 
@@ -63,8 +64,8 @@ def find_roots(frozen: FrozenModel, plan: Plan, settings: TraceSettings) -> list
     """Turn the settings' targets into roots, each once, in the order asked.
 
     Raises:
-        TargetNotFound: A token, position or feature does not exist in this run.
-        TraceError: This kind of target cannot be explained by this method.
+        TargetNotFound: A token, position, feature or head does not exist in this run.
+        TraceError: The model's scores cannot be explained.
     """
     found: dict[NodeKey, Root] = {}
     for number, target in enumerate(settings.targets):
@@ -129,11 +130,7 @@ def _roots_of(
     frozen: FrozenModel, plan: Plan, settings: TraceSettings, target: Target, number: int
 ) -> list[Root]:
     if isinstance(target, AttentionScore):
-        raise TraceError(
-            f"The attention score of head {target.layer}.{target.head} cannot be traced by the "
-            f"method {settings.method!r} yet.",
-            hint="Choose a logit, a logit difference, a direction or a feature.",
-        )
+        return [_score(frozen, placed(frozen, target))]
     position = _place(frozen, target.position)
     if isinstance(target, Feature):
         return [_feature(frozen, plan, target, position)]
@@ -208,6 +205,14 @@ def _direction(frozen: FrozenModel, target: Direction, position: int, number: in
     value = float(final.double() @ vector.double())
     key = _top(frozen, position, d_vocab * (d_vocab + 1) + number)
     return Root(key, 1.0, _top_stage(frozen), value, value, target.name, vector)
+
+
+def _score(frozen: FrozenModel, target: AttentionScore) -> Root:
+    value = sides_of(frozen, target).score
+    return Root(
+        score_key(frozen.model.anatomy, target), 1.0, attention_stage(target.layer), value, value,
+        score_label(frozen, target),
+    )  # fmt: skip
 
 
 def _feature(frozen: FrozenModel, plan: Plan, target: Feature, position: int) -> Root:

@@ -28,6 +28,7 @@ from circuitscope.core.progress import Progress, silent
 from circuitscope.graph.influence import stages
 from circuitscope.models.capture import capture
 from circuitscope.models.threads import fitting_threads
+from circuitscope.tracing.attention_score import SHARE
 from circuitscope.tracing.measurement import Switches, direct_effects, total_effects
 from circuitscope.tracing.plan import make_plan
 from circuitscope.tracing.reopen import dictionaries_of, settings_of
@@ -151,8 +152,8 @@ def _chosen(
 
 
 def _check_switchable(circuit: Circuit, chosen: NDArray[np.int64], effect: str) -> None:
-    """Refuse logits, which nothing reads, and constants where everything is to be recomputed."""
-    fixed = [NodeKind.LOGIT] if effect == "direct" else [NodeKind.LOGIT, NodeKind.BIAS]
+    """Refuse logits and scores, and constants where everything is to be recomputed."""
+    fixed = [NodeKind.LOGIT, NodeKind.SCORE] + ([] if effect == "direct" else [NodeKind.BIAS])
     stuck = chosen[circuit.nodes.of_kind(*fixed)[chosen]]
     if len(stuck):
         also = " or biases" if effect == "direct" else ""
@@ -203,7 +204,9 @@ def predict_total(circuit: Circuit, chosen: NDArray[np.int64]) -> NDArray[np.flo
     edges, stage = circuit.edges, stages(circuit.nodes)
     own = np.where(circuit.preactivation == 0, np.inf, circuit.preactivation.astype(np.float64))
     gain = np.zeros((len(circuit.nodes), len(circuit.roots)))
-    gain[circuit.roots, np.arange(len(circuit.roots))] = 1.0
+    # An edge into a score is half of its pairs; taking one side away takes the whole of them.
+    is_score = circuit.nodes.of_kind(NodeKind.SCORE)[circuit.roots]
+    gain[circuit.roots, np.arange(len(circuit.roots))] = np.where(is_score, 1 / SHARE, 1.0)
     lost = np.zeros_like(gain)
     # gain: how far each root moves per unit of a node's pre-activation. Targets come first.
     for number in np.unique(stage)[::-1]:

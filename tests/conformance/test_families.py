@@ -22,6 +22,7 @@ from circuitscope.models.freezing import frozen_run
 from circuitscope.models.frozen import FrozenModel
 from circuitscope.models.gates import GatedRule
 from circuitscope.models.loading import LoadedModel, load_model
+from circuitscope.models.scores import side
 from circuitscope.models.self_check import relative_error, self_check
 
 IDS = [1, 17, 5, 5, 22, 9, 30, 2]
@@ -156,6 +157,23 @@ def test_frozen_maps_and_constants_give_back_what_was_written(case: Case, gated:
             relative_error(g + constants.module + constants.norm, case.cache.mlp_gate[layer]) < 1e-5
         )
         assert (u is None) == (not case.model.anatomy.gated_mlp)
+
+
+def test_scores_of_both_sides_make_the_patterns(case: Case) -> None:
+    """Softmax leaves differences of scores: s(q, k) - s(q, 0) = log p(q, k) - log p(q, 0)."""
+    if case.model.anatomy.attention_softcap is not None:
+        return
+    frozen, anatomy = FrozenModel(case.model, case.cache, dtype=torch.float64), case.model.anatomy
+    query = len(IDS) - 1
+    for layer in range(anatomy.n_layers):
+        seen = case.cache.patterns[layer][:, query].double().log()
+        for head in range(anatomy.n_heads):
+            scores = torch.stack([
+                side(frozen, layer, head, query, "query").value
+                @ side(frozen, layer, head, key, "key").value
+                for key in range(query + 1)
+            ])  # fmt: skip
+            assert relative_error(scores - scores[0], seen[head] - seen[head, 0]) < 1e-5
 
 
 Maps = Callable[[FrozenModel, Tensor], Tensor]

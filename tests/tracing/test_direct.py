@@ -21,7 +21,6 @@ from circuitscope.core.errors import (
 from circuitscope.core.keys import BiasUnit, NodeKind
 from circuitscope.core.progress import silent
 from circuitscope.core.settings import (
-    AttentionScore,
     Direction,
     Feature,
     Logit,
@@ -285,8 +284,6 @@ def test_targets_that_do_not_exist_are_named(run):
         run(targets=(LogitDifference("Austin", "Austin"),))
     with pytest.raises(TargetNotFound, match="No target"):
         run(targets=())
-    with pytest.raises(TraceError, match=r"attention score of head 1\.2"):
-        run(targets=(AttentionScore(1, 2, 3, 1),))
 
 
 def test_prompts_that_cannot_be_run_are_refused(model):

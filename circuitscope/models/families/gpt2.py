@@ -78,7 +78,8 @@ class GPT2:
         )
         W_O, b_O = linear(attention.get_submodule("c_proj"))
         W_O = W_O.reshape(-1, d_head, W_O.shape[1])
-        return AttentionWeights(W_Q, W_K, W_V, W_O, b_Q, b_K, b_V, b_O, len(W_V))
+        heads = (W_Q, W_K, W_V, W_O, b_Q, b_K, b_V, b_O, len(W_V))
+        return AttentionWeights(*heads, attention.scaling)
 
     def mlp_weights(self, model: HfModule, layer: int) -> MlpWeights:
         """Return one layer's MLP weights as views in the model's own dtype."""
@@ -93,6 +94,10 @@ class GPT2:
         """Return a view of the values [.., pos, head, d_head] in c_attn's last third."""
         d_head = part_module(self, model, Part.ATTENTION).head_dim
         return split_last(output.chunk(3, -1)[2], -1, d_head)
+
+    def turn(self, model: HfModule, layer: int, x: Tensor, position: int, n_pos: int) -> Tensor:
+        """Return queries or keys as they are: positions are learned."""
+        return x
 
     def unembed(self, model: HfModule) -> tuple[Tensor, Tensor | None]:
         """Return W_U [d_model, d_vocab] and no bias."""

@@ -20,6 +20,7 @@ from circuitscope.models.family import (
     read_unembed,
     split_heads,
     split_last,
+    turn_halves,
 )
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ class Llama:
         W_V, b_V = split_heads(*linear(attention.get_submodule("v_proj")), d_head)
         W_O, b_O = linear(attention.get_submodule("o_proj"))
         W_O = W_O.reshape(-1, d_head, W_O.shape[1])
-        return AttentionWeights(W_Q, W_K, W_V, W_O, b_Q, b_K, b_V, b_O, len(W_V))
+        heads = (W_Q, W_K, W_V, W_O, b_Q, b_K, b_V, b_O, len(W_V))
+        return AttentionWeights(*heads, attention.scaling)
 
     def mlp_weights(self, model: HfModule, layer: int) -> MlpWeights:
         """Return one layer's MLP weights as views in the model's own dtype."""
@@ -91,6 +93,10 @@ class Llama:
         """Return a view of the values [.., pos, kv_head, d_head] in v_proj's output."""
         d_head = part_module(self, model, Part.ATTENTION).head_dim
         return split_last(output, -1, d_head)
+
+    def turn(self, model: HfModule, layer: int, x: Tensor, position: int, n_pos: int) -> Tensor:
+        """Return queries or keys [.., d_head] turned by the one rotary embedding."""
+        return turn_halves(model.model.rotary_emb, x, position, n_pos)
 
     def unembed(self, model: HfModule) -> tuple[Tensor, Tensor | None]:
         """Return W_U [d_model, d_vocab] and no bias."""
