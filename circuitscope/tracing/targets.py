@@ -237,11 +237,11 @@ def _feature(frozen: FrozenModel, plan: Plan, target: Feature, position: int) ->
             f"There is no feature {target.unit}: {card.name} has {card.n_features}.",
             hint=f"Features go from 0 to {card.n_features - 1}.",
         )
-    x = frozen.cache.site(card.read_site, layer)[position : position + 1]
-    h = dictionary.preactivations(x)
+    # All positions, as where features are found: a product of one row rounds differently.
+    h = dictionary.preactivations(frozen.cache.site(card.read_site, layer))
     value = dictionary.activate(h)
     stage = (attention_stage if site is Site.ATTN_OUT else mlp_stage)(layer)
     return Root(
         NodeKey(NodeKind.FEATURE, site, layer, position, target.unit), 1.0, stage,
-        float(h[0, target.unit]), float(value[0, target.unit]), "",
+        float(h[position, target.unit]), float(value[position, target.unit]), "",
     )  # fmt: skip
