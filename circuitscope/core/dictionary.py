@@ -17,9 +17,16 @@ class DictionaryCard:
         digest: sha256 over its files' headers and configuration.
         read_site: Where its encoder reads.
         write_site: Where its decoder writes; equal to read_site for an autoencoder.
-        layers: Layers it covers; one for single-site dictionaries.
+        layers: Layers it reads; one, but for cross-layer transcoders.
+        activation: "relu", "jumprelu", "gated", "topk", or "signed_topk", which keeps the k
+            largest even if negative.
         k: Features kept per position for TopK, else None.
         decoder_bias_subtracted: True where the encoder reads x - b_dec.
+        input_norm: What is done to its input first: "none"; "centred", the mean over the
+            vector's entries taken off; "layer_norm" or "constant_norm_rescale", which divide
+            every position by a number of its own; "expected_average_only_in", a scale that is
+            not in its files and left out.
+        skip: True where its input also passes straight to its output.
         metrics: What its maker measured (mean L0, explained variance, ...).
     """
 
@@ -40,6 +47,21 @@ class DictionaryCard:
     skip: bool = False
     model_name: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def keeps_negative(self) -> bool:
+        """Say whether the k largest stay even if negative."""
+        return self.activation == "signed_topk"
+
+    @property
+    def scales_input(self) -> bool:
+        """Say whether every position is divided by a number of its own before encoding."""
+        return self.input_norm in ("layer_norm", "constant_norm_rescale")
+
+    @property
+    def restores_mean(self) -> bool:
+        """Say whether the mean taken off its input is put back on its output."""
+        return self.input_norm in ("centred", "layer_norm") and not self.is_transcoder
 
     @property
     def is_transcoder(self) -> bool:

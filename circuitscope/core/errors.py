@@ -68,6 +68,10 @@ class DictionaryMismatch(DictionaryError):
     """A dictionary's shapes, sites or layers do not fit the model."""
 
 
+class DictionaryFilesMissing(DictionaryError):
+    """Files of a dictionary are not on this computer."""
+
+
 class UnsafeFile(CircuitScopeError):
     """A file asks for code to be run."""
 

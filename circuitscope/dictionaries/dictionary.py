@@ -6,20 +6,32 @@ pre-activations h = x W_enc + b_enc:
 
 - ReLU: max(h, 0);
 - JumpReLU: max(h, 0) where h exceeds the feature's threshold;
-- TopK: max(h, 0) for the k largest of a position;
+- TopK: max(h, 0) for the k largest of a position; circuit-tracer's keeps negative ones too;
 - gated (Rajamanoharan et al. 2024): its gate x W + b_gate > 0 and its magnitude
   x W exp(r) + b_mag share W, so it is a JumpReLU on the magnitude with threshold
   b_mag - b_gate exp(r); readers hand it over in that form.
+
+Matrices may lie in a memory-mapped file, in float32 or half precision and in either
+orientation: encoding walks them in blocks and computes in float32, rows of active features are
+read in ascending order, each once. So a set larger than memory costs reading, not memory.
+
+A cross-layer transcoder is one `Dictionary` of several layers; `layer` gives the part that reads
+one of them, whose decoder rows are asked for by the layer they are written to.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
 from circuitscope.core.dictionary import DictionaryCard
+
+_BLOCK = 16_000_000
+"""Numbers of an encoder that are converted or moved at once: 64 MB in float32."""
+_MOST_PREACTIVATIONS = 128_000_000
 
 
 def relu(h: Tensor) -> Tensor:
@@ -34,19 +46,29 @@ def jump_relu(h: Tensor, threshold: Tensor) -> Tensor:
 
 def top_k(h: Tensor, k: int) -> Tensor:
     """Return max(h, 0) for the k largest of the last axis, else 0."""
+    return signed_top_k(h, k).clamp(min=0)
+
+
+def signed_top_k(h: Tensor, k: int) -> Tensor:
+    """Return h for the k largest of the last axis, negative or not, else 0."""
     largest = h.topk(min(k, h.shape[-1]), dim=-1)
-    return torch.zeros_like(h).scatter(-1, largest.indices, largest.values.clamp(min=0))
+    return torch.zeros_like(h).scatter(-1, largest.indices, largest.values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DictionaryWeights:
-    """Hold a dictionary's tensors in SAELens' orientation.
+    """Hold a dictionary's tensors in SAELens' orientation; of a CLT, those of one layer.
+
+    Matrices may be views of a mapped file, in any floating type; vectors are float32.
 
     Attributes:
         W_enc: [d_in, feature]; b_enc: [feature].
         W_dec: [feature, d_out]; b_dec: [d_out].
         threshold: JumpReLU and gated only, [feature].
         W_skip: Adds x W_skip^T to the output, [d_out, d_in].
+        read_scale: Factor of each encoder column, [feature]; None is one.
+        write_scale: Factor of each decoder row, [feature]; None is one.
+        W_dec_later: What a CLT writes to the layers after the one it reads, each [feature, d_out].
     """
 
     W_enc: Tensor
@@ -55,6 +77,19 @@ class DictionaryWeights:
     b_dec: Tensor
     threshold: Tensor | None = None
     W_skip: Tensor | None = None
+    read_scale: Tensor | None = None
+    write_scale: Tensor | None = None
+    W_dec_later: tuple[Tensor, ...] = ()
+
+    def to(self, device: torch.device | str) -> DictionaryWeights:
+        """Return the weights on a device."""
+        moved = {
+            field.name: value.to(device)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        later = tuple(matrix.to(device) for matrix in self.W_dec_later)
+        return replace(self, **moved, W_dec_later=later)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,69 +115,112 @@ class Dictionary:
 
     Args:
         card: Its description.
-        weights: Its tensors.
+        weights: Its tensors; of a cross-layer transcoder one for each of the card's layers.
     """
 
-    def __init__(self, card: DictionaryCard, weights: DictionaryWeights) -> None:
+    def __init__(
+        self, card: DictionaryCard, weights: DictionaryWeights | Sequence[DictionaryWeights]
+    ) -> None:
         self.card = card
-        self.weights = weights
+        parts = [weights] if isinstance(weights, DictionaryWeights) else list(weights)
+        assert len(parts) == len(card.layers), "one set of weights a layer"
+        self._parts = dict(zip(card.layers, parts, strict=True))
 
     def __repr__(self) -> str:
         return f"Dictionary({self.card.name!r}, {self.card.n_features} features)"
 
+    @property
+    def weights(self) -> DictionaryWeights:
+        """Return its tensors; of a cross-layer transcoder choose a layer first."""
+        assert len(self._parts) == 1, "choose a layer of a cross-layer transcoder first"
+        return next(iter(self._parts.values()))
+
+    def described(self, card: DictionaryCard) -> Dictionary:
+        """Return the same dictionary under another card."""
+        return Dictionary(card, list(self._parts.values()))
+
     def to(self, device: torch.device | str) -> Dictionary:
         """Return the dictionary with its tensors on a device."""
-        w = self.weights
-        threshold = None if w.threshold is None else w.threshold.to(device)
-        skip = None if w.W_skip is None else w.W_skip.to(device)
-        encoder, decoder = (w.W_enc.to(device), w.b_enc.to(device)), (w.W_dec, w.b_dec)
-        written = (decoder[0].to(device), decoder[1].to(device))
-        return Dictionary(self.card, DictionaryWeights(*encoder, *written, threshold, skip))
+        return Dictionary(self.card, [part.to(device) for part in self._parts.values()])
+
+    def layer(self, layer: int) -> Dictionary:
+        """Return the part that reads a layer: itself for a dictionary of one layer."""
+        if len(self._parts) == 1:
+            return self
+        return Dictionary(replace(self.card, layers=(layer,)), self._parts[layer])
+
+    @property
+    def written_layers(self) -> range:
+        """Return the layers this part writes to: its own, and of a CLT all later ones."""
+        first = self.card.layers[0]
+        return range(first, first + 1 + len(self.weights.W_dec_later))
 
     def preactivations(self, x: Tensor) -> Tensor:
-        """Return what every feature reads from x [pos, d_in], [pos, feature]."""
+        """Return what every feature reads from x [pos, d_in], [pos, feature].
+
+        Head outputs may also come as [pos, head, d_head].
+        """
         w = self.weights
-        seen = self._centred(x.to(w.W_enc.dtype))
-        if self.card.decoder_bias_subtracted:
-            seen = seen - w.b_dec
-        return seen @ w.W_enc + w.b_enc
+        seen = self._seen(x)
+        n_in, n = w.W_enc.shape
+        ready = w.W_enc.dtype == seen.dtype and w.W_enc.device == seen.device
+        step = n if ready else max(1, _BLOCK // n_in)
+        constant, scale = w.b_enc.to(seen), w.read_scale
+        blocks = []
+        for start in range(0, n, step):
+            here = slice(start, start + step)
+            block = seen @ w.W_enc[:, here].to(seen)
+            blocks.append(block if scale is None else block * scale[here].to(seen))
+        return torch.cat(blocks, dim=1) + constant
 
     def activate(self, h: Tensor) -> Tensor:
         """Apply the nonlinearity to pre-activations [pos, feature]."""
         if self.card.k is not None:
-            return top_k(h, self.card.k)
+            return (signed_top_k if self.card.keeps_negative else top_k)(h, self.card.k)
         if self.weights.threshold is not None:
-            return jump_relu(h, self.weights.threshold)
+            return jump_relu(h, self.weights.threshold.to(h))
         return relu(h)
 
     def encode(self, x: Tensor) -> ActiveFeatures:
         """Return the active features of x [pos, d_in]."""
-        h = self.preactivations(x)
-        values = self.activate(h)
-        position, unit = values.nonzero(as_tuple=True)
-        at = (position, unit)
-        return ActiveFeatures(position, unit, values[at], h[at])
+        n = max(1, _MOST_PREACTIVATIONS // self.card.n_features)
+        found = []
+        for start in range(0, max(1, len(x)), n):
+            h = self.preactivations(x[start : start + n])
+            values = self.activate(h)
+            position, unit = at = values.nonzero(as_tuple=True)
+            found.append((position + start, unit, values[at], h[at]))
+        return ActiveFeatures(*(torch.cat(column) for column in zip(*found, strict=True)))
 
     def encoder_rows(self, ids: Tensor) -> Tensor:
         """Return the directions that features read, [feature, d_in]."""
-        rows = self.weights.W_enc[:, ids].T
-        return self._centred(rows)
+        w = self.weights
+        return self._centred(_rows(w.W_enc.T, ids, w.read_scale))
 
     def encoder_constants(self, ids: Tensor) -> Tensor:
         """Return what features read whatever the input: b_enc, less a subtracted b_dec."""
         w = self.weights
-        constants = w.b_enc[ids]
+        constants = w.b_enc[ids.to(w.b_enc.device)].to(ids.device)
         if self.card.decoder_bias_subtracted:
-            constants = constants - w.b_dec @ w.W_enc[:, ids]
+            rows = _rows(w.W_enc.T, ids, w.read_scale)
+            constants = constants - rows @ w.b_dec.to(ids.device)
         return constants
 
-    def decoder_rows(self, ids: Tensor) -> Tensor:
-        """Return what features write per unit of activation, [feature, d_out]."""
-        return self.weights.W_dec[ids]
+    def decoder_rows(self, ids: Tensor, to_layer: int | None = None) -> Tensor:
+        """Return what features write per unit of activation, [feature, d_out].
+
+        Args:
+            ids: Features.
+            to_layer: One of `written_layers`; None is the layer that they read.
+        """
+        w = self.weights
+        step = 0 if to_layer is None else to_layer - self.card.layers[0]
+        assert 0 <= step <= len(w.W_dec_later), "it does not write to that layer"
+        return _rows(w.W_dec_later[step - 1] if step else w.W_dec, ids, w.write_scale)
 
     @property
     def decoder_bias(self) -> Tensor:
-        """Return what is written whatever the input, [d_out]."""
+        """Return what is written to its own layer whatever the input, [d_out]."""
         return self.weights.b_dec
 
     @property
@@ -151,27 +229,75 @@ class Dictionary:
         return self.weights.W_skip
 
     def decode(self, features: ActiveFeatures, n_pos: int, x: Tensor | None = None) -> Tensor:
-        """Rebuild the output from active features.
+        """Rebuild the output from active features; of a CLT's part, its share in its own layer.
 
         Args:
             features: Active features, as `encode` returns them.
             n_pos: Number of positions.
-            x: The input, [pos, d_in]; needed where the dictionary has a skip.
+            x: The input, [pos, d_in]; needed where the dictionary has a skip, normalises its
+                input, or was trained on centred vectors, whose mean is then restored.
 
         Returns:
             The reconstruction, [pos, d_out].
         """
-        written = features.value[:, None] * self.decoder_rows(features.unit)
-        out = self.decoder_bias.expand(n_pos, -1).clone()
-        out.index_add_(0, features.position, written)
+        out = self.written(features, n_pos, x)
+        if x is not None and self.card.restores_mean:
+            out += x.flatten(1).to(out).mean(-1, keepdim=True)
+        return out
+
+    def written(self, features: ActiveFeatures, n_pos: int, x: Tensor | None = None) -> Tensor:
+        """Return what features, bias and skip write, [pos, d_out]: `decode` without the mean.
+
+        A tracer's errors are differences from this, so that no part of the output is lost.
+        """
+        rows = features.value[:, None] * self.decoder_rows(features.unit).to(features.value)
+        out = self.decoder_bias.to(rows).expand(n_pos, -1).clone()
+        out.index_add_(0, features.position, rows)
+        if self.card.scales_input:
+            assert x is not None, "a normalising dictionary needs the input"
+            out *= self.scale(x).to(out)[:, None]
         if self.skip is not None:
             assert x is not None, "a skip needs the input"
-            out += x.to(out.dtype) @ self.skip.T
+            out += x.to(out) @ self.skip.T.to(out)
         return out
+
+    def scale(self, x: Tensor) -> Tensor:
+        """Return by what each position of x [pos, d_in] is divided before encoding, [pos]."""
+        flat = x.flatten(1)
+        if self.card.input_norm == "layer_norm":
+            # SAELens' own: sample deviation, epsilon outside.
+            return flat.std(dim=-1) + 1e-5
+        if self.card.input_norm == "constant_norm_rescale":
+            return flat.norm(dim=-1) / flat.shape[-1] ** 0.5
+        return flat.new_ones(len(flat))
+
+    def _seen(self, x: Tensor) -> Tensor:
+        """Return the vectors that meet the encoder, float32, or float64 where x is."""
+        flat = x.flatten(1)
+        seen = self._centred(flat if flat.dtype == torch.float64 else flat.float())
+        if self.card.scales_input:
+            seen = seen / self.scale(flat).to(seen)[:, None]
+        if self.card.decoder_bias_subtracted:
+            seen = seen - self.weights.b_dec.to(seen)
+        return seen
 
     def _centred(self, x: Tensor) -> Tensor:
         # Centring is symmetric, so centring the encoder's row is centring its input.
-        return x - x.mean(-1, keepdim=True) if self.card.input_norm == "centred" else x
+        centred = self.card.input_norm in ("centred", "layer_norm")
+        return x - x.mean(-1, keepdim=True) if centred else x
 
 
-__all__ = ["ActiveFeatures", "Dictionary", "DictionaryWeights", "jump_relu", "relu", "top_k"]
+def _rows(matrix: Tensor, ids: Tensor, scale: Tensor | None) -> Tensor:
+    """Return rows in float32 on the device of ids; each is read once, in ascending order."""
+    needed, inverse = ids.unique(return_inverse=True)
+    there = needed.to(matrix.device)
+    rows = matrix.index_select(0, there).to(ids.device, torch.float32)
+    if scale is not None:
+        rows = rows * scale.to(ids.device)[needed][:, None]
+    return rows[inverse]
+
+
+__all__ = [
+    "ActiveFeatures", "Dictionary", "DictionaryWeights", "jump_relu", "relu", "signed_top_k",
+    "top_k",
+]  # fmt: skip

@@ -58,8 +58,11 @@ def encode_prompt(
 ) -> SparseFeatures:
     """Encode a forward pass with every dictionary, each at its own site and layer.
 
+    A cross-layer transcoder's features lie at the layers they read; the error of a layer is what
+    all that is written there leaves.
+
     Args:
-        dictionaries: Single-layer dictionaries that fit the model, at most one per place.
+        dictionaries: Dictionaries that fit the model, at most one per place.
         cache: The forward pass.
         progress: Advanced once per dictionary.
     """
@@ -68,12 +71,18 @@ def encode_prompt(
     error: dict[Place, Tensor] = {}
     for dictionary in dictionaries:
         card = dictionary.card
-        place = (card.feature_site, card.layers[0])
-        x = cache.site(card.read_site, card.layers[0])
-        out = cache.site(card.write_site, card.layers[0])
-        active[place] = dictionary.encode(x)
-        rebuilt = dictionary.decode(active[place], len(x), x)
-        error[place] = out - rebuilt
+        for layer in card.layers:
+            part = dictionary.layer(layer)
+            x = cache.site(card.read_site, layer)
+            place = (card.feature_site, layer)
+            active[place] = part.encode(x)
+            out = cache.site(card.write_site, layer)
+            written = part.written(active[place], len(x), x)
+            for earlier in range(card.layers[0], layer):
+                found = active[card.feature_site, earlier]
+                rows = dictionary.layer(earlier).decoder_rows(found.unit, layer)
+                written.index_add_(0, found.position, found.value[:, None] * rows.to(written))
+            error[place] = out.reshape(written.shape) - written
         hear.advance()
     return SparseFeatures(active, error)
 

@@ -12,6 +12,7 @@ from circuitscope.core.dictionary import DictionaryCard
 from circuitscope.core.errors import DictionaryError, UnknownFormat
 from circuitscope.core.registry import Registry
 from circuitscope.dictionaries.dictionary import Dictionary
+from circuitscope.dictionaries.hub_cache import resolve
 
 FORMATS = "circuitscope.dictionary_formats"
 """Entry-point group of the readers."""
@@ -26,11 +27,11 @@ class DictionaryFormat(Protocol):
     def sniff(self, path: Path) -> bool:
         """Say whether a folder or file is of this format, from names and configuration only."""
 
-    def card(self, path: Path) -> DictionaryCard:
-        """Describe a dictionary without reading its weights."""
+    def cards(self, path: Path) -> Sequence[DictionaryCard]:
+        """Describe the dictionaries there without reading their weights."""
 
-    def load(self, path: Path, device: str | torch.device = "cpu") -> Dictionary:
-        """Read a dictionary."""
+    def load(self, card: DictionaryCard, device: str | torch.device = "cpu") -> Dictionary:
+        """Open one of them; matrices may stay in the mapped file."""
 
 
 class DictionarySet(Sequence[Dictionary]):
@@ -89,9 +90,9 @@ class DictionarySet(Sequence[Dictionary]):
     def _at(self, index: int) -> Dictionary:
         if index not in self._loaded:
             card = self.cards[index]
-            loaded = self._formats[index].load(Path(card.path), self._device)
+            loaded = self._formats[index].load(card, self._device)
             # The set may have renamed it, where two folders share a name.
-            self._loaded[index] = Dictionary(card, loaded.weights)
+            self._loaded[index] = loaded.described(card)
         return self._loaded[index]
 
 
@@ -100,13 +101,16 @@ def load_dictionaries(
 ) -> DictionarySet:
     """Open one dictionary folder, a folder of them, or several of either.
 
-    Weights are not read here, but when a dictionary is first used.
+    Weights are not read here, but when a dictionary is first used; on the processor they stay
+    in the mapped file.
 
     Args:
-        path: Folder, file, or a list of them.
+        path: Folder, file, repository such as "org/name" or "hf://org/name/folder" in the local
+            cache, or a list of them.
         device: Where weights are put.
 
     Raises:
+        DictionaryFilesMissing: A repository is not in the cache; the message says how to get it.
         UnknownFormat: Nothing there is recognised; the message lists the formats known.
         DictionaryError: A dictionary is recognised, but damaged or of an unknown architecture.
     """
@@ -114,13 +118,14 @@ def load_dictionaries(
     readers = Registry[DictionaryFormat](FORMATS).all()
     cards: list[DictionaryCard] = []
     formats: list[DictionaryFormat] = []
-    for start in dict.fromkeys(Path(item).expanduser().absolute() for item in paths):
+    for start in dict.fromkeys(resolve(item) for item in paths):
         found = list(_find(start, readers, _MOST_DEPTH))
         if not found:
             raise _unknown(start, readers)
         for place, reader in found:
-            cards.append(reader.card(place))
-            formats.append(reader)
+            here = reader.cards(place)
+            cards += here
+            formats += [reader] * len(here)
     return DictionarySet(_unique_names(cards), formats, device)
 
 

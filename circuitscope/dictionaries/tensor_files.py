@@ -1,4 +1,4 @@
-"""Read safetensors files, and only those: shapes from the header, tensors in float32.
+"""Read safetensors and npz files: shapes from headers, tensors as views of the mapped file.
 
 A safetensors file is eight bytes of header length, a JSON header and raw numbers; nothing in it
 can run. Other files that carry the name are refused before any library reads them.
@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from circuitscope.core.errors import DictionaryError, UnsafeFile
+from circuitscope.dictionaries.npz_files import map_npz, npz_shapes
 
 _LENGTH_BYTES = 8
 _MOST_HEADER_BYTES = 100_000_000
+_MOST_SETTINGS_BYTES = 1_000_000
+_DIGESTED_BYTES = 65_536
 _PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
 
 
@@ -57,21 +59,34 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor in a safetensors file, without its numbers."""
+    """Return the shape of every tensor in a safetensors or npz file, without its numbers."""
+    if path.suffix == ".npz":
+        return npz_shapes(path)
     try:
         return {name: tuple(entry["shape"]) for name, entry in read_header(path).items()}
     except (KeyError, TypeError) as error:
         raise _no_safetensors(path) from error
 
 
-def read_tensors(path: Path, device: str | torch.device = "cpu") -> dict[str, Tensor]:
-    """Read every tensor of a safetensors file in float32."""
+def shapes_only(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file without numbers, so that a reader's layout can run on them."""
+    return {name: torch.empty(shape, device="meta") for name, shape in read_shapes(path).items()}
+
+
+def map_tensors(path: Path) -> dict[str, Tensor]:
+    """Return every tensor of a safetensors or npz file, in its own type.
+
+    They are views of the mapped file: numbers are read from disk when they are used, and their
+    memory can be given back at any time.
+    """
+    if path.suffix == ".npz":
+        return map_npz(path)
     read_header(path)
     try:
-        found = load_file(path, device=str(device))
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
     except (SafetensorError, OSError, ValueError) as error:
         raise _no_safetensors(path) from error
-    return {name: tensor.float() for name, tensor in found.items()}
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -97,13 +112,51 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def header_digest(config: Path, weights: Path) -> str:
-    """Return sha256 over a configuration and the header and size of its weights."""
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a small YAML mapping of plain values.
+
+    Raises:
+        DictionaryError: The file is missing, large, or holds something else.
+    """
+    import yaml
+
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_SETTINGS_BYTES + 1)
+        data = yaml.safe_load(content) if len(content) <= _MOST_SETTINGS_BYTES else None
+    except OSError as error:
+        raise DictionaryError(
+            f"{path} cannot be read: {error.strerror}.", hint="Check the path and its permissions."
+        ) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise DictionaryError(
+            f"{path} is not valid YAML.", hint="Download or copy the folder again."
+        ) from error
+    if not isinstance(data, dict):
+        raise DictionaryError(
+            f"{path} holds no settings.", hint="Download or copy the folder again."
+        )
+    return data
+
+
+def header_digest(config: Path, *weights: Path, part: str = "") -> str:
+    """Return sha256 over a configuration and the header and size of its weights.
+
+    Args:
+        config: The file of settings.
+        weights: Files of weights.
+        part: Tells apart several dictionaries of the same files.
+    """
     total = hashlib.sha256(config.read_bytes())
-    with weights.open("rb") as file:
-        start = file.read(_LENGTH_BYTES)
-        total.update(start + file.read(int.from_bytes(start, "little")))
-    total.update(str(weights.stat().st_size).encode())
+    for path in weights:
+        with path.open("rb") as file:
+            if path.suffix == ".safetensors":
+                start = file.read(_LENGTH_BYTES)
+                total.update(start + file.read(int.from_bytes(start, "little")))
+            else:
+                total.update(file.read(_DIGESTED_BYTES))
+        total.update(str(path.stat().st_size).encode())
+    total.update(part.encode())
     return total.hexdigest()
 
 

@@ -80,7 +80,7 @@ def _as_read(dictionary: Dictionary, anatomy: ModelAnatomy) -> Dictionary:
     card = dictionary.card
     if anatomy.norm == "rms" or card.read_site is not Site.LN2_NORMALIZED:
         return dictionary
-    return Dictionary(replace(card, read_site=Site.MLP_IN), dictionary.weights)
+    return dictionary.described(replace(card, read_site=Site.MLP_IN))
 
 
 def refusal(cards: Sequence[DictionaryCard], settings: TraceSettings) -> Refusal | None:
@@ -131,6 +131,8 @@ def _unfit(card: DictionaryCard, settings: TraceSettings) -> str:
         return "units are neurons and heads"
     if len(card.layers) != 1:
         return "it spans several layers"
+    if card.scales_input:
+        return "it normalises its input position by position"
     if card.write_site is Site.MLP_OUT and card.read_site in TRANSCODER_READS:
         return "" if settings.mlp == "transcoder" else "MLPs are read by the secant rule"
     if card.is_transcoder or card.write_site not in (Site.ATTN_OUT, Site.MLP_OUT):

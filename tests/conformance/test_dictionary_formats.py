@@ -8,6 +8,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from dictionary_writers import write_circuit_tracer
 from sae_lens_writer import write_sae
 
 from circuitscope.core.errors import DictionaryError, UnknownFormat, UnsafeFile
@@ -15,7 +16,10 @@ from circuitscope.core.registry import Registry
 from circuitscope.dictionaries.format import FORMATS, DictionaryFormat, load_dictionaries
 
 READERS = Registry[DictionaryFormat](FORMATS).all()
-WRITERS = {"sae_lens": (lambda folder: write_sae(folder, "mlp_out", 0), "sae_weights.safetensors")}
+WRITERS = {
+    "sae_lens": (lambda folder: write_sae(folder, "mlp_out", 0), "sae_weights.safetensors"),
+    "circuit_tracer": (write_circuit_tracer, "layer_0.safetensors"),
+}
 
 
 @pytest.fixture(params=sorted(READERS))
@@ -29,10 +33,10 @@ def test_a_tiny_file_is_read_back(name, tmp_path):
     folder = WRITERS[name][0](tmp_path / "one")
     reader = READERS[name]
     assert reader.sniff(folder)
-    card = reader.card(folder)
+    card = reader.cards(folder)[0]
     assert card.format == name
     assert card.path == str(folder)
-    dictionary = reader.load(folder)
+    dictionary = reader.load(card)
     assert dictionary.card == card
     x = torch.randn(3, card.d_in)
     found = dictionary.encode(x)

@@ -85,6 +85,11 @@ def test_centred_dictionaries_do_not_see_the_mean(tmp_path):
         model_from_pretrained_kwargs={"center_writing_weights": True},
     )  # fmt: skip
     dictionary = load_dictionaries(folder)[0]
+    t = random_tensors("standard", 16, 24, 0)
+    mean = X.mean(-1, keepdim=True)
+    acts = torch.relu((X - mean - t["b_dec"]) @ t["W_enc"] + t["b_enc"])
+    rebuilt = dictionary.decode(dictionary.encode(X), 7, X)
+    torch.testing.assert_close(rebuilt, acts @ t["W_dec"] + t["b_dec"] + mean)
     a, b = dictionary.encode(X), dictionary.encode(X + 5)
     torch.testing.assert_close(a.value, b.value, atol=1e-5, rtol=1e-5)
     rows, constants = dictionary.encoder_rows(a.unit), dictionary.encoder_constants(a.unit)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from sae_lens_writer import write_sae
+from sae_lens_writer import random_tensors, write_sae
 from safetensors.torch import load_file, save_file
 
 from circuitscope.core.anatomy import Site
@@ -80,13 +80,87 @@ def test_what_is_unknown_is_named(tmp_path, changes, words):
         load_dictionaries(folder)
 
 
-@pytest.mark.parametrize("norm", ["layer_norm", "constant_norm_rescale", True])
-def test_input_normalisations_are_named_when_the_weights_are_needed(tmp_path, norm):
+def dense(dictionary, x):
+    found = dictionary.encode(x)
+    out = torch.zeros(len(x), dictionary.card.n_features)
+    out[found.position, found.unit] = found.value
+    return out, dictionary.decode(found, len(x), x)
+
+
+X = 3 * torch.randn(6, 16, generator=torch.Generator().manual_seed(5)) + 2
+
+
+@pytest.mark.parametrize("norm", ["layer_norm", "constant_norm_rescale"])
+def test_inputs_are_normalised_position_by_position_and_restored(tmp_path, norm):
     folder = write_sae(tmp_path / "one", "mlp_out", 0, normalize_activations=norm)
-    found = load_dictionaries(folder)
-    assert found.cards[0].input_norm != "none"
-    with pytest.raises(DictionaryError, match="normalises its input"):
-        found[0]
+    dictionary = load_dictionaries(folder)[0]
+    assert dictionary.card.input_norm == norm
+    t = random_tensors("jumprelu", 16, 24, 0)
+    mean = X.mean(-1, keepdim=True) if norm == "layer_norm" else torch.zeros(6, 1)
+    spread = (X - mean).std(-1, keepdim=True) + 1e-5 if norm == "layer_norm" else (
+        X.norm(dim=-1, keepdim=True) / 4
+    )  # fmt: skip
+    h = ((X - mean) / spread - t["b_dec"]) @ t["W_enc"] + t["b_enc"]
+    acts = torch.relu(h) * (h > t["threshold"])
+    found, rebuilt = dense(dictionary, X)
+    torch.testing.assert_close(found, acts)
+    torch.testing.assert_close(rebuilt, (acts @ t["W_dec"] + t["b_dec"]) * spread + mean)
+
+
+def test_an_average_norm_is_folded_from_the_scaler_training_left(tmp_path):
+    folder = write_sae(tmp_path / "one", "mlp_out", 0, normalize_activations=True)
+    assert load_dictionaries(folder).cards[0].input_norm == "expected_average_only_in"
+    (folder / "activation_scaler.json").write_text('{"scaling_factor": 0.25}')
+    dictionary = load_dictionaries(folder)[0]
+    assert dictionary.card.input_norm == "none"
+    t = random_tensors("jumprelu", 16, 24, 0)
+    h = (X * 0.25 - t["b_dec"]) @ t["W_enc"] + t["b_enc"]
+    acts = torch.relu(h) * (h > t["threshold"])
+    found, rebuilt = dense(dictionary, X)
+    torch.testing.assert_close(found, acts)
+    torch.testing.assert_close(rebuilt, (acts @ t["W_dec"] + t["b_dec"]) / 0.25)
+
+
+def test_unknown_normalisations_are_named(tmp_path):
+    folder = write_sae(tmp_path / "one", "mlp_out", 0, normalize_activations="whitening")
+    with pytest.raises(DictionaryError, match="normalises its input by 'whitening'"):
+        load_dictionaries(folder)
+
+
+@pytest.mark.parametrize("rescaled", [False, True])
+@pytest.mark.parametrize("architecture", ["batchtopk", "matryoshka_batchtopk"])
+def test_batchtopk_is_read_by_its_threshold(tmp_path, architecture, rescaled):
+    folder = write_sae(
+        tmp_path / "one", "mlp_out", 0, architecture, rescale_acts_by_decoder_norm=rescaled
+    )
+    path = folder / "sae_weights.safetensors"
+    t = load_file(path)
+    save_file(t | {"topk_threshold": torch.tensor(0.7)}, path)
+    norms = t["W_dec"].norm(dim=1) if rescaled else torch.ones(24)
+    h = ((X - t["b_dec"]) @ t["W_enc"] + t["b_enc"]) * norms
+    acts = torch.relu(h) * (h > 0.7)
+    found, rebuilt = dense(load_dictionaries(folder)[0], X)
+    torch.testing.assert_close(found, acts)
+    torch.testing.assert_close(rebuilt, acts / norms @ t["W_dec"] + t["b_dec"])
+
+
+def test_a_training_file_keeps_logarithms_of_thresholds(tmp_path):
+    folder = write_sae(tmp_path / "one", "mlp_out", 0)
+    path = folder / "sae_weights.safetensors"
+    t = load_file(path)
+    before = dense(load_dictionaries(folder)[0], X)[0]
+    save_file({**t, "log_threshold": t["threshold"].log()}, path)
+    torch.testing.assert_close(dense(load_dictionaries(folder)[0], X)[0], before)
+
+
+def test_heads_side_by_side_are_read_as_one_vector(tmp_path):
+    folder = write_sae(tmp_path / "one", "attn_out", 1, reshape_activations="hook_z")
+    metadata = json.loads((folder / "cfg.json").read_text())["metadata"]
+    rewrite(folder, metadata=metadata | {"hook_name": "blocks.1.attn.hook_z"})
+    dictionary = load_dictionaries(folder)[0]
+    assert dictionary.card.read_site is Site.HEAD_Z
+    flat, heads = dictionary.encode(X), dictionary.encode(X.view(6, 4, 4))
+    assert torch.equal(flat.value, heads.value)
 
 
 def test_transcoders_across_layers_are_refused(tmp_path):
@@ -114,20 +188,21 @@ def test_missing_tensors_are_named(tmp_path):
         load_dictionaries(folder)
 
 
-def test_a_finetuning_scale_other_than_one_is_refused(tmp_path):
+def test_a_finetuning_scale_multiplies_what_is_written(tmp_path):
     folder = write_sae(tmp_path / "one", "mlp_out", 0)
     path = folder / "sae_weights.safetensors"
     tensors = load_file(path)
-    save_file(tensors | {"scaling_factor": torch.ones(24)}, path)
-    assert load_dictionaries(folder)[0] is not None
+    b_dec = tensors["b_dec"]
+    acts, plain = dense(load_dictionaries(folder)[0], X)
     save_file(tensors | {"scaling_factor": 2 * torch.ones(24)}, path)
-    with pytest.raises(DictionaryError, match="finetuning scale"):
-        load_dictionaries(folder)[0]
+    found, rebuilt = dense(load_dictionaries(folder)[0], X)
+    assert torch.equal(found, acts)
+    torch.testing.assert_close(rebuilt - b_dec, 2 * (plain - b_dec))
 
 
 def test_the_digest_follows_settings_and_header(tmp_path):
     a = write_sae(tmp_path / "a", "mlp_out", 0)
     b = write_sae(tmp_path / "b", "mlp_out", 0)
     c = write_sae(tmp_path / "c", "mlp_out", 1)
-    digests = [SaeLens().card(folder).digest for folder in (a, b, c)]
+    digests = [SaeLens().cards(folder)[0].digest for folder in (a, b, c)]
     assert digests[0] == digests[1] != digests[2]

@@ -3,6 +3,10 @@
 Settings have two dialects: version 6 keeps what concerns the model under "metadata"; older files
 are flat, call the hook `hook_point` and name TopK by its activation function. Both are brought to
 one form by `_settings`, everything after reads that.
+
+BatchTopK is TopK over a batch in training; what was learned is its threshold, and by that it is
+read. Scales of decoder norms, of a gate, of finetuning and of the input's mean norm fold into one
+factor a feature.
 """
 
 from __future__ import annotations
@@ -16,56 +20,55 @@ from torch import Tensor
 
 from circuitscope.core.anatomy import Site
 from circuitscope.core.dictionary import DictionaryCard
-from circuitscope.core.errors import DictionaryError, DictionaryMismatch
+from circuitscope.core.errors import DictionaryError
 from circuitscope.dictionaries.dictionary import Dictionary, DictionaryWeights
 from circuitscope.dictionaries.hook_names import parse_hook_name
+from circuitscope.dictionaries.shapes import check_weights, need
 from circuitscope.dictionaries.tensor_files import (
     header_digest,
+    map_tensors,
     read_json,
-    read_shapes,
-    read_tensors,
+    shapes_only,
 )
 
 CONFIG: Final = "cfg.json"
 WEIGHTS: Final = "sae_weights.safetensors"
+SCALER: Final = "activation_scaler.json"
+"""Left by training: the factor that brings inputs to their expected norm."""
 
 _ACTIVATIONS: Final = {
     "standard": "relu",
     "gated": "gated",
     "jumprelu": "jumprelu",
     "topk": "topk",
+    "batchtopk": "jumprelu",
+    "matryoshka_batchtopk": "jumprelu",
     "transcoder": "relu",
     "skip_transcoder": "relu",
     "jumprelu_transcoder": "jumprelu",
 }
 _TRANSCODERS: Final = ("transcoder", "skip_transcoder", "jumprelu_transcoder")
-_EXTRA_TENSORS: Final = {
-    "standard": ("b_enc",),
-    "gated": ("b_gate", "b_mag", "r_mag"),
-    "jumprelu": ("b_enc", "threshold"),
-    "topk": ("b_enc",),
-    "transcoder": ("b_enc",),
-    "skip_transcoder": ("b_enc", "W_skip"),
-    "jumprelu_transcoder": ("b_enc", "threshold"),
-}
+_NORMS: Final = (
+    "none", "centred", "layer_norm", "constant_norm_rescale", "expected_average_only_in",
+)  # fmt: skip
 
 
 class SaeLens:
-    """Read SAELens folders, configurations before and since version 6."""
+    """Read and write SAELens folders, configurations before and since version 6."""
 
     def sniff(self, path: Path) -> bool:
         """Say whether a folder holds both files under their usual names."""
         return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
 
-    def card(self, path: Path) -> DictionaryCard:
+    def cards(self, path: Path) -> tuple[DictionaryCard]:
         """Describe a dictionary from its settings and the header of its weights."""
         settings = _settings(path)
         architecture = settings["architecture"]
         read_site, write_site, layer = _sites(path, settings)
-        shapes = read_shapes(path / WEIGHTS)
-        _check_shapes(path, settings, shapes)
-        d_in, n_features = shapes["W_enc"]
-        return DictionaryCard(
+        weights = _weights(path, settings, shapes_only(path / WEIGHTS))
+        sizes = (settings.get(name) for name in ("d_in", "d_sae"))
+        d_in, d_out, n = check_weights(weights, path / WEIGHTS, *sizes)
+        card = DictionaryCard(
             name=path.name,
             format="sae_lens",
             path=str(path),
@@ -74,36 +77,23 @@ class SaeLens:
             write_site=write_site,
             layers=(layer,),
             d_in=d_in,
-            d_out=shapes["W_dec"][1],
-            n_features=n_features,
+            d_out=d_out,
+            n_features=n,
             activation=_ACTIVATIONS[architecture],
             k=int(settings["k"]) if architecture == "topk" else None,
             decoder_bias_subtracted=bool(settings.get("apply_b_dec_to_input")),
-            input_norm=_input_norm(settings),
-            skip="W_skip" in shapes and architecture == "skip_transcoder",
+            input_norm=_input_norm(path, settings),
+            skip=weights.W_skip is not None,
             model_name=str(settings.get("model_name") or ""),
             metrics=_metrics(settings),
         )
+        return (card,)
 
-    def load(self, path: Path, device: str | torch.device = "cpu") -> Dictionary:
-        """Read a dictionary in float32.
-
-        Raises:
-            DictionaryError: Its input is normalised or reshaped in a way that is not read yet.
-        """
-        settings = _settings(path)
-        card = self.card(path)
-        if card.input_norm not in ("none", "centred") or card.read_site is Site.HEAD_Z:
-            what = f"normalises its input ({card.input_norm})"
-            if card.read_site is Site.HEAD_Z:
-                what = "reads head outputs side by side (hook_z)"
-            raise DictionaryError(
-                f"{card.name} {what}, which CircuitScope cannot apply yet.",
-                hint="Choose a dictionary on hook_attn_out or hook_mlp_out, or one whose "
-                "normalisation has been folded into its weights.",
-            )
-        tensors = read_tensors(path / WEIGHTS, device)
-        return Dictionary(card, _weights(path, settings, tensors))
+    def load(self, card: DictionaryCard, device: str | torch.device = "cpu") -> Dictionary:
+        """Open a dictionary; its matrices stay in the mapped file on the processor."""
+        path = Path(card.path)
+        loaded = Dictionary(card, _weights(path, _settings(path), map_tensors(path / WEIGHTS)))
+        return loaded if str(device) == "cpu" else loaded.to(device)
 
 
 def _settings(path: Path) -> dict[str, Any]:
@@ -127,7 +117,7 @@ def _settings(path: Path) -> dict[str, Any]:
             "does not know.",
             hint=f"Architectures that can be read: {', '.join(_ACTIVATIONS)}.",
         )
-    if flat["architecture"] == "topk" and not isinstance(flat.get("k"), int):
+    if flat["architecture"] == "topk" and not _is_count(flat.get("k")):
         raise DictionaryError(
             f"{path.name} is a TopK dictionary, but {CONFIG} does not say how many it keeps.",
             hint='Add "k" to its settings.',
@@ -135,13 +125,33 @@ def _settings(path: Path) -> dict[str, Any]:
     return flat
 
 
-def _input_norm(settings: Mapping[str, Any]) -> str:
+def _is_count(k: Any) -> bool:
+    return isinstance(k, int) and not isinstance(k, bool) and k > 0
+
+
+def _input_norm(path: Path, settings: Mapping[str, Any]) -> str:
     norm = settings.get("normalize_activations", "none")
     # Before 3.0 this was a truth value; true meant what is now called expected_average_only_in.
     norm = {True: "expected_average_only_in", False: "none", None: "none"}.get(norm, norm)
+    if norm == "expected_average_only_in" and _scaler(path) is not None:
+        norm = "none"
     kwargs = settings.get("model_from_pretrained_kwargs")
-    centred = isinstance(kwargs, Mapping) and bool(kwargs.get("center_writing_weights"))
-    return "centred" if norm == "none" and centred else str(norm)
+    if norm == "none" and isinstance(kwargs, Mapping) and kwargs.get("center_writing_weights"):
+        norm = "centred"
+    if norm not in _NORMS:
+        raise DictionaryError(
+            f"{path.name} normalises its input by {norm!r}, which CircuitScope does not know.",
+            hint=f"Normalisations that can be read: {', '.join(_NORMS)}.",
+        )
+    return str(norm)
+
+
+def _scaler(path: Path) -> float | None:
+    """Return the factor of the input that training left beside the weights."""
+    if not (path / SCALER).is_file():
+        return None
+    factor = read_json(path / SCALER).get("scaling_factor")
+    return float(factor) if isinstance(factor, (int, float)) and factor > 0 else None
 
 
 def _metrics(settings: Mapping[str, Any]) -> dict[str, float]:
@@ -176,55 +186,63 @@ def _hook(path: Path, name: Any) -> tuple[Site, int]:
     return found
 
 
-def _check_shapes(
-    path: Path, settings: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
-) -> None:
-    """Refuse weights whose shapes contradict the settings or each other."""
-    names = ("W_enc", "W_dec", "b_dec", *_EXTRA_TENSORS[settings["architecture"]])
-    missing = [name for name in names if name not in shapes]
-    if "W_enc" in shapes and len(shapes["W_enc"]) != 2:
-        missing.append("a matrix W_enc")
-    if missing:
-        raise DictionaryError(
-            f"{path.name} has no {', '.join(missing)} in {WEIGHTS}, which a "
-            f"{settings['architecture']} dictionary needs.",
-            hint="Download or copy the folder again.",
-        )
-    d_in, n = (settings.get(name, shapes["W_enc"][i]) for i, name in enumerate(("d_in", "d_sae")))
-    d_out = d_in
-    if settings["architecture"] in _TRANSCODERS:
-        d_out = settings.get("d_out") or d_in
-    expected = {"W_enc": (d_in, n), "W_dec": (n, d_out), "b_dec": (d_out,), "W_skip": (d_out, d_in)}
-    for name in names:
-        wanted = expected.get(name, (n,))
-        if shapes[name] != wanted:
-            raise DictionaryMismatch(
-                f"{name} of {path.name} has the shape {list(shapes[name])}, but its settings "
-                f"say {list(wanted)}.",
-                hint="Download or copy the folder again.",
-            )
-
-
 def _weights(
     path: Path, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> DictionaryWeights:
-    W_enc, W_dec, b_dec = tensors["W_enc"], tensors["W_dec"], tensors["b_dec"]
-    scale = tensors.get("scaling_factor")
-    if scale is not None and not torch.all(scale == 1):
-        raise DictionaryError(
-            f"{path.name} carries a finetuning scale, which CircuitScope cannot apply yet.",
-            hint="Fold it into the decoder, or choose a dictionary without one.",
-        )
-    if settings["architecture"] == "gated":
-        spread = tensors["r_mag"].exp()
-        threshold = tensors["b_mag"] - tensors["b_gate"] * spread
-        return DictionaryWeights(W_enc * spread, tensors["b_mag"], W_dec, b_dec, threshold)
-    b_enc = tensors["b_enc"]
-    if settings["architecture"] == "topk" and settings.get("rescale_acts_by_decoder_norm"):
-        # Encoding multiplies by the decoder's norms and decoding divides: both fold away.
-        norms = W_dec.norm(dim=1)
-        W_enc, b_enc, W_dec = W_enc * norms, b_enc * norms, W_dec / norms[:, None]
-    # A plain ReLU file may carry tensors of other architectures; they mean nothing there.
-    extra = _EXTRA_TENSORS[settings["architecture"]]
-    kept = {name: tensors[name] for name in ("threshold", "W_skip") if name in extra}
-    return DictionaryWeights(W_enc, b_enc, W_dec, b_dec, kept.get("threshold"), kept.get("W_skip"))
+    """Return the weights of a file; meta tensors give their shapes."""
+    architecture, file = settings["architecture"], path / WEIGHTS
+    need(tensors, ("W_enc", "W_dec", "b_dec"), file)
+    W_dec = tensors["W_dec"]
+    read, write = _scales(path, settings, tensors)
+    threshold = None
+    if architecture == "gated":
+        need(tensors, ("b_gate", "b_mag", "r_mag"), file)
+        spread = tensors["r_mag"].float().exp()
+        b_enc = tensors["b_mag"].float()
+        threshold = b_enc - tensors["b_gate"].float() * spread
+        read = spread if read is None else read * spread
+    else:
+        need(tensors, ("b_enc",), file)
+        b_enc = tensors["b_enc"].float()
+        if settings.get("rescale_acts_by_decoder_norm"):
+            # Encoding multiplies by the decoder's norms and decoding divides.
+            norms = W_dec.float().norm(dim=1)
+            b_enc = b_enc * norms
+            read = norms if read is None else read * norms
+            write = 1 / norms if write is None else write / norms
+    if _ACTIVATIONS[architecture] == "jumprelu":
+        threshold = _threshold(tensors, file, b_enc)
+    if architecture == "skip_transcoder":
+        need(tensors, ("W_skip",), file)
+    skip = tensors["W_skip"].float() if architecture == "skip_transcoder" else None
+    b_dec = tensors["b_dec"].float()
+    factor = _scaler(path) if settings.get("normalize_activations") not in (None, "none") else None
+    return DictionaryWeights(
+        tensors["W_enc"], b_enc, W_dec, b_dec if factor is None else b_dec / factor,
+        threshold, skip, read, write,
+    )  # fmt: skip
+
+
+def _threshold(tensors: Mapping[str, Tensor], file: Path, b_enc: Tensor) -> Tensor:
+    if "log_threshold" in tensors:
+        return tensors["log_threshold"].float().exp()
+    if "threshold" not in tensors and "topk_threshold" in tensors:
+        return tensors["topk_threshold"].float().expand_as(b_enc)
+    need(tensors, ("threshold",), file)
+    return tensors["threshold"].float()
+
+
+def _scales(
+    path: Path, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return factors of reading and writing that the input's norm and finetuning leave."""
+    read = write = None
+    ones = torch.ones_like(tensors["W_dec"][:, 0], dtype=torch.float32)
+    if settings.get("normalize_activations") not in (None, "none"):
+        factor = _scaler(path)
+        if factor is not None:
+            read, write = factor * ones, ones / factor
+    scale = tensors.get("scaling_factor", tensors.get("finetuning_scaling_factor"))
+    if scale is not None and (scale.is_meta or not torch.all(scale == 1)):
+        write = scale.float() * (ones if write is None else write)
+    return read, write
