@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from circuitscope.core.anatomy import Site
-from circuitscope.models.family import SITE_PLACES, Part, Side, part_module
+from circuitscope.models.family import SITE_PLACES, HfModule, Part, Side, part_module
 
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
@@ -28,6 +29,22 @@ def _first(value: Any) -> Tensor:
 
 def _with_first(value: Any, first: Tensor) -> Any:
     return (first, *value[1:]) if isinstance(value, tuple) else first
+
+
+class _SoftmaxEdit(TorchFunctionMode):
+    """Hand the result of a softmax over attention scores to an editor."""
+
+    def __init__(self, editor: Editor) -> None:
+        super().__init__()
+        self._editor = editor
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        is_pattern = func in _SOFTMAXES and result.ndim == 4
+        return self._editor(result) if is_pattern else result
+
+
+_SOFTMAXES = (torch.nn.functional.softmax, torch.softmax, Tensor.softmax)
 
 
 class Hooks:
@@ -75,10 +92,13 @@ class Hooks:
 
     def edit(self, part: Part, side: Side, layer: int, editor: Editor) -> None:
         """Replace the tensor at a part by what an editor returns."""
-        module = part_module(self._model.family, self._model.module, part, layer)
+        self.edit_module(self._part(part, layer), side, editor)
+
+    def edit_module(self, module: HfModule, side: Side, editor: Editor) -> None:
+        """Replace what goes into or comes out of a submodule by what an editor returns."""
 
         def before(_: Any, args: tuple) -> Any:
-            assert args, f"{part} gets its input by keyword"
+            assert args, f"{type(module).__name__} gets its input by keyword"
             return (editor(args[0]), *args[1:])
 
         def after(_: Any, args: tuple, output: Any) -> Any:
@@ -103,21 +123,40 @@ class Hooks:
 
     def replace(self, part: Part, layer: int, compute: Callable[[Tensor], Tensor]) -> None:
         """Replace a part's output by a function of its input."""
-        module = part_module(self._model.family, self._model.module, part, layer)
 
         def after(_: Any, args: tuple, output: Any) -> Any:
             return compute(args[0])
 
-        self._handles.append(module.register_forward_hook(after))
+        self._handles.append(self._part(part, layer).register_forward_hook(after))
 
     def read_pattern(self, layer: int, reader: Reader) -> None:
         """Show attention probabilities [batch, head, query, key] to a reader."""
-        module = part_module(self._model.family, self._model.module, Part.ATTENTION, layer)
 
         def after(_: Any, args: tuple, output: Any) -> None:
             reader(output[1])
 
-        self._handles.append(module.register_forward_hook(after))
+        self._handles.append(self._part(Part.ATTENTION, layer).register_forward_hook(after))
+
+    def edit_pattern(self, layer: int, editor: Editor) -> None:
+        """Replace attention probabilities [batch, head, query, key] before they mix the values.
+
+        They are no submodule's output, so the softmax is caught while the attention block runs.
+        """
+        module, modes = self._part(Part.ATTENTION, layer), []
+
+        def enter(_: Any, args: tuple) -> None:
+            modes.append(_SoftmaxEdit(editor))
+            modes[-1].__enter__()
+
+        def leave(_: Any, args: tuple, output: Any) -> None:
+            modes.pop().__exit__(None, None, None)
+
+        self._handles.append(module.register_forward_pre_hook(enter))
+        # Also after an error, so that the softmax is never caught anywhere else.
+        self._handles.append(module.register_forward_hook(leave, always_call=True))
+
+    def _part(self, part: Part, layer: int) -> HfModule:
+        return part_module(self._model.family, self._model.module, part, layer)
 
     def forward(self, ids: Sequence[Sequence[int]] | Tensor, past: Any = None) -> Tensor:
         """Run the module; no graph is built unless an editor brings in a tensor that asks for one.

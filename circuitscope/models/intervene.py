@@ -5,7 +5,7 @@ Changes are hooks on the real Hugging Face module; what they do equals a plain f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,22 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from circuitscope.core.anatomy import Site
-from circuitscope.core.errors import ModelError
-from circuitscope.core.intervention import Intervention
+from circuitscope.core.intervention import Freeze, Intervention
 from circuitscope.core.progress import Progress, silent
 from circuitscope.models.capture import ForwardCache, capture, exact
-from circuitscope.models.family import SITE_PLACES, split_last
-from circuitscope.models.hooks import Editor, Hooks
+from circuitscope.models.edits import install, plan
+from circuitscope.models.holding import Held
+from circuitscope.models.hooks import Hooks
 from circuitscope.models.prompts import Written, read_prompt, token_texts
 
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
-
-EDITABLE = (
-    Site.EMBED, Site.POS_EMBED, Site.RESID_PRE, Site.RESID_MID, Site.RESID_POST, Site.ATTN_IN,
-    Site.HEAD_Z, Site.ATTN_OUT, Site.MLP_IN, Site.MLP_HIDDEN, Site.MLP_OUT,
-)  # fmt: skip
-"""Sites where an intervention may act."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +87,10 @@ class Generation:
 
 
 def run(
-    model: LoadedModel, prompt: Written, interventions: Sequence[Intervention] = ()
+    model: LoadedModel,
+    prompt: Written,
+    interventions: Sequence[Intervention] = (),
+    freeze: Sequence[Freeze] = (),
 ) -> ModelRun:
     """Run a prompt once.
 
@@ -101,14 +98,22 @@ def run(
         model: The model.
         prompt: Text, or ids used exactly as given.
         interventions: Applied in order.
+        freeze: "patterns" and "norms" stay as in the unchanged model.
 
     Raises:
         PromptError: The prompt cannot be run.
         ModelError: An intervention names a place that does not exist, or a value that does not fit.
     """
     read = read_prompt(model, prompt)
-    edits = _plan(model, interventions, len(read.token_ids))
-    cache = capture(model, read.token_ids, lambda hooks: _install(hooks, edits, lambda: 0))
+    edits = plan(model, interventions, read.token_ids)
+    held = Held(model, freeze)
+    held.follow([read.token_ids])
+
+    def prepare(hooks: Hooks) -> None:
+        held.install(hooks)
+        install(model, hooks, edits)
+
+    cache = capture(model, read.token_ids, prepare)
     return ModelRun(read.token_ids, read.tokens, _numpy(cache.logits), cache)
 
 
@@ -121,6 +126,7 @@ def generate(  # noqa: PLR0913 - options by keyword
     seed: int = 0,
     temperature: float = 0.0,
     n_alternatives: int = 5,
+    freeze: Sequence[Freeze] = (),
     progress: Progress | None = None,
 ) -> Generation:
     """Continue a prompt until n_tokens, an end-of-text token or the end of the context.
@@ -129,10 +135,11 @@ def generate(  # noqa: PLR0913 - options by keyword
         model: The model.
         prompt: Text, or ids used exactly as given.
         n_tokens: Most new tokens.
-        interventions: Without positions they act on new tokens too.
+        interventions: Without positions they act on new tokens too; a swap on the prompt's only.
         seed: Seeds sampling.
         temperature: 0 takes the likeliest token each time.
         n_alternatives: Tokens listed for each new position.
+        freeze: "patterns" and "norms" stay as in the unchanged model on the same tokens.
         progress: Hears each token; may cancel between two.
     """
     from transformers import DynamicCache
@@ -140,22 +147,25 @@ def generate(  # noqa: PLR0913 - options by keyword
     hear = progress or silent()
     read = read_prompt(model, prompt)
     ids = list(read.token_ids)
-    edits = _plan(model, interventions, len(ids))
+    edits = plan(model, interventions, ids, n_tokens)
+    held = Held(model, freeze)
     stops = _end_tokens(model)
     source = torch.Generator().manual_seed(seed)
-    past, seen = DynamicCache(), 0
+    past, plain_past, seen = DynamicCache(), DynamicCache(), 0
     listed: list[tuple[Alternative, ...]] = []
     hear.phase("Generating", n_tokens)
-    with Hooks(model) as hooks:
-        _install(hooks, edits, lambda: seen)
-        while len(listed) < n_tokens and len(ids) < model.anatomy.n_ctx:
+    while len(listed) < n_tokens and len(ids) < model.anatomy.n_ctx:
+        held.follow([ids[seen:]], plain_past)
+        with Hooks(model) as hooks:
+            held.install(hooks)
+            install(model, hooks, edits, seen)
             logits = exact(hooks.forward([ids[seen:]], past)[0, -1]).cpu()
             seen = len(ids)
             listed.append(_alternatives(model, logits, n_alternatives))
             ids.append(_choose(logits, temperature, source))
             hear.advance()
-            if ids[-1] in stops:
-                break
+        if ids[-1] in stops:
+            break
     return Generation(read.token_ids, tuple(ids), token_texts(model, ids), tuple(listed))
 
 
@@ -181,168 +191,6 @@ def _end_tokens(model: LoadedModel) -> set[int]:
     if ends is None:
         ends = getattr(model.module.config, "eos_token_id", None)
     return set(ends) if isinstance(ends, list) else set() if ends is None else {int(ends)}
-
-
-# Interventions as edits of tensors
-
-
-@dataclass(frozen=True, slots=True)
-class _Edit:
-    """A checked intervention: where it acts, and what it makes of the rows it selects."""
-
-    site: Site
-    layer: int
-    head: int | None
-    units: Tensor | None
-    positions: tuple[int, ...] | None
-    change: Callable[[Tensor, Tensor], Tensor]
-    """Gets the old rows [batch, n, ...] and their absolute positions [n]; returns the new."""
-
-
-def _plan(model: LoadedModel, interventions: Sequence[Intervention], n_pos: int) -> list[_Edit]:
-    """Check every intervention and fetch what it writes, before the run it changes."""
-    return [_plan_one(model, intervention, n_pos) for intervention in interventions]
-
-
-def _plan_one(model: LoadedModel, wish: Intervention, n_pos: int) -> _Edit:
-    site = Site.parse(wish.site)
-    _check_place(model, wish, site)
-    layer = 0 if site in (Site.EMBED, Site.POS_EMBED) else wish.layer
-    positions = None
-    if wish.positions is not None:
-        outside = [p for p in wish.positions if not -n_pos <= p < n_pos]
-        if outside:
-            raise ModelError(
-                f"The intervention names position {outside[0]}, but the prompt has {n_pos} tokens.",
-                hint=f"Positions go from 0 to {n_pos - 1}; -1 is the last.",
-            )
-        positions = tuple(p % n_pos for p in wish.positions)
-    units = None if wish.units is None else torch.tensor(list(wish.units), device=model.device)
-    return _Edit(site, layer, wish.head, units, positions, _change(model, wish, site, layer))
-
-
-def _check_place(model: LoadedModel, wish: Intervention, site: Site) -> None:
-    anatomy = model.anatomy
-    if site not in EDITABLE or SITE_PLACES[site][0] not in model.family.parts:
-        names = ", ".join(s.text for s in EDITABLE if SITE_PLACES[s][0] in model.family.parts)
-        raise ModelError(
-            f"An intervention cannot act on {site.text} in {anatomy.name}.",
-            hint=f"Sites are: {names}.",
-        )
-    if site not in (Site.EMBED, Site.POS_EMBED) and not 0 <= wish.layer < anatomy.n_layers:
-        raise ModelError(
-            f"There is no layer {wish.layer}: {anatomy.name} has {anatomy.n_layers}.",
-            hint=f"Layers go from 0 to {anatomy.n_layers - 1}.",
-        )
-    if wish.head is not None and (site is not Site.HEAD_Z or not 0 <= wish.head < anatomy.n_heads):
-        raise ModelError(
-            f"There is no head {wish.head} at {site.text} in {anatomy.name}.",
-            hint=f"Heads go from 0 to {anatomy.n_heads - 1}, at the site head_z.",
-        )
-    width = _width(model, site)
-    if wish.units is not None and any(not 0 <= unit < width for unit in wish.units):
-        raise ModelError(
-            f"The intervention names units that {site.text} does not have.",
-            hint=f"Units go from 0 to {width - 1}.",
-        )
-
-
-def _width(model: LoadedModel, site: Site) -> int:
-    anatomy = model.anatomy
-    if site is Site.HEAD_Z:
-        return anatomy.d_head
-    return anatomy.d_mlp if site is Site.MLP_HIDDEN else anatomy.d_model
-
-
-def _change(
-    model: LoadedModel, wish: Intervention, site: Site, layer: int
-) -> Callable[[Tensor, Tensor], Tensor]:
-    if wish.mode == "zero":
-        return lambda old, at: torch.zeros_like(old)
-    if wish.value is None:
-        raise ModelError(
-            f"An intervention of the mode {wish.mode!r} needs a value.",
-            hint="Give a number, an array, or for swap another prompt.",
-        )
-    if wish.mode == "swap":
-        return _swap(model, wish, site, layer)
-    value = torch.as_tensor(np.asarray(wish.value)).to(model.device, model.dtype)
-    changes: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-        "set": lambda old, at: value.expand_as(old),
-        "mean": lambda old, at: value.expand_as(old),
-        "add": lambda old, at: old + value.expand_as(old),
-        "scale": lambda old, at: old * value.expand_as(old),
-    }
-    if wish.mode not in changes:
-        raise ModelError(
-            f"There is no mode {wish.mode!r} of intervention.",
-            hint="Modes are: zero, mean, set, add, scale, swap.",
-        )
-
-    def checked(old: Tensor, at: Tensor) -> Tensor:
-        try:
-            return changes[wish.mode](old, at)
-        except RuntimeError as error:
-            raise ModelError(
-                f"The intervention's value has the shape {tuple(value.shape)}, "
-                f"but {site.text} has {tuple(old.shape[1:])} there.",
-                hint="Give a number or an array of that shape.",
-            ) from error
-
-    return checked
-
-
-def _swap(
-    model: LoadedModel, wish: Intervention, site: Site, layer: int
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """Write what another prompt has at the same positions."""
-    other = capture(model, read_prompt(model, wish.value).token_ids)
-    there = other.site(site, layer).to(model.dtype)
-    rows = there if wish.head is None else there[:, wish.head]
-    rows = rows if wish.units is None else rows[..., list(wish.units)]
-
-    def swap(old: Tensor, at: Tensor) -> Tensor:
-        if len(at) and int(at.max()) >= len(rows):
-            raise ModelError(
-                f"The prompt to swap from has {len(rows)} tokens, so it has no position "
-                f"{int(at.max())}.",
-                hint="Swap between prompts of equal length, or name positions that both have.",
-            )
-        return rows[at].expand_as(old)
-
-    return swap
-
-
-def _install(hooks: Hooks, edits: Sequence[_Edit], start: Callable[[], int]) -> None:
-    """Register edits; `start` tells the absolute position of the first row in a forward pass."""
-    for edit in edits:
-        hooks.edit_site(edit.site, edit.layer, _editor(hooks, edit, start))
-
-
-def _editor(hooks: Hooks, edit: _Edit, start: Callable[[], int]) -> Editor:
-    def change(tensor: Tensor) -> Tensor:
-        begin, n = start(), tensor.shape[1]
-        absolute = range(begin, begin + n) if edit.positions is None else edit.positions
-        at = torch.tensor([p for p in absolute if begin <= p < begin + n], device=tensor.device)
-        if not len(at):
-            return tensor
-        # Changed in a copy: the module may still need the tensor it gave us.
-        new = tensor.clone(memory_format=torch.contiguous_format)
-        view = split_last(new, *hooks.head_shape) if edit.site is Site.HEAD_Z else new
-        rows = view[:, at - begin]
-        picked = rows if edit.head is None else rows[:, :, edit.head]
-        some = picked if edit.units is None else picked[..., edit.units]
-        changed = edit.change(some, at)
-        if edit.units is not None:
-            picked[..., edit.units] = changed
-            changed = picked
-        if edit.head is None:
-            view[:, at - begin] = changed
-        else:
-            view[:, at - begin, edit.head] = changed
-        return new
-
-    return change
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from torch import nn
 
 from circuitscope.core.anatomy import ModelAnatomy
 from circuitscope.core.errors import ModelError, ModelFilesMissing, OutOfMemory
-from circuitscope.core.intervention import Intervention
+from circuitscope.core.intervention import Freeze, Intervention
 from circuitscope.core.progress import Progress, silent
 from circuitscope.models.capture import ForwardCache, capture
 from circuitscope.models.devices import available_memory, choose_device
@@ -58,11 +58,17 @@ class LoadedModel:
     dtype: torch.dtype
     path: Path = Path()
 
-    def run(self, prompt: Written, interventions: Sequence[Intervention] = ()) -> ModelRun:
+    def run(
+        self,
+        prompt: Written,
+        interventions: Sequence[Intervention] = (),
+        *,
+        freeze: Sequence[Freeze] = (),
+    ) -> ModelRun:
         """Run a prompt once, with changes at chosen sites; see `intervene.run`."""
-        return run(self, prompt, interventions)
+        return run(self, prompt, interventions, freeze)
 
-    def generate(
+    def generate(  # noqa: PLR0913 - options by keyword
         self,
         prompt: Written,
         n_tokens: int = 20,
@@ -70,12 +76,13 @@ class LoadedModel:
         seed: int = 0,
         *,
         temperature: float = 0.0,
+        freeze: Sequence[Freeze] = (),
         progress: Progress | None = None,
     ) -> Generation:
         """Continue a prompt; see `intervene.generate`."""
         return generate(
             self, prompt, n_tokens, interventions,
-            seed=seed, temperature=temperature, progress=progress,
+            seed=seed, temperature=temperature, freeze=freeze, progress=progress,
         )  # fmt: skip
 
     def capture(self, prompt: Written) -> ForwardCache:

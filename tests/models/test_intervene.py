@@ -1,15 +1,19 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from circuitscope.core.anatomy import Site
+from circuitscope.core.dictionary import DictionaryCard
 from circuitscope.core.errors import Cancelled, CircuitScopeError, ModelError
 from circuitscope.core.intervention import Intervention
 from circuitscope.core.progress import silent
+from circuitscope.dictionaries.dictionary import Dictionary, DictionaryWeights
 from circuitscope.models.capture import capture
-from circuitscope.models.intervene import generate, run
+from circuitscope.models.hooks import Hooks
+from circuitscope.models.intervene import ModelRun, generate, run
 from circuitscope.models.loading import LoadedModel
 
 PROMPT = "the capital of the state containing Dallas is"
@@ -97,7 +101,10 @@ def test_mean_writes_what_it_is_given(llama: LoadedModel) -> None:
         (Intervention("mlp_out", 0, positions=[9]), ("position 9", "9 tokens")),
         (Intervention("head_z", 0, head=4), ("no head 4", "0 to 3")),
         (Intervention("mlp_out", 0, head=1), ("no head 1 at mlp_out",)),
-        (Intervention("pattern", 0), ("cannot act on pattern", "head_z")),
+        (Intervention("ln_final", 0), ("cannot act on ln_final", "head_z")),
+        (Intervention("head_k", 0, head=2), ("no head 2 at head_k", "0 to 1")),
+        (Intervention("pattern", 0, units=[9]), ("units", "0 to 8")),
+        (Intervention("mlp_out", 0, feature=3), ("needs both", "dictionary")),
         (Intervention("pos_embed", 0), ("cannot act on pos_embed", "embed")),
         (Intervention("nowhere", 0), ("no site called 'nowhere'",)),
         (Intervention("mlp_hidden", 0, units=[32]), ("units", "0 to 31")),
@@ -208,3 +215,164 @@ def test_generation_of_nothing(llama: LoadedModel) -> None:
 def test_position_is_checked_before_anything_runs(llama: LoadedModel) -> None:
     with pytest.raises(ModelError):
         generate(llama, PROMPT, 3, [Intervention("embed", positions=[-10])])
+
+
+def random_dictionary(read: Site, write: Site, layer: int, n: int = 40) -> Dictionary:
+    source = torch.Generator().manual_seed(7)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=source)
+
+    card = DictionaryCard(f"d{layer}", "", "", "", read, write, (layer,), 16, 16, n)
+    return Dictionary(card, DictionaryWeights(draw(16, n), draw(n), draw(n, 16), draw(16)))
+
+
+@pytest.mark.parametrize("read", ["mlp_out", "mlp_in", "ln2_normalized"])
+def test_a_feature_changes_by_its_decoder_row_and_keeps_the_error(
+    llama: LoadedModel, read: str
+) -> None:
+    dictionary = random_dictionary(Site.parse(read), Site.MLP_OUT, 1)
+    plain = llama.run(PROMPT)
+    values = dictionary.activate(dictionary.preactivations(plain.cache.site(read, 1)))
+    unit = int((values > 0).sum(0).argmax())
+    old, row = values[:, unit].numpy(), dictionary.weights.W_dec[unit].numpy()
+    assert (old > 0).any()
+    news = {
+        ("zero", None): 0 * old, ("scale", 3.0): 3 * old, ("set", 2.5): 0 * old + 2.5,
+        ("add", -1.0): old - 1, ("mean", None): 0 * old + old.mean(),
+    }  # fmt: skip
+    for (mode, value), new in news.items():
+        wish = Intervention(
+            "mlp_out", 1, mode=mode, value=value, feature=unit, dictionary=dictionary
+        )
+        found = llama.run(PROMPT, [wish]).site("mlp_out", 1)
+        wanted = plain.site("mlp_out", 1) + (new - old)[:, None] * row
+        assert difference(found, wanted) < 1e-5
+        one = replace(wish, positions=[4])
+        found = llama.run(PROMPT, [one]).site("mlp_out", 1)
+        assert difference(found[4], wanted[4]) < 1e-5
+        assert difference(np.delete(found, 4, 0), np.delete(plain.site("mlp_out", 1), 4, 0)) == 0
+
+
+def test_features_of_one_dictionary_do_not_hear_of_each_other(llama: LoadedModel) -> None:
+    dictionary = random_dictionary(Site.MLP_OUT, Site.MLP_OUT, 0)
+    plain = llama.run(PROMPT)
+    values = dictionary.activate(dictionary.preactivations(plain.cache.site("mlp_out", 0)))
+    units = [int(unit) for unit in (values > 0).sum(0).argsort()[-3:]]
+    wishes = [Intervention("mlp_out", 0, feature=unit, dictionary=dictionary) for unit in units]
+    wanted = plain.site("mlp_out", 0) - (values[:, units] @ dictionary.weights.W_dec[units]).numpy()
+    for order in (wishes, wishes[::-1]):
+        assert difference(llama.run(PROMPT, order).site("mlp_out", 0), wanted) < 1e-5
+
+
+def test_a_feature_swapped_takes_the_other_prompts_activation(llama: LoadedModel) -> None:
+    dictionary = random_dictionary(Site.MLP_OUT, Site.MLP_OUT, 0)
+    plain, other = llama.run(PROMPT), llama.run(OTHER)
+
+    def active(found: ModelRun) -> torch.Tensor:
+        return dictionary.activate(dictionary.preactivations(found.cache.site("mlp_out", 0)))
+
+    here, there = active(plain), active(other)
+    unit = int((there[7] - here[7]).abs().argmax())
+    wish = Intervention(
+        "mlp_out", 0, positions=[7], mode="swap", value=OTHER, feature=unit, dictionary=dictionary
+    )
+    step = llama.run(PROMPT, [wish]).site("mlp_out", 0)[7] - plain.site("mlp_out", 0)[7]
+    wanted = (there[7, unit] - here[7, unit]) * dictionary.weights.W_dec[unit]
+    assert difference(step, wanted.numpy()) < 1e-5
+
+
+def test_a_dictionary_that_does_not_belong_there_is_explained(llama: LoadedModel) -> None:
+    dictionary = random_dictionary(Site.MLP_IN, Site.MLP_OUT, 1)
+    wrong = Intervention("mlp_out", 0, feature=1, dictionary=dictionary)
+    for wish in (wrong, replace(wrong, layer=1, feature=40), replace(wrong, layer=1, head=1)):
+        with pytest.raises(ModelError) as caught:
+            llama.run(PROMPT, [wish])
+        assert caught.value.hint
+
+
+def test_patterns_and_norms_can_be_frozen(llama: LoadedModel) -> None:
+    plain = llama.run(PROMPT)
+    wish = Intervention("resid_pre", 0, positions=[3], mode="add", value=np.arange(16.0))
+    free = llama.run(PROMPT, [wish])
+    held = llama.run(PROMPT, [wish], freeze=["patterns", "norms"])
+    assert difference(free.pattern(1), plain.pattern(1)) > 1e-3
+    for layer in (0, 1):
+        assert difference(held.pattern(layer), plain.pattern(layer)) == 0
+        mixed = np.einsum("hqk,khe->qhe", plain.pattern(layer), _values(held, layer))
+        assert difference(held.site("head_z", layer), mixed) < 1e-5
+    final = held.cache.norm_scales
+    before = plain.cache.norm_scales
+    x, scale = held.site("resid_pre", 0), before[Site.LN1_NORMALIZED, 0].numpy()
+    norm = llama.family.norm(llama.module, Site.LN1_NORMALIZED, 0)
+    assert difference(held.site("attn_in", 0), x / scale[:, None] * norm.weight.numpy()) < 1e-5
+    assert difference(final[Site.LN1_NORMALIZED, 0].numpy(), scale) > 1e-3
+    assert difference(llama.run(PROMPT, freeze=["patterns", "norms"]).logits, plain.logits) < 1e-5
+
+
+def _values(found: ModelRun, layer: int) -> np.ndarray:
+    values = found.site("head_v", layer)
+    return np.repeat(values, 4 // values.shape[1], 1)
+
+
+def test_what_is_frozen_stays_so_while_generating(llama: LoadedModel) -> None:
+    freeze = ["patterns", "norms"]
+    for seed in (None, 3):
+        options = {} if seed is None else {"seed": seed, "temperature": 2.0}
+        plain = llama.generate(PROMPT, 8, **options)
+        assert llama.generate(PROMPT, 8, freeze=freeze, **options).token_ids == plain.token_ids
+    wishes = [Intervention("mlp_out", 0, mode="scale", value=-2.0)]
+    ids = list(llama.run(PROMPT).token_ids)
+    for _ in range(6):
+        ids.append(int(run(llama, ids, wishes, freeze).logits[-1].argmax()))
+        if ids[-1] == 1:
+            break
+    assert list(llama.generate(PROMPT, 6, wishes, freeze=freeze).token_ids) == ids
+    with pytest.raises(ModelError, match="cannot be frozen"):
+        llama.run(PROMPT, freeze=["gates"])
+
+
+def test_new_tokens_can_be_named(llama: LoadedModel) -> None:
+    """Position 9 is the first new token: only what comes after it can change."""
+    plain = llama.generate(PROMPT, 4)
+    loud = 30 * np.random.default_rng(0).normal(size=16)
+    wish = Intervention("resid_post", 1, positions=[9], mode="add", value=loud)
+    changed = llama.generate(PROMPT, 4, [wish])
+    assert changed.alternatives[0] == plain.alternatives[0]
+    assert changed.alternatives[1] != plain.alternatives[1]
+    with pytest.raises(ModelError, match="position 13"):
+        llama.generate(PROMPT, 4, [replace(wish, positions=[13])])
+
+
+def test_a_mean_without_a_value_is_the_mean_over_the_prompt(llama: LoadedModel) -> None:
+    plain = llama.run(PROMPT).site("head_z", 1)
+    found = llama.run(PROMPT, [Intervention("head_z", 1, head=2, mode="mean")]).site("head_z", 1)
+    assert difference(found[:, 2], np.tile(plain[:, 2].mean(0), (9, 1))) < 1e-6
+    assert difference(found[:, [0, 1, 3]], plain[:, [0, 1, 3]]) == 0
+
+
+def test_patterns_of_another_prompt_can_be_swapped_in(llama: LoadedModel) -> None:
+    other = llama.run(OTHER)
+    wish = Intervention("pattern", 1, head=3, positions=[-1], mode="swap", value=OTHER)
+    found = llama.run(PROMPT, [wish])
+    assert difference(found.pattern(1)[3, -1], other.pattern(1)[3, -1]) == 0
+    one_key = Intervention("pattern", 1, head=3, units=[7], mode="zero")
+    pattern = llama.run(PROMPT, [one_key]).pattern(1)
+    assert (pattern[3, :, 7] == 0).all()
+    assert (pattern[2, 7:, 7] > 0).all()
+    with pytest.raises(ModelError, match="equal length"):
+        llama.run(PROMPT, [replace(wish, value=OTHER + " Texas")])
+    generated = llama.generate(PROMPT, 4, [one_key])
+    assert list(generated.token_ids) == naive(llama, list(generated.prompt_ids), 4, [one_key])
+
+
+def test_a_failure_inside_attention_leaves_no_softmax_caught(llama: LoadedModel) -> None:
+    def fail(tensor: torch.Tensor) -> torch.Tensor:
+        raise ZeroDivisionError
+
+    with Hooks(llama) as hooks:
+        hooks.edit_pattern(0, fail)
+        with pytest.raises(ZeroDivisionError):
+            hooks.forward([[1, 5]])
+    scores = torch.zeros(1, 1, 1, 2)
+    assert torch.softmax(scores, -1)[0, 0, 0, 0] == 0.5
