@@ -44,15 +44,22 @@ def jump_relu(h: Tensor, threshold: Tensor) -> Tensor:
     return torch.where(h > threshold, h.clamp(min=0), 0.0)
 
 
-def top_k(h: Tensor, k: int) -> Tensor:
+def top_k(h: Tensor, k: int, rank: Tensor | None = None) -> Tensor:
     """Return max(h, 0) for the k largest of the last axis, else 0."""
-    return signed_top_k(h, k).clamp(min=0)
+    return signed_top_k(h, k, rank).clamp(min=0)
 
 
-def signed_top_k(h: Tensor, k: int) -> Tensor:
-    """Return h for the k largest of the last axis, negative or not, else 0."""
-    largest = h.topk(min(k, h.shape[-1]), dim=-1)
-    return torch.zeros_like(h).scatter(-1, largest.indices, largest.values)
+def signed_top_k(h: Tensor, k: int, rank: Tensor | None = None) -> Tensor:
+    """Return h for the k largest of the last axis, negative or not, else 0.
+
+    Args:
+        h: Pre-activations, [pos, feature].
+        k: How many are kept.
+        rank: Factors, [feature], of what is compared; None compares h itself.
+    """
+    compared = h if rank is None else h * rank
+    best = compared.topk(min(k, h.shape[-1]), dim=-1).indices
+    return torch.zeros_like(h).scatter(-1, best, h.gather(-1, best))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +74,9 @@ class DictionaryWeights:
         threshold: JumpReLU and gated only, [feature].
         W_skip: Adds x W_skip^T to the output, [d_out, d_in].
         read_scale: Factor of each encoder column, [feature]; None is one.
-        write_scale: Factor of each decoder row, [feature]; None is one.
+        write_scale: Factor of each decoder row, [feature], of a CLT [written layer, feature];
+            None is one.
+        rank_scale: TopK only: factor by which pre-activations are compared, [feature].
         W_dec_later: What a CLT writes to the layers after the one it reads, each [feature, d_out].
     """
 
@@ -79,6 +88,7 @@ class DictionaryWeights:
     W_skip: Tensor | None = None
     read_scale: Tensor | None = None
     write_scale: Tensor | None = None
+    rank_scale: Tensor | None = None
     W_dec_later: tuple[Tensor, ...] = ()
 
     def to(self, device: torch.device | str) -> DictionaryWeights:
@@ -176,7 +186,9 @@ class Dictionary:
     def activate(self, h: Tensor) -> Tensor:
         """Apply the nonlinearity to pre-activations [pos, feature]."""
         if self.card.k is not None:
-            return (signed_top_k if self.card.keeps_negative else top_k)(h, self.card.k)
+            rank = self.weights.rank_scale
+            keep = signed_top_k if self.card.keeps_negative else top_k
+            return keep(h, self.card.k, None if rank is None else rank.to(h))
         if self.weights.threshold is not None:
             return jump_relu(h, self.weights.threshold.to(h))
         return relu(h)
@@ -216,7 +228,10 @@ class Dictionary:
         w = self.weights
         step = 0 if to_layer is None else to_layer - self.card.layers[0]
         assert 0 <= step <= len(w.W_dec_later), "it does not write to that layer"
-        return _rows(w.W_dec_later[step - 1] if step else w.W_dec, ids, w.write_scale)
+        scale = w.write_scale
+        if scale is not None and scale.ndim == 2:
+            scale = scale[step]
+        return _rows(w.W_dec_later[step - 1] if step else w.W_dec, ids, scale)
 
     @property
     def decoder_bias(self) -> Tensor:

@@ -17,7 +17,7 @@ from circuitscope.dictionaries.hub_cache import resolve
 FORMATS = "circuitscope.dictionary_formats"
 """Entry-point group of the readers."""
 
-_MOST_DEPTH = 3
+_MOST_DEPTH = 4
 _MOST_FOLDERS = 10_000
 
 

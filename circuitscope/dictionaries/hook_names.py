@@ -1,7 +1,7 @@
 """From the hook names that dictionaries carry to our sites.
 
-Spellings are TransformerLens' (HookedTransformer and TransformerBridge). What a name means for a
-family is decided there; here only the name is read.
+Spellings are TransformerLens' (HookedTransformer and TransformerBridge), or the names of Hugging
+Face modules. What a name means for a family is decided there; here only the name is read.
 """
 
 from __future__ import annotations
@@ -48,3 +48,33 @@ def parse_hook_name(name: str) -> tuple[Site, int] | None:
     if match is None or match[2] not in _NAMES:
         return None
     return _NAMES[match[2]], int(match[1])
+
+
+_MODULE = re.compile(r"(?:.*\.)?(?:layers|h|blocks)\.(\d+)(?:\.(.+))?")
+_MODULES = {
+    "input": Site.RESID_PRE,
+    "": Site.RESID_POST,
+    "output": Site.RESID_POST,
+    "pre_feedforward_layernorm.output": Site.MLP_IN,
+    "post_feedforward_layernorm.output": Site.MLP_OUT,
+    "mlp.input": Site.MLP_IN,
+    "mlp": Site.MLP_OUT,
+    "mlp.output": Site.MLP_OUT,
+    "self_attn.o_proj.input": Site.HEAD_Z,
+}
+_MODULES |= {
+    f"{name}{end}": Site.ATTN_OUT
+    for name in ("attn", "self_attn", "attention")
+    for end in ("", ".output")
+}
+
+
+def parse_module_name(name: str) -> tuple[Site, int] | None:
+    """Return the site and layer of a module such as "model.layers.3.mlp" or its input or output.
+
+    A module alone means its output.
+    """
+    match = _MODULE.fullmatch(name)
+    if match is None or (match[2] or "") not in _MODULES:
+        return None
+    return _MODULES[match[2] or ""], int(match[1])

@@ -49,7 +49,7 @@ def check_weights(
     expected: dict[str, tuple[int, ...]] = {
         "W_enc": (d_in or w_in, n_features or n), "b_enc": (n,),
         "W_dec": (n, w_out), "b_dec": (w_out,), "threshold": (n,), "W_skip": (w_out, w_in),
-        "read_scale": (n,), "write_scale": (n,),
+        "read_scale": (n,), "rank_scale": (n,),
     }  # fmt: skip
     for name, wanted in expected.items():
         found = getattr(weights, name)
