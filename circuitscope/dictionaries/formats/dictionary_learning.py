@@ -14,7 +14,6 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError  # noqa: TID251 - only the name of the refusal
 from typing import Any, Final
 
 import torch
@@ -113,14 +112,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         found = torch.load(  # noqa: TID251 - the one place, restricted to tensors
             path, map_location="cpu", weights_only=True, mmap=True
         )
-    except UnpicklingError as error:
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise _unreadable(path) from error
+    except Exception as error:  # Its refusal has no name of its own that could be imported.
         raise UnsafeFile(
             f"{path.name} asks for more than tensors, which can run code when it is read.",
             kept="Nothing in it was run.",
             hint="Ask for the weights as safetensors.",
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise _unreadable(path) from error
     if not isinstance(found, dict) or not found:
         raise _unreadable(path)
     tensors = {
