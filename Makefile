@@ -3,11 +3,11 @@ PYTHON ?= python3
 BOOTSTRAP = @$(PYTHON) packaging/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-slow bench torture lint
+.PHONY: help setup demo run test test-slow bench othello torture lint
 
 help:  ## say what there is
 	$(BOOTSTRAP) help
 
 # make exports ONLY to the benchmark: make bench ONLY=canvas,trace
-setup demo run test test-slow bench torture lint:
+setup demo run test test-slow bench othello torture lint:
 	$(BOOTSTRAP) $@

@@ -30,6 +30,7 @@ VERBS = {
     "test": "lint, architecture rules, spelling and the quick tests",
     "test-slow": "types and the slow tests",
     "bench": "measure speed and memory, into build/bench.json (ONLY=name,name for some)",
+    "othello": "train the Othello example, resuming where it was; hours without a GPU",
     "torture": "the long fault tests: killed processes, full disks, damaged files",
     "lint": "format the code and check it",
     "setup": "only make or repair .venv",
@@ -419,6 +420,7 @@ def commands(verb: str, rest: list[str], environment: dict[str, str]) -> list[St
         "bench": [
             Step(["-m", "tests.bench", *([only] if only else []), *rest], (0,), OFFSCREEN),
         ],
+        "othello": [Step(["-m", "circuitscope.examples.othello_training", "--all", *rest])],
         "torture": [pytest_step("-q", "-m", "torture", *rest, accepted=(0, 5))],
         "lint": [
             Step(["-m", "ruff", "format", "."]),

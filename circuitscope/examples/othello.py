@@ -26,6 +26,7 @@ from circuitscope.core.errors import PromptError
 
 __all__ = [
     "MOVES",
+    "SQUARES",
     "VOCABULARY",
     "Games",
     "IllegalMove",
@@ -38,6 +39,7 @@ __all__ = [
     "play",
     "read",
     "replay",
+    "square_of",
     "start",
 ]
 
@@ -341,6 +343,12 @@ def _refusal(table: _Table, game: int, position: int, token: int) -> IllegalMove
         f"Move {position + 1}, {name}, is not legal for {player}: {why}.",
         hint=f"{player} may play {choices}.",
     )
+
+
+def square_of(tokens: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return the square of each token, 0 for A1 to 63 for H8; -1 for `<pad>`."""
+    squares = np.concatenate([[-1], _SQUARE_OF_TOKEN])[tokens]
+    return squares.astype(np.int64)
 
 
 def name_squares(bits: int | np.uint64) -> list[str]:

@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 _MADE_FOR = {"model_name": "othello", "prepend_bos": False, "context_size": othello.MOVES}
 _SEED = 2_000_003
-_TRAINING = TrainingSettings(d_sae=1024, k=16.0, steps=3000, learning_rate=2e-3)
+_TRAINING = TrainingSettings(d_sae=1024, k=16.0, steps=2400, learning_rate=2e-3)
 _BATCH = 250
 
 
@@ -81,9 +81,14 @@ class Sample:
     @classmethod
     def play(cls, seed: int, n: int) -> Sample:
         """Play games that the model was not trained on."""
+        return cls.played(seed, n)[1]
+
+    @classmethod
+    def played(cls, seed: int, n: int) -> tuple[othello.Games, Sample]:
+        """Play such games and return them too."""
         games = othello.play((seed, HELD_OUT_GAMES), n)
         tokens, legal = to_tensors(games.tokens, games.legal)
-        return cls(tokens[:, :-1], legal.any(-1), legal)
+        return games, cls(tokens[:, :-1], legal.any(-1), legal)
 
     def batches(self) -> Iterator[Sample]:
         """Yield a few hundred games at a time."""

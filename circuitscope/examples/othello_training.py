@@ -7,7 +7,8 @@
 3. Every five minutes put weights, optimizers and curve into one safetensors file; a later run goes
    on from there as if it had never stopped.
 4. Measure legality on games of another seed; write the model folder, tokenizer and card.
-5. Train dictionaries at every layer (`othello_dictionaries`), when asked to.
+5. When asked to, train dictionaries at every layer (`othello_dictionaries`), test what holds of
+   the findings (`othello_report`) and make the ready project (`othello_project`).
 
 The loss is the cross-entropy of the next move in expectation over the draw of that move: random
 games play every legal move equally often, so the target is the uniform distribution over them. It
@@ -37,7 +38,13 @@ from torch.nn import functional
 from transformers import GPT2LMHeadModel
 
 from circuitscope.core.errors import CircuitScopeError
-from circuitscope.examples import othello, othello_dictionaries
+from circuitscope.core.shipped import shipped_path
+from circuitscope.examples import (
+    othello,
+    othello_dictionaries,
+    othello_project,
+    othello_report,
+)
 from circuitscope.examples.muon import Muon
 from circuitscope.examples.othello_model import (
     LOSSES,
@@ -306,6 +313,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--dictionaries", action="store_true", help="only train dictionaries for the written model"
     )
+    parser.add_argument("--all", action="store_true", help="everything, to the ready project")
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(chosen.threads)
@@ -323,6 +331,12 @@ def main(arguments: list[str] | None = None) -> None:
         seconds=math.inf if hours is None else 3600 * hours,
     )
     make(chosen.out, chosen.build, settings, budget)
+    if chosen.all:
+        othello_dictionaries.make(chosen.out, chosen.build)
+        resources = shipped_path("resources")
+        page = resources / "manual" / "othello-findings.md"
+        othello_report.make(chosen.out, page, resources / "pictures")
+        othello_project.build(chosen.out)
 
 
 if __name__ == "__main__":

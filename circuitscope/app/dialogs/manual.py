@@ -44,6 +44,7 @@ class ManualDialog(QDialog):
         self.contents.setFixedWidth(self.contents.sizeHintForColumn(0) + 2 * MARGIN)
         self.text = QTextBrowser()
         self.text.setOpenLinks(False)
+        self.text.setSearchPaths([str(shipped_path("resources", "manual"))])
         self.text.document().setDocumentMargin(MARGIN)
         self.text.setAccessibleName(tr("Page"))
         row.addWidget(self.contents)
