@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 _MADE_FOR = {"model_name": "othello", "prepend_bos": False, "context_size": othello.MOVES}
 _SEED = 2_000_003
-_TRAINING = TrainingSettings(d_sae=1024, k=16.0, steps=2400, learning_rate=2e-3)
+_TRAINING = TrainingSettings(d_sae=1024, k=16.0, steps=1500, learning_rate=2e-3)
 _BATCH = 250
 
 

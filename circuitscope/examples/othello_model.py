@@ -232,7 +232,9 @@ Trained by `python -m circuitscope.examples.othello_training` on {games} games i
 move is equally likely, each seen once: {steps} steps with batches of {batches}
 games in {hours} hours. The matrices of the blocks were stepped by Muon, peak learning rate
 {s.learning_rate}, weight decay {s.weight_decay}; the rest by AdamW, peak learning rate
-{s.other_learning_rate}; both on a half cosine, seed {s.seed}. {loss}
+{s.other_learning_rate}; both on a half cosine, seed {s.seed}.
+
+{loss}
 Nothing else tells the model about the board. Only the 59 positions that can have a next move were
 trained.
 
