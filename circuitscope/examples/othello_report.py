@@ -20,15 +20,9 @@ import numpy as np
 from circuitscope.core.shipped import shipped_path
 from circuitscope.examples import othello, othello_boards, othello_evidence
 from circuitscope.examples.dictionary_set import dictionary_name, read_dictionary
-from circuitscope.examples.othello_findings import (
-    GAMES,
-    Finding,
-    Place,
-    Subject,
-    examine,
-    kind_shares,
-)
+from circuitscope.examples.othello_findings import examine, kind_shares
 from circuitscope.examples.othello_pictures import draw_boards, draw_curve, draw_shares
+from circuitscope.examples.othello_subject import GAMES, Finding, Place, Subject
 from circuitscope.exchange.formats.svg import svg_text
 
 __all__ = ["make", "write_page"]
