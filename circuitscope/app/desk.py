@@ -8,6 +8,7 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QWidget
 
 from circuitscope.app.bridge import to_gui
+from circuitscope.app.example_panels import ExamplePanels
 from circuitscope.app.theme import Palette
 from circuitscope.session.session import Session
 
@@ -93,6 +94,7 @@ class Desk:
     Attributes:
         window: Parent of dialogs.
         actions: The window's actions by id, filled when the window is made.
+        examples: What the bundled and other examples bring to the window.
     """
 
     session: Session
@@ -100,6 +102,7 @@ class Desk:
     watch: Watch
     window: QWidget
     actions: dict[str, QAction] = field(default_factory=dict)
+    examples: ExamplePanels = field(default_factory=ExamplePanels)
 
     def trigger(self, action_id: str) -> None:
         """Run an action as if the user had chosen it; one that cannot be used does nothing."""

@@ -26,6 +26,7 @@ from circuitscope.app.canvas.link_graph import LinkGraphView
 from circuitscope.app.commands import edits, files, views
 from circuitscope.app.desk import Desk, Watch
 from circuitscope.app.dialogs.errors import show_error
+from circuitscope.app.example_docks import ExampleDocks
 from circuitscope.app.later import Later
 from circuitscope.app.panels.history import HistoryPanel
 from circuitscope.app.panels.inspector import InspectorPanel
@@ -139,6 +140,7 @@ class MainWindow(QMainWindow):
             dock.setTitleBarWidget(bar)
             dock.setWidget(widget)
             self._docks[name] = dock
+        self._examples = ExampleDocks(desk, self)
 
     def _arrange_panels(self) -> None:
         left, right, bottom = (Qt.DockWidgetArea.LeftDockWidgetArea,
@@ -152,6 +154,8 @@ class MainWindow(QMainWindow):
         for name, area in (("project", left), ("inspector", right), ("jobs", bottom)):
             self.addDockWidget(area, docks[name])
         self.splitDockWidget(docks["jobs"], docks["history"], Qt.Orientation.Horizontal)
+        for dock in self._examples.docks.values():
+            self.addDockWidget(left, dock)
         wide = [docks["project"], docks["inspector"]]
         self.resizeDocks(wide, [232, 328], Qt.Orientation.Horizontal)
         low = [docks["jobs"], docks["history"]]
@@ -173,7 +177,7 @@ class MainWindow(QMainWindow):
 
     def _fill_submenu(self, entry: str, menu: QMenu) -> None:
         if entry == "window.panels":
-            for dock in self._docks.values():
+            for dock in (*self._docks.values(), *self._examples.docks.values()):
                 menu.addAction(dock.toggleViewAction())
         elif entry == "view.theme":
             self._add_themes(menu.addMenu(tr("Colours")))
@@ -223,6 +227,7 @@ class MainWindow(QMainWindow):
         for dock in self._docks.values():
             dock.setFloating(False)
             dock.show()
+        self._examples.reset()
 
     def say(self, text: str) -> None:
         """Show a line in the status bar for some seconds."""
@@ -266,6 +271,7 @@ class MainWindow(QMainWindow):
         elif self._before is not None:
             self.restoreState(self._before, LAYOUT_VERSION)
             self._before = None
+        self._examples.refresh()
         self.toolbar.setVisible(shown)
 
     def _label_node(self, node: int) -> None:
@@ -338,6 +344,7 @@ class MainWindow(QMainWindow):
         settings = window_settings()
         settings.setValue("geometry", self.saveGeometry())
         settings.setValue("panels", self._before or self.saveState(LAYOUT_VERSION))
+        self._examples.keep()
         settings.sync()
 
     def _restore_layout(self) -> None:

@@ -1,9 +1,14 @@
 """A dictionary described without its weights, so that files and windows can name it."""
 
+import hashlib
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from circuitscope.core.anatomy import Site
+
+_LENGTH_BYTES = 8
+_DIGESTED_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +97,24 @@ class DictionaryCard:
         fields["write_site"] = Site.parse(fields["write_site"])
         fields["layers"] = tuple(fields["layers"])
         return DictionaryCard(**fields)
+
+
+def header_digest(config: Path, *weights: Path, part: str = "") -> str:
+    """Return sha256 over a configuration and the header and size of its weights.
+
+    Args:
+        config: The file of settings.
+        weights: Files of weights.
+        part: Tells apart several dictionaries of the same files.
+    """
+    total = hashlib.sha256(config.read_bytes())
+    for path in weights:
+        with path.open("rb") as file:
+            if path.suffix == ".safetensors":
+                start = file.read(_LENGTH_BYTES)
+                total.update(start + file.read(int.from_bytes(start, "little")))
+            else:
+                total.update(file.read(_DIGESTED_BYTES))
+        total.update(str(path.stat().st_size).encode())
+    total.update(part.encode())
+    return total.hexdigest()

@@ -2,6 +2,7 @@
 
 import logging
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
@@ -9,6 +10,7 @@ from typing import Generic, TypeVar
 from circuitscope.core.errors import CircuitScopeError
 
 T = TypeVar("T")
+R = TypeVar("R")
 log = logging.getLogger(__name__)
 
 
@@ -58,13 +60,39 @@ class Registry(Generic[T]):
         try:
             plugin: T = entry.load()()
         except Exception:  # noqa: BLE001 - an outside plug-in must never stop the program
-            report = traceback.format_exc()
-            log.warning("plug-in %s of %s is broken", name, self.group)
-            self.broken.append(BrokenPlugin(self.group, name, entry.value, report))
-            del self._entries[name]
+            self._give_up(name)
             return None
         self._loaded[name] = plugin
         return plugin
+
+    def ask(self, name: str, question: Callable[[T], R], otherwise: R) -> R:
+        """Ask a plug-in something; one that fails counts as broken from then on.
+
+        Args:
+            name: Which one.
+            question: Called with the plug-in.
+            otherwise: What is returned where the name is unknown or the plug-in is broken.
+
+        Raises:
+            CircuitScopeError: The plug-in's own answer to its user.
+        """
+        plugin = self.get(name)
+        if plugin is None:
+            return otherwise
+        try:
+            return question(plugin)
+        except CircuitScopeError:
+            raise
+        except Exception:  # noqa: BLE001 - an outside plug-in must never stop the program
+            self._give_up(name)
+            return otherwise
+
+    def _give_up(self, name: str) -> None:
+        """Forget a plug-in; called while what it raised is handled."""
+        report, entry = traceback.format_exc(), self._entries.pop(name)
+        log.warning("plug-in %s of %s is broken\n%s", name, self.group, report)
+        self._loaded.pop(name, None)
+        self.broken.append(BrokenPlugin(self.group, name, entry.value, report))
 
     def all(self) -> dict[str, T]:
         """Return every plug-in that loads, by name."""

@@ -6,7 +6,6 @@ can run. Other files that carry the name are refused before any library reads th
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from circuitscope.core.dictionary import header_digest as header_digest
 from circuitscope.core.errors import DictionaryError, UnsafeFile
 from circuitscope.dictionaries.npz_files import map_npz, npz_shapes
 
 _LENGTH_BYTES = 8
 _MOST_HEADER_BYTES = 100_000_000
 _MOST_SETTINGS_BYTES = 1_000_000
-_DIGESTED_BYTES = 65_536
 _PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
 
 
@@ -137,27 +136,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
             f"{path} holds no settings.", hint="Download or copy the folder again."
         )
     return data
-
-
-def header_digest(config: Path, *weights: Path, part: str = "") -> str:
-    """Return sha256 over a configuration and the header and size of its weights.
-
-    Args:
-        config: The file of settings.
-        weights: Files of weights.
-        part: Tells apart several dictionaries of the same files.
-    """
-    total = hashlib.sha256(config.read_bytes())
-    for path in weights:
-        with path.open("rb") as file:
-            if path.suffix == ".safetensors":
-                start = file.read(_LENGTH_BYTES)
-                total.update(start + file.read(int.from_bytes(start, "little")))
-            else:
-                total.update(file.read(_DIGESTED_BYTES))
-        total.update(str(path.stat().st_size).encode())
-    total.update(part.encode())
-    return total.hexdigest()
 
 
 def _no_safetensors(path: Path) -> DictionaryError:

@@ -26,6 +26,8 @@ from circuitscope.engine.requests import (
     ModelReady,
     Ping,
     Pong,
+    Predict,
+    Predictions,
     PreviewPrompt,
     Prompt,
     PromptPreview,
@@ -182,6 +184,21 @@ def _generate(request: Generate, holdings: Holdings, progress: Progress) -> Gene
     return Generation(shown, tuple(steps))
 
 
+def _predict(request: Predict, holdings: Holdings, progress: Progress) -> Predictions:
+    import torch
+
+    from circuitscope.models.intervene import run
+
+    model = holdings.model(request.model, progress)
+    shown = _preview(model, request.prompt)
+    logits = torch.from_numpy(run(model, shown.ids).logits).double()
+    chances = torch.softmax(logits, -1)
+    best = torch.sort(logits, stable=True, dim=-1, descending=True).indices
+    best = best[:, : request.n_alternatives]
+    listed = chances.gather(-1, best).float()
+    return Predictions(shown, best.numpy(), listed.numpy())
+
+
 def _trace(request: Trace, holdings: Holdings, progress: Progress) -> Finding:
     from circuitscope.tracing.method import trace
 
@@ -278,7 +295,8 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     InspectDictionaries: _inspect_dictionaries,
     PreviewPrompt: _preview_prompt,
     Generate: _generate,
+    Predict: _predict,
     Trace: _trace,
     ReadGraph: _read_graph,
 }
-_NEEDS_TORCH = {LoadModel, PreviewPrompt, Generate, Trace}
+_NEEDS_TORCH = {LoadModel, PreviewPrompt, Generate, Predict, Trace}

@@ -103,6 +103,19 @@ class Generate:
 
 
 @dataclass(frozen=True, slots=True)
+class Predict:
+    """Ask what the model expects after every token of a prompt.
+
+    Attributes:
+        n_alternatives: Likeliest tokens listed per position.
+    """
+
+    model: ModelChoice
+    prompt: Prompt
+    n_alternatives: int = 10
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """Compute a circuit; `settings.dictionaries` are the folders of the dictionaries."""
 
@@ -124,6 +137,7 @@ Request = (
     | InspectDictionaries
     | PreviewPrompt
     | Generate
+    | Predict
     | Trace
     | ReadGraph
 )
@@ -222,6 +236,21 @@ class Generation:
         return (*self.prompt.ids, *(token.token_id for token in self.steps[:step]))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """What the model expects after every token of a prompt.
+
+    Attributes:
+        prompt: The prompt as the model saw it.
+        token_ids: The likeliest next tokens, best first, int64 [pos, n].
+        probabilities: Theirs, of the full softmax, float32 [pos, n].
+    """
+
+    prompt: PromptPreview
+    token_ids: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+
+
 @dataclass(frozen=True, slots=True)
 class Inspected:
     """A model folder described without its weights.
@@ -251,6 +280,7 @@ Result = Union[
     DictionaryCards,
     PromptPreview,
     Generation,
+    Predictions,
     Finding,
     "Imported",
 ]

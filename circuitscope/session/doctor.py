@@ -14,7 +14,7 @@ from typing import Any, Literal
 from circuitscope.core.places import state_home
 from circuitscope.core.registry import Registry
 
-GROUPS = ("families", "dictionary_formats", "methods", "file_formats")
+GROUPS = ("families", "dictionary_formats", "methods", "file_formats", "example_panels")
 _PACKAGES = ("numpy", "networkx", "sqlite-utils", "PySide6-Essentials", "pyqtgraph")
 _ENGINE = ("torch", "transformers", "safetensors", "psutil")
 _ENGINE_FIX = 'pip install "circuitscope[engine]"'

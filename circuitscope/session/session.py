@@ -18,6 +18,7 @@ from circuitscope.engine.requests import (
     Generate,
     InspectDictionaries,
     ModelChoice,
+    Predict,
     PreviewPrompt,
     Prompt,
     ReadGraph,
@@ -85,6 +86,11 @@ class Session(Document):
         """Continue a prompt; the job's result is a `Generation`, `options` those of `Generate`."""
         request = Generate(self._model.choice, prompt, n_tokens, **options)
         return self.jobs.add(f"Generate after “{_shown(prompt)}”", request)
+
+    def predict(self, prompt: Prompt, n_alternatives: int = 10) -> Job:
+        """Ask what the model expects after every token; the job's result is `Predictions`."""
+        request = Predict(self._model.choice, prompt, n_alternatives)
+        return self.jobs.add(f"Read what could follow “{_shown(prompt)}”", request)
 
     def inspect_dictionaries(self, path: Path | str) -> Job:
         """Describe a dictionary folder; the job's result is a `DictionaryCards`."""

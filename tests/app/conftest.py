@@ -83,3 +83,21 @@ def opened(qapp: QApplication) -> Callable[[str], QWidget]:
         return found[-1]
 
     return find
+
+
+@pytest.fixture
+def tiny_othello(tmp_path: Path) -> Path:
+    """Return a folder with an untrained model that reads games of Othello."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from circuitscope.examples.othello_model import build_tokenizer
+
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=61, n_positions=60, n_embd=16, n_layer=1, n_head=2, bos_token_id=None,
+        eos_token_id=None, tie_word_embeddings=False,
+    )  # fmt: skip
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "model")
+    build_tokenizer().save_pretrained(tmp_path / "model")
+    return tmp_path / "model"

@@ -19,11 +19,13 @@ from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
 from circuitscope.app.widgets import button, clear, look, section, text_label
 from circuitscope.app.words import plural, probability, shown_token, tr
+from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.settings import Logit, LogitDifference, Target
 from circuitscope.engine.requests import Alternative, GeneratedToken, Generation, PromptPreview
 from circuitscope.session.jobs import Job
 
 GENERATED = 12
+PLACEHOLDER = "the capital of the state containing Dallas is"
 _PREVIEW_MS = 250
 _LISTED = 6
 
@@ -38,7 +40,7 @@ class PromptField(QPlainTextEdit):
         self.setFixedHeight(58)
         self.setTabChangesFocus(True)
         self.setAccessibleName(tr("Prompt"))
-        self.setPlaceholderText(tr("the capital of the state containing Dallas is"))
+        self.setPlaceholderText(tr(PLACEHOLDER))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Generate on Return; Shift+Return makes a new line."""
@@ -94,6 +96,7 @@ class PromptBox(QWidget):
     Attributes:
         generation: What the model said last, None before.
         step: Which generated word is explained, -1 for none.
+        problem: Why the prompt makes no sense for this model, None where it does or may.
     """
 
     changed = Signal()
@@ -103,6 +106,7 @@ class PromptBox(QWidget):
         self._desk = desk
         self.generation: Generation | None = None
         self.step = -1
+        self.problem: CircuitScopeError | None = None
         self._preview: PromptPreview | None = None
         self._jobs: list[Job] = []
         self._generated: list[QPushButton] = []
@@ -182,17 +186,25 @@ class PromptBox(QWidget):
 
     def follow_model(self) -> None:
         """Read the prompt anew with another model."""
-        self._forget()
+        sample = self._desk.examples.sample(self._desk.session.model.anatomy)
+        self.field.setPlaceholderText(sample or tr(PLACEHOLDER))
+        self._check()
         ready = self._desk.session.model.state in ("ready", "loading")
-        self.generate_button.setEnabled(ready and bool(self.text))
+        self.generate_button.setEnabled(ready and bool(self.text) and self.problem is None)
         if ready and self.text:
             self._wait.start()
 
-    def _typed(self) -> None:
+    def _check(self) -> None:
+        """Ask the model's example, where there is one, whether the prompt makes sense."""
+        anatomy = self._desk.session.model.anatomy
+        self.problem = self._desk.examples.refusal(anatomy, self.text) if self.text else None
         self._forget()
+
+    def _typed(self) -> None:
+        self._check()
         self._preview = None
         has_model = self._desk.session.model.choice is not None
-        self.generate_button.setEnabled(bool(self.text) and has_model)
+        self.generate_button.setEnabled(bool(self.text) and has_model and self.problem is None)
         self._wait.start()
 
     def _forget(self) -> None:
@@ -204,6 +216,9 @@ class PromptBox(QWidget):
         if not self.text or self._desk.session.model.choice is None:
             clear(self._tokens)
             self._tell("")
+            return
+        if self.problem is not None:
+            self._tell_problem(self.problem)
             return
         self._follow(self._desk.session.preview(self.text), self._previewed)
 
@@ -234,11 +249,13 @@ class PromptBox(QWidget):
 
     def _failed(self, job: Job) -> bool:
         if job.state == "failed" and job.error is not None:
-            parts = (job.error.message, job.error.hint)
-            self._tell("\n".join(part for part in parts if part), bad=True)
-            clear(self._tokens)
+            self._tell_problem(job.error)
             return True
         return job.state != "done"
+
+    def _tell_problem(self, error: CircuitScopeError) -> None:
+        self._tell("\n".join(part for part in (error.message, error.hint) if part), bad=True)
+        clear(self._tokens)
 
     def _previewed(self, job: Job) -> None:
         if self._failed(job):

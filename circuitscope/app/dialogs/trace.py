@@ -132,7 +132,7 @@ class TraceDialog(QDialog):
             return tr("Choose a model first.")
         if not self.prompt.text:
             return tr("Type a prompt; Generate shows what the model would say.")
-        return ""
+        return self.prompt.problem.message if self.prompt.problem is not None else ""
 
     def _refresh(self) -> None:
         reason = self.reason()

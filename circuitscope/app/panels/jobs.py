@@ -17,12 +17,12 @@ from circuitscope.app.desk import Desk
 from circuitscope.app.theme import icon, pixmap
 from circuitscope.app.widgets import MARGIN, button, elided, scrolled, text_label
 from circuitscope.app.words import DOT, count, seconds, tr
-from circuitscope.engine.requests import Generate, InspectDictionaries, PreviewPrompt
+from circuitscope.engine.requests import Generate, InspectDictionaries, Predict, PreviewPrompt
 from circuitscope.session.jobs import Job
 
 KEPT = 50
-QUIET = (PreviewPrompt, Generate, InspectDictionaries)
-"""Short questions of dialogs; these show their answers and their errors themselves."""
+QUIET = (PreviewPrompt, Generate, Predict, InspectDictionaries)
+"""Short questions of dialogs and panels; these show their answers and their errors themselves."""
 
 
 class JobsPanel(QWidget):

@@ -120,3 +120,33 @@ def test_advanced_settings_fold(dialog: TraceDialog) -> None:
     assert dialog._advanced.values()["batch_size"] is None
     dialog._advanced.fields["batch_size"].setValue(64)
     assert dialog.settings().batch_size == 64
+
+
+def test_illegal_moves_are_refused_with_the_legal_ones_before_the_model_is_asked(
+    dialog: TraceDialog, tiny_othello: Path, qtbot: QtBot, finish_jobs: Callable
+) -> None:
+    session, prompt = dialog._desk.session, dialog.prompt
+    session.load_model(tiny_othello, device="cpu")
+    finish_jobs(session)
+    assert prompt.field.placeholderText() == "F5 D6 C3 D3"
+    for text, said in (("F5 A1", "White may play F4, D6, F6."), ("F5 Z9", "'Z9'")):
+        n_jobs = len(session.jobs.jobs)
+        _type(dialog, text, qtbot, finish_jobs)
+        assert said in prompt._told.text()
+        assert not prompt.generate_button.isEnabled()
+        assert not dialog.trace_button.isEnabled()
+        assert dialog.reason() in prompt._told.text()
+        assert len(session.jobs.jobs) == n_jobs
+    _type(dialog, "f5 d6", qtbot, finish_jobs)
+    assert prompt._told.text() == "2 tokens"
+    assert prompt.generate_button.isEnabled()
+    assert dialog.trace_button.isEnabled()
+
+
+def test_other_models_take_any_words(
+    dialog: TraceDialog, tiny_llama: Path, qtbot: QtBot, finish_jobs: Callable
+) -> None:
+    dialog._desk.session.load_model(tiny_llama, device="cpu")
+    finish_jobs(dialog._desk.session)
+    assert dialog._desk.examples.refusal(dialog._desk.session.model.anatomy, "F5 A1") is None
+    assert "Dallas" in dialog.prompt.field.placeholderText()
