@@ -1,12 +1,14 @@
 """The docks of the panels that examples bring: there while such a circuit is shown."""
 
-from PySide6.QtCore import QObject
+from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QCloseEvent
 from PySide6.QtWidgets import QDockWidget, QMainWindow, QWidget
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.whereabouts import window_settings
 from circuitscope.app.widgets import DockHead
+
+WIDTH, HEIGHT, ABOVE = 304, 620, 160
 
 
 class ExampleDock(QDockWidget):
@@ -83,4 +85,19 @@ class ExampleDocks(QObject):
             made = self._desk.examples.ask(name, lambda panel: panel.make(self._desk))
             if isinstance(made, QWidget):
                 dock.setWidget(made)
+                self._make_room(dock)
         return dock.widget() is not None
+
+    def _make_room(self, dock: ExampleDock) -> None:
+        """Give a new dock most of its column; what is above it keeps a little."""
+        window = self.parent()
+        assert isinstance(window, QMainWindow)
+        area = window.dockWidgetArea(dock)
+        above = [
+            other for other in window.findChildren(QDockWidget)
+            if other is not dock and window.dockWidgetArea(other) == area and other.isVisible()
+        ]  # fmt: skip
+        dock.show()
+        heights = [ABOVE] * len(above) + [HEIGHT]
+        window.resizeDocks([*above, dock], heights, Qt.Orientation.Vertical)
+        window.resizeDocks([dock], [WIDTH], Qt.Orientation.Horizontal)
