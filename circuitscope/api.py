@@ -73,6 +73,7 @@ __all__ = [
     "export",
     "grow",
     "inspect_model",
+    "lens",
     "load_dictionaries",
     "load_model",
     "new_project",
@@ -279,6 +280,22 @@ def verify(  # noqa: PLR0913 - options by keyword
     return verification.verify(
         model, circuit, nodes, edges, mode, effect, dictionaries=dictionaries, progress=progress
     )
+
+
+def lens(
+    model: LoadedModel, prompt: Written, top: int = 5, progress: Progress | None = None
+) -> Grid:
+    """Return the tokens that each residual state promotes: probabilities [layer, position, rank].
+
+    Args:
+        model: From `load_model`.
+        prompt: Text, token ids used exactly as given, or chat messages.
+        top: Tokens listed for each state.
+        progress: Hears of the work and may cancel it.
+    """
+    from circuitscope.models import lens as lenses
+
+    return lenses.lens(model, prompt, top, progress)
 
 
 def prune(

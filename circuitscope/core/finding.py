@@ -72,12 +72,19 @@ def _name(path: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """An array with named axes, such as a patching sweep over layers and positions."""
+    """An array with named axes, such as a patching sweep over layers and positions.
+
+    Attributes:
+        texts: What each value is of, such as tokens, in the order of `values.ravel()`; may be
+            empty. ids: Their numbers, in the same order.
+    """
 
     axes: tuple[str, ...]
     ticks: tuple[tuple[str, ...], ...]
     values: NDArray[np.float32]
     provenance: Provenance
+    texts: tuple[str, ...] = ()
+    ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

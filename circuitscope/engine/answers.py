@@ -36,6 +36,7 @@ from circuitscope.engine.requests import (
     Result,
     Trace,
 )
+from circuitscope.engine.trials import ReadLens, TryChanges, read_lens, try_changes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -298,5 +299,7 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     Predict: _predict,
     Trace: _trace,
     ReadGraph: _read_graph,
+    TryChanges: try_changes,
+    ReadLens: read_lens,
 }
-_NEEDS_TORCH = {LoadModel, PreviewPrompt, Generate, Predict, Trace}
+_NEEDS_TORCH = {LoadModel, PreviewPrompt, Generate, Predict, Trace, TryChanges, ReadLens}

@@ -19,6 +19,7 @@ from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.settings import TraceSettings
 
 if TYPE_CHECKING:
+    from circuitscope.engine.trials import ReadLens, Tried, TryChanges
     from circuitscope.exchange.format import Imported
 
 Prompt = str | tuple[int, ...]
@@ -130,17 +131,19 @@ class ReadGraph:
     path: str
 
 
-Request = (
-    Ping
-    | LoadModel
-    | InspectModel
-    | InspectDictionaries
-    | PreviewPrompt
-    | Generate
-    | Predict
-    | Trace
-    | ReadGraph
-)
+Request = Union[
+    Ping,
+    LoadModel,
+    InspectModel,
+    InspectDictionaries,
+    PreviewPrompt,
+    Generate,
+    Predict,
+    Trace,
+    ReadGraph,
+    "TryChanges",
+    "ReadLens",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -283,6 +286,7 @@ Result = Union[
     Predictions,
     Finding,
     "Imported",
+    "Tried",
 ]
 
 

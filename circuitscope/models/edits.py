@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,13 +41,20 @@ Rule = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(slots=True, eq=False)
 class _Reading:
-    """One dictionary's activations in the pass that runs now, [batch, pos, feature]."""
+    """One dictionary's activations in the pass that runs now.
+
+    Attributes:
+        values: [batch, pos, feature]; scale: what its input was divided by, [batch, pos].
+    """
 
     dictionary: Any
     values: Tensor = field(default_factory=lambda: torch.empty(0))
+    scale: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def hear(self, rows: Tensor) -> None:
         self.values = _activations(self.dictionary, rows)
+        flat = rows.flatten(0, 1).flatten(1)
+        self.scale = self.dictionary.scale(flat).view(rows.shape[:2])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +68,8 @@ class Edit:
     rule: Rule
     reading: _Reading | None = None
     feature: int = -1
+    row: Tensor | None = None
+    """What the feature writes here per unit of activation."""
 
 
 def plan(
@@ -81,11 +90,12 @@ def plan(
         ModelError: One of them names a place that does not exist, or a value that does not fit.
     """
     # Two interventions may hold one dictionary; it is encoded once.
-    readings: dict[int, _Reading] = {}
+    readings: dict[tuple[int, int], _Reading] = {}
     for wish in interventions:
         _check(model, wish, len(token_ids))
         if wish.dictionary is not None:
-            readings.setdefault(id(wish.dictionary), _Reading(wish.dictionary))
+            part = wish.dictionary.layer(wish.layer)
+            readings.setdefault((id(wish.dictionary), wish.layer), _Reading(part))
     sources = _sources(model, interventions, token_ids)
     edits = []
     for wish, source in zip(interventions, sources, strict=True):
@@ -95,10 +105,22 @@ def plan(
             positions = tuple(range(len(token_ids)))
         rule = _rule(model, wish, source, positions)
         units = None if wish.units is None else torch.tensor(list(wish.units), device=model.device)
-        reading = readings.get(id(wish.dictionary))
-        feature = -1 if wish.feature is None else wish.feature
-        edits.append(Edit(_place(wish), wish.head, units, positions, rule, reading, feature))
+        edit = Edit(_place(wish), wish.head, units, positions, rule)
+        reading = readings.get((id(wish.dictionary), wish.layer))
+        edits += [edit] if reading is None else _feature_edits(edit, wish.feature or 0, reading)
     return edits
+
+
+def _feature_edits(edit: Edit, feature: int, reading: _Reading) -> list[Edit]:
+    """Return a feature's change in every layer that it writes to; of a CLT these are several."""
+    part, unit = reading.dictionary, torch.tensor([feature])
+    return [
+        replace(
+            edit, place=(edit.place[0], layer), reading=reading, feature=feature,
+            row=part.decoder_rows(unit, layer)[0],
+        )
+        for layer in part.written_layers
+    ]  # fmt: skip
 
 
 def install(model: LoadedModel, hooks: Hooks, edits: Sequence[Edit], start: int = 0) -> None:
@@ -129,9 +151,10 @@ def _change(edit: Edit, begin: int) -> Callable[[Tensor], None]:
         rows = view[:, at - begin]
         if edit.reading is not None:
             old = edit.reading.values[:, at - begin, edit.feature, None]
-            row = edit.reading.dictionary.decoder_rows(torch.tensor([edit.feature]))[0]
-            step = (edit.rule(old, at) - old) * row.to(old)
-            view[:, at - begin] = rows + step.to(rows.dtype)
+            assert edit.row is not None, "a feature writes a row"
+            more = (edit.rule(old, at) - old) * edit.reading.scale[:, at - begin, None].to(old)
+            step = more * edit.row.to(old)
+            view[:, at - begin] = rows + step.view(rows.shape).to(rows.dtype)
             return
         picked = rows if edit.head is None else rows[:, :, edit.head]
         some = picked if edit.units is None else picked[..., edit.units]
@@ -165,7 +188,8 @@ def _sources(
         if ids is None:
             asks.append(None)
             continue
-        place = _place(wish) if wish.dictionary is None else _read_place(wish.dictionary)
+        part = wish.dictionary and wish.dictionary.layer(wish.layer)
+        place = _place(wish) if part is None else _read_place(part)
         wanted.setdefault(ids, []).append(place)
         asks.append((ids, place))
     runs = {ids: read_run(model, ids, places) for ids, places in wanted.items()}
@@ -178,15 +202,17 @@ def _sources(
 def _picked(wish: Intervention, rows: Tensor) -> Tensor:
     """Return the entries that an intervention changes, of all rows [pos, ...]."""
     if wish.dictionary is not None:
-        return _activations(wish.dictionary, rows)[:, wish.feature, None]
+        values = _activations(wish.dictionary.layer(wish.layer), rows[None])
+        return values[0, :, wish.feature, None]
     picked = rows if wish.head is None else rows[:, wish.head]
     return picked if wish.units is None else picked[..., list(wish.units)]
 
 
 def _activations(dictionary: Any, rows: Tensor) -> Tensor:
-    flat = rows.reshape(-1, rows.shape[-1])
+    """Return the activations [batch, pos, feature] of rows [batch, pos, ...]."""
+    flat = rows.flatten(0, 1).flatten(1)
     found: Tensor = dictionary.activate(dictionary.preactivations(flat))
-    return found.view(*rows.shape[:-1], -1)
+    return found.view(*rows.shape[:2], -1)
 
 
 def _rule(
@@ -253,6 +279,7 @@ def _place(wish: Intervention) -> Place:
 
 
 def _read_place(dictionary: Any) -> Place:
+    """Return where a dictionary of one layer, or a CLT's part of one, reads."""
     return dictionary.card.read_site, dictionary.card.layers[0]
 
 
@@ -325,17 +352,19 @@ def _check_feature(model: LoadedModel, wish: Intervention, site: Site) -> None:
         raise ModelError(
             "A feature has no heads and no units of its own.", hint="Leave both out, or feature."
         )
-    if site.writes is not card.write_site or list(card.layers) != [wish.layer]:
+    if site.writes is not card.write_site or wish.layer not in card.layers:
         layers = ", ".join(map(str, card.layers))
         raise ModelError(
             f"The dictionary {card.name} writes {card.write_site.text} of layer {layers}, not "
             f"{site.text} of layer {wish.layer}.",
             hint="Name the site and the layer of the dictionary.",
         )
-    if card.d_out != model.anatomy.d_model:
+    anatomy = model.anatomy
+    width = anatomy.n_heads * anatomy.d_head if site is Site.HEAD_Z else anatomy.d_model
+    if card.d_out != width:
         raise ModelError(
             f"The dictionary {card.name} writes vectors of width {card.d_out}, but "
-            f"{model.anatomy.name} has {model.anatomy.d_model}.",
+            f"{anatomy.name} has {width}.",
             hint="Choose a dictionary that was trained on this model.",
         )
     if not 0 <= wish.feature < card.n_features:

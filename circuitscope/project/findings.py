@@ -132,6 +132,7 @@ def _other_parts(finding: Grid | Ranking | Curves) -> tuple[dict[str, NDArray], 
     if isinstance(finding, Grid):
         texts: dict[str, Any] = {"axes": finding.axes, "ticks": finding.ticks}
         arrays = {"values": finding.values}
+        texts |= {"texts": finding.texts, "ids": finding.ids} if finding.texts else {}
     elif isinstance(finding, Ranking):
         texts, arrays = {"names": finding.names}, {"scores": finding.scores}
     else:
@@ -332,7 +333,13 @@ def _read_grid(parts: _Parts, provenance: Provenance) -> Grid:
     ticks = tuple(_all_of(str, "ticks", row) for row in parts.json("ticks"))
     if values.ndim != len(axes) or tuple(len(row) for row in ticks) != values.shape:
         raise damaged("values", f"has shape {list(values.shape)}, which its axes do not name")
-    return Grid(axes, ticks, values, provenance)
+    if "texts" not in parts.blobs:
+        return Grid(axes, ticks, values, provenance)
+    texts, ids = parts.texts("texts"), _all_of(int, "ids", parts.json("ids"))
+    for name, listed in (("texts", texts), ("ids", ids)):
+        if len(listed) != values.size:
+            raise damaged(name, f"has {len(listed)} entries for {values.size} values")
+    return Grid(axes, ticks, values, provenance, texts, ids)
 
 
 def _read_ranking(parts: _Parts, provenance: Provenance) -> Ranking:

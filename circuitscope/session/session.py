@@ -4,6 +4,7 @@ Windows and the command line call these; nothing here knows Qt. Every `CircuitSc
 out of the call itself; errors of slow work end in `Job.error`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from psygnal import Signal
 
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import ProjectError
+from circuitscope.core.intervention import Intervention
 from circuitscope.core.settings import TraceSettings
 from circuitscope.engine.client import Engine, ProcessEngine
 from circuitscope.engine.requests import (
@@ -24,6 +26,7 @@ from circuitscope.engine.requests import (
     ReadGraph,
     Trace,
 )
+from circuitscope.engine.trials import ReadLens, TryChanges
 from circuitscope.project.file import ProjectFile
 from circuitscope.project.wording import short
 from circuitscope.session import work
@@ -31,6 +34,7 @@ from circuitscope.session.document import Document
 from circuitscope.session.jobs import Job, JobQueue
 from circuitscope.session.model import HeldModel, ModelStatus
 from circuitscope.session.showing import Match, SearchResult, ViewSettings
+from circuitscope.session.trials import dictionary_folders
 from circuitscope.session.work import ExportOptions
 
 __all__ = ["ExportOptions", "Match", "ModelStatus", "SearchResult", "Session", "ViewSettings"]
@@ -91,6 +95,29 @@ class Session(Document):
         """Ask what the model expects after every token; the job's result is `Predictions`."""
         request = Predict(self._model.choice, prompt, n_alternatives)
         return self.jobs.add(f"Read what could follow “{_shown(prompt)}”", request)
+
+    def try_changes(self, prompt: Prompt, changes: Sequence[Intervention], **options: Any) -> Job:
+        """Run a prompt with and without changes; the job's result is a `Tried`.
+
+        Args:
+            prompt: Text or ids.
+            changes: See `session.trials.change_of`.
+            options: Other fields of `TryChanges`, such as n_tokens, seed and freeze.
+        """
+        choice = self._model.choice
+        remembered = self.preferences.now.recent.dictionaries.get(choice.path, [])
+        folders: tuple[str, ...] = ()
+        if any(change.feature is not None for change in changes):
+            folders = dictionary_folders(self.circuit, Path(choice.path), remembered)
+        folders = options.pop("dictionaries", folders)
+        request = TryChanges(choice, prompt, tuple(changes), folders, **options)
+        return self.jobs.add(f"Try on “{_shown(prompt)}”", request)
+
+    def lens(self, prompt: Prompt, top: int = 5) -> Job:
+        """Ask what every residual state promotes; the job's result is a `Grid`."""
+        return self.jobs.add(
+            f"Lens on “{_shown(prompt)}”", ReadLens(self._model.choice, prompt, top)
+        )
 
     def inspect_dictionaries(self, path: Path | str) -> Job:
         """Describe a dictionary folder; the job's result is a `DictionaryCards`."""

@@ -1,0 +1,78 @@
+"""From nodes of a circuit to changes that can be tried on the model."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from circuitscope.core.anatomy import Site
+from circuitscope.core.circuit import Circuit
+from circuitscope.core.intervention import Intervention, Mode
+from circuitscope.core.keys import NodeKey, NodeKind
+
+CHANGEABLE = (
+    NodeKind.FEATURE, NodeKind.NEURON, NodeKind.HEAD, NodeKind.TOKEN, NodeKind.POSITION,
+)  # fmt: skip
+"""Kinds of nodes that stand for something the model can be made to do without."""
+_BESIDE = ("dictionaries", "transcoders", "saes")
+
+
+def change_of(
+    key: NodeKey,
+    mode: Mode = "zero",
+    value: Any = None,
+    *,
+    everywhere: bool = False,
+    dictionary: str = "",
+) -> Intervention:
+    """Return the change of one node.
+
+    Args:
+        key: A node of a kind in `CHANGEABLE`.
+        mode: How it is changed.
+        value: What the mode needs; for swap the other prompt.
+        everywhere: At all positions, new tokens included, instead of the node's own.
+        dictionary: Digest of a feature's dictionary; "" for any that fits.
+    """
+    assert key.kind in CHANGEABLE, f"{key.kind.text} nodes cannot be changed"
+    own = None if everywhere or key.position < 0 else [key.position]
+    change = Intervention(key.site, max(key.layer, 0), positions=own, mode=mode, value=value)
+    if key.kind is NodeKind.FEATURE:
+        return replace(change, feature=key.unit, dictionary=dictionary)
+    if key.kind is NodeKind.HEAD:
+        return replace(change, site=Site.HEAD_Z, head=key.unit)
+    if key.kind is NodeKind.NEURON:
+        return replace(change, site=Site.MLP_HIDDEN, units=[key.unit])
+    return change
+
+
+def digest_for(circuit: Circuit, key: NodeKey) -> str:
+    """Return the digest of the dictionary that a feature of a circuit belongs to, or ""."""
+    site = key.site.writes.text
+    for card in circuit.provenance.dictionaries:
+        if card.get("write_site") == site and key.layer in card.get("layers", ()):
+            return str(card.get("digest", ""))
+    return ""
+
+
+def unique_changes(changes: Iterable[Intervention]) -> tuple[Intervention, ...]:
+    """Drop repetitions: one feature at three positions is one feature when changed everywhere."""
+    found: dict[tuple[Any, ...], Intervention] = {}
+    for change in changes:
+        units = tuple(change.units or ())
+        at = None if change.positions is None else tuple(change.positions)
+        key = (change.site, change.layer, change.head, units, at, change.feature)
+        found.setdefault(key, change)
+    return tuple(found.values())
+
+
+def dictionary_folders(
+    circuit: Circuit | None, model: Path | None, remembered: Iterable[str]
+) -> tuple[str, ...]:
+    """Return the folders that may hold a circuit's dictionaries, those of the trace first."""
+    settings = circuit.provenance.settings if circuit is not None else {}
+    named = [str(path) for path in settings.get("dictionaries") or ()]
+    around = [model, model.parent] if model is not None else []
+    beside = [str(folder / name) for folder in around for name in _BESIDE]
+    places = dict.fromkeys([*named, *remembered, *beside])
+    return tuple(path for path in places if Path(path).is_absolute() and Path(path).is_dir())
