@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from circuitscope.core.anatomy import ModelAnatomy, Site
 from circuitscope.core.circuit import Circuit, Edge, EdgeTable, Node, NodeTable, Route
 from circuitscope.core.dictionary import DictionaryCard
-from circuitscope.core.errors import Cancelled, CircuitScopeError, ExchangeError, TraceError
+from circuitscope.core.errors import Cancelled, CircuitScopeError, ExchangeError
 from circuitscope.core.finding import Curves, Grid, Provenance, Ranking
 from circuitscope.core.intervention import Intervention
 from circuitscope.core.keys import NodeKey, NodeKind
@@ -162,8 +162,9 @@ def trace(  # noqa: PLR0913 - the settings of a trace, by keyword
         units: "auto", "features" or "neurons".
         mlp: "secant" or "transcoder".
         gated: "half", "through_u" or "gradient".
-        conventions: "ours"; other methods offer others.
-        batch_size: Rows computed at once; None chooses by memory. It never changes what is kept.
+        conventions: "ours", or for attribution "circuit-tracer".
+        batch_size: Rows computed at once; None chooses by memory. It never changes what is kept,
+            but under circuit-tracer's conventions.
         update_interval: Steps between two rankings of what to expand next.
         seed: Seeds what is random.
         progress: Hears of the work and may cancel it.
@@ -175,16 +176,12 @@ def trace(  # noqa: PLR0913 - the settings of a trace, by keyword
     from circuitscope.tracing.method import cards_of
     from circuitscope.tracing.method import trace as run_trace
 
-    if conventions != "ours":
-        raise TraceError(
-            f"The method {method} has no conventions called {conventions!r}.",
-            hint='Leave conventions at "ours".',
-        )
     opened = () if dictionaries is None else dictionaries
     folders = tuple(dict.fromkeys(card.path for card in cards_of(opened)))
     settings: Any = {
         "method": method, "max_nodes": max_nodes, "units": units, "mlp": mlp, "gated": gated,
-        "batch_size": batch_size, "update_interval": update_interval, "seed": seed, **more,
+        "conventions": conventions, "batch_size": batch_size, "update_interval": update_interval,
+        "seed": seed, **more,
     }  # fmt: skip
     asked = [targets] if isinstance(targets, (str, Target)) else targets
     wanted = TraceSettings(

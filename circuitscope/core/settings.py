@@ -13,13 +13,21 @@ from typing import Any, Literal
 from circuitscope.core.anatomy import Site
 from circuitscope.core.errors import TargetNotFound
 
+Reading = Literal["auto", "raw", "centred"]
+
 
 @dataclass(frozen=True, slots=True)
 class Logit:
-    """Explain the logit of one token; None means the likeliest tokens ("logit:top")."""
+    """Explain the logit of one token; None means the likeliest tokens ("logit:top").
+
+    Attributes:
+        reading: "raw", the logit itself; "centred", less the mean over the vocabulary and before
+            any soft cap; "auto" leaves it to the method: centred for attribution, else raw.
+    """
 
     token: str | int | None = None
     position: int = -1
+    reading: Reading = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +152,7 @@ def _setting(default: Any, label: str, help: str, **more: Any) -> Any:
 Units = Literal["auto", "features", "neurons"]
 MlpRule = Literal["secant", "transcoder"]
 GatedRule = Literal["half", "through_u", "gradient"]
+Conventions = Literal["ours", "circuit-tracer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +180,11 @@ class TraceSettings:
     gated: GatedRule = _setting(
         "half", "Gated MLP rule", "How a gated MLP's product is shared between its two factors.",
         choices=("half", "through_u", "gradient"),
+    )  # fmt: skip
+    conventions: Conventions = _setting(
+        "ours", "Conventions",
+        "Attribution only: keep all constants and the first position, or leave out and select "
+        "what circuit-tracer does.", choices=("ours", "circuit-tracer"),
     )  # fmt: skip
     logit_mass: float = _setting(
         0.95, "Top logits reach", "Probability that the explained top tokens add up to.",

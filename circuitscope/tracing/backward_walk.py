@@ -12,6 +12,7 @@ logits read their own position alone.
 from __future__ import annotations
 
 import time
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -26,6 +27,21 @@ from circuitscope.tracing.sources import Sources, Stage
 _PULSE_SECONDS = 0.1
 _BATCH_BYTES = 256e6
 _LARGEST_BATCH = 512
+
+
+class Walk(Protocol):
+    """Compute rows of attributions."""
+
+    @property
+    def width(self) -> int:
+        """Return the length of a row: all columns and `rest`."""
+
+    @property
+    def number(self) -> type[np.floating]:
+        """Return the type of a row's entries."""
+
+    def rows(self, wanted: NDArray[np.int64], batch_size: int | None = None) -> NDArray[np.float32]:
+        """Compute the rows of some explained nodes, [n, column + 1]."""
 
 
 class BackwardWalk:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from circuitscope.core.errors import OutOfMemory
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.progress import Progress
-from circuitscope.tracing.backward_walk import BackwardWalk
+from circuitscope.tracing.backward_walk import Walk
 from circuitscope.tracing.read_points import Explained
 from circuitscope.tracing.sources import Sources
 
@@ -45,7 +45,7 @@ class Rows:
     weights: NDArray[np.floating]
 
 
-def _check_memory(n_rows: int, walk: BackwardWalk) -> None:
+def _check_memory(n_rows: int, walk: Walk) -> None:
     """Refuse a table of rows that cannot be held, before any work is done.
 
     Raises:
@@ -63,7 +63,7 @@ def _check_memory(n_rows: int, walk: BackwardWalk) -> None:
 
 
 def expand_chosen(
-    walk: BackwardWalk, chosen: NDArray[np.int64], batch_size: int | None, progress: Progress
+    walk: Walk, chosen: NDArray[np.int64], batch_size: int | None, progress: Progress
 ) -> Rows:
     """Compute the rows of chosen explained nodes, in ascending order."""
     _check_memory(len(chosen), walk)
@@ -74,15 +74,20 @@ def expand_chosen(
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How much is expanded and in what steps; see `TraceSettings`."""
+    """How much is expanded and in what steps; see `TraceSettings`.
+
+    Attributes:
+        queue: Rows between two rankings; None goes by the budget.
+    """
 
     max_nodes: int | None
     update_interval: int
     batch_size: int | None
+    queue: int | None = None
 
 
 def expand_strongest(
-    walk: BackwardWalk,
+    walk: Walk,
     explained: Explained,
     sources: Sources,
     root_weights: NDArray[np.float64],
@@ -109,7 +114,7 @@ def expand_strongest(
         return expand_chosen(walk, np.r_[roots, candidates], budget.batch_size, progress)
     _check_memory(n_roots + most, walk)
     progress.phase("Attribution rows", n_roots + most)
-    step = budget.update_interval * int(np.clip(most // _STEPS, 1, _MOST_STEP))
+    step = budget.queue or budget.update_interval * int(np.clip(most // _STEPS, 1, _MOST_STEP))
     known = roots
     weights = np.empty((n_roots + most, walk.width), walk.number)
     shares = np.empty((n_roots + most, sources.rest), np.float32)
@@ -143,16 +148,16 @@ def _flow(
     known: NDArray[np.int64],
     shares: NDArray[np.floating],
     root_weights: NDArray[np.float64],
-) -> NDArray[np.float32]:
+) -> NDArray[np.float64]:
     """Return what flows from the roots to every column through the rows known, [column]."""
-    reached = np.zeros(shares.shape[1], np.float32)
+    reached = np.zeros(shares.shape[1])
     stage = explained.stage[known]
     n_roots = len(root_weights)
     for number in np.unique(stage)[::-1]:
         rows = np.flatnonzero(stage == number)
         column = explained.column[known[rows]]
-        amount = np.where(column >= 0, reached[column], np.float32(0))
+        amount = np.where(column >= 0, reached[column], 0.0)
         is_root = known[rows] < n_roots
-        amount[is_root] += root_weights[known[rows[is_root]]].astype(np.float32)
-        reached += amount @ shares[rows]
+        amount[is_root] += root_weights[known[rows[is_root]]]
+        reached += amount.astype(np.float32) @ shares[rows]
     return reached

@@ -12,10 +12,13 @@ from dataclasses import dataclass, replace
 
 from circuitscope.core.anatomy import ModelAnatomy, Site
 from circuitscope.core.dictionary import DictionaryCard
-from circuitscope.core.settings import TraceSettings
+from circuitscope.core.settings import MlpRule, TraceSettings
 from circuitscope.dictionaries.dictionary import Dictionary
 from circuitscope.dictionaries.fit import check_fit
 from circuitscope.tracing.method import Refusal, cards_of
+
+THROUGH = "attribution"
+"""The method in which attention without dictionary passes effects on."""
 
 TRANSCODER_READS = (Site.MLP_IN, Site.LN2_NORMALIZED, Site.RESID_MID)
 """Sites from which a transcoder of the MLP may read."""
@@ -32,6 +35,9 @@ class Plan:
         remarks: What a reader must know about the choice.
         through: True where attention without dictionary passes effects on, its pattern frozen,
             instead of being broken into heads; edges then join MLP units over many layers.
+        cross: The cross-layer transcoder whose layers `mlp` holds, None where there is none.
+        left_out: First positions whose MLP outputs are no nodes, only summed as unexplained.
+        constants: False where biases and positions are no nodes, only summed as unexplained.
     """
 
     attention: tuple[Dictionary | None, ...]
@@ -39,12 +45,22 @@ class Plan:
     whole: bool
     remarks: tuple[str, ...]
     through: bool = False
+    cross: Dictionary | None = None
+    left_out: int = 0
+    constants: bool = True
 
     @property
     def dictionaries(self) -> tuple[Dictionary, ...]:
-        """Return the dictionaries used, layer by layer, attention first."""
+        """Return the dictionaries used, layer by layer, attention first; a CLT once."""
+        if self.cross is not None:
+            return (*(found for found in self.attention if found is not None), self.cross)
         pairs = zip(self.attention, self.mlp, strict=True)
         return tuple(found for pair in pairs for found in pair if found is not None)
+
+    def at(self, site: Site, layer: int) -> Dictionary | None:
+        """Return the dictionary whose features have a site in a layer, None where none has."""
+        found = (self.attention if site is Site.ATTN_OUT else self.mlp)[layer]
+        return found if found is not None and found.card.feature_site is site else None
 
 
 def make_plan(
@@ -55,20 +71,48 @@ def make_plan(
     Raises:
         DictionaryMismatch: A dictionary, used or not, has other shapes or layers than the model.
     """
+    settings = fitted(settings, cards_of(dictionaries))
     chosen, remarks = _choose(cards_of(dictionaries), settings)
     for card in cards_of(dictionaries):
         check_fit(card, anatomy)
 
     def at(site: Site) -> tuple[Dictionary | None, ...]:
-        indices = [chosen.get((site, layer)) for layer in range(anatomy.n_layers)]
-        return tuple(
-            None if index is None else _as_read(dictionaries[index], anatomy) for index in indices
-        )
+        found: list[Dictionary | None] = []
+        for layer in range(anatomy.n_layers):
+            index = chosen.get((site, layer))
+            whole = None if index is None else _as_read(dictionaries[index], anatomy)
+            several = whole is not None and len(whole.card.layers) > 1
+            found.append(whole.layer(layer) if whole is not None and several else whole)
+        return tuple(found)
 
     attention, mlp = at(Site.ATTN_OUT), at(Site.MLP_OUT)
     whole = settings.units == "features"
-    remarks += _gaps(attention, mlp, whole) if chosen else []
-    return Plan(attention, mlp, whole, tuple(remarks))
+    through = settings.method == THROUGH
+    remarks += _gaps((() if through else attention), mlp, whole) if chosen else []
+    crossing = {index for index in chosen.values() if len(cards_of(dictionaries)[index].layers) > 1}
+    cross = _as_read(dictionaries[crossing.pop()], anatomy) if crossing else None
+    plan = Plan(attention, mlp, whole, tuple(remarks), through, cross)
+    if settings.conventions == "circuit-tracer":
+        return replace(plan, left_out=_n_left_out(anatomy), constants=False)
+    return plan
+
+
+def fitted(settings: TraceSettings, cards: Sequence[DictionaryCard]) -> TraceSettings:
+    """Return settings with what the method and the dictionaries at hand decide."""
+    if settings.method != THROUGH:
+        return settings
+    has_transcoder = any(
+        card.write_site is Site.MLP_OUT and card.read_site in TRANSCODER_READS for card in cards
+    )
+    rule: MlpRule = "transcoder" if has_transcoder else settings.mlp
+    strict = settings.conventions == "circuit-tracer"
+    return replace(settings, mlp=rule, units="features" if strict else settings.units)
+
+
+def _n_left_out(anatomy: ModelAnatomy) -> int:
+    """Return the first positions that circuit-tracer drops: 4 for Gemma 3's chat models, else 1."""
+    name = anatomy.name.lower()
+    return 4 if "gemma-3" in name and name.endswith("-it") else 1
 
 
 def _as_read(dictionary: Dictionary, anatomy: ModelAnatomy) -> Dictionary:
@@ -85,6 +129,7 @@ def _as_read(dictionary: Dictionary, anatomy: ModelAnatomy) -> Dictionary:
 
 def refusal(cards: Sequence[DictionaryCard], settings: TraceSettings) -> Refusal | None:
     """Say why these dictionaries cannot be traced as asked; None where they can."""
+    settings = fitted(settings, cards)
     chosen, remarks = _choose(cards, settings)
     if settings.units == "auto" and cards and not chosen:
         return Refusal(
@@ -114,13 +159,14 @@ def _choose(
     unused: dict[str, list[str]] = {}
     for index, card in enumerate(cards):
         reason = _unfit(card, settings)
-        place = (card.write_site, card.layers[0])
-        if not reason and place in chosen:
-            reason = f"{cards[chosen[place]].name} already explains that place"
+        places = [(card.write_site, layer) for layer in card.layers]
+        taken = [chosen[place] for place in places if place in chosen]
+        if not reason and taken:
+            reason = f"{cards[taken[0]].name} already explains that place"
         if reason:
             unused.setdefault(reason, []).append(card.name)
         else:
-            chosen[place] = index
+            chosen |= dict.fromkeys(places, index)
     remarks = [f"Not used: {', '.join(names)} ({why})." for why, names in unused.items()]
     return chosen, remarks
 
@@ -129,10 +175,12 @@ def _unfit(card: DictionaryCard, settings: TraceSettings) -> str:
     """Return why a dictionary is not used under these settings, "" where it is."""
     if settings.units == "neurons":
         return "units are neurons and heads"
-    if len(card.layers) != 1:
+    if len(card.layers) != 1 and settings.method != THROUGH:
         return "it spans several layers"
     if card.scales_input:
         return "it normalises its input position by position"
+    if card.write_site is Site.ATTN_OUT and settings.conventions == "circuit-tracer":
+        return "circuit-tracer's graphs have no attention features"
     if card.write_site is Site.MLP_OUT and card.read_site in TRANSCODER_READS:
         return "" if settings.mlp == "transcoder" else "MLPs are read by the secant rule"
     if card.is_transcoder or card.write_site not in (Site.ATTN_OUT, Site.MLP_OUT):
@@ -146,6 +194,7 @@ def _gaps(
     attention: tuple[Dictionary | None, ...], mlp: tuple[Dictionary | None, ...], whole: bool
 ) -> list[str]:
     remarks = []
+    # Attention that passes effects on is no gap.
     for name, found, instead in (("attention", attention, "heads"), ("MLP", mlp, "neurons")):
         missing = [str(layer) for layer, item in enumerate(found) if item is None]
         if missing:

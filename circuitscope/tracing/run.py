@@ -23,7 +23,8 @@ from circuitscope.dictionaries.fit import name_remark
 from circuitscope.models.capture import capture
 from circuitscope.models.frozen import FrozenModel
 from circuitscope.models.prompts import Prompt, read_prompt
-from circuitscope.tracing.backward_walk import BackwardWalk
+from circuitscope.tracing.backward_walk import BackwardWalk, Walk
+from circuitscope.tracing.packed_walk import PackedWalk
 from circuitscope.tracing.plan import Plan, make_plan
 from circuitscope.tracing.read_points import Explained, ReadPoints
 from circuitscope.tracing.sources import Sources
@@ -59,7 +60,7 @@ class Run:
     sources: Sources
     roots: list[Root]
     explained: Explained
-    walk: BackwardWalk
+    walk: Walk
     provenance: Provenance
 
     @property
@@ -116,7 +117,10 @@ def open_run(
     most = None if settings.max_nodes is None else max(_MOST_NEURONS, settings.max_nodes)
     sources = collect_sources(frozen, plan, features, most)
     explained = explained_rows(roots, sources)
-    walk = BackwardWalk(frozen, sources, explained, ReadPoints(frozen, plan, explained), progress)
+    points = ReadPoints(frozen, plan, explained)
+    walk = (PackedWalk if plan.through else BackwardWalk)(
+        frozen, sources, explained, points, progress
+    )
     blank = Provenance(settings.method)
     run = Run(prompt, plan, frozen, features, sources, roots, explained, walk, blank)
     return replace(run, provenance=_provenance(run, settings, started))
@@ -153,12 +157,13 @@ def _provenance(run: Run, settings: TraceSettings, started: str) -> Provenance:
 
 def _measured(run: Run, card: DictionaryCard) -> dict[str, float]:
     """Return how well a dictionary does on this prompt."""
-    place = card.feature_site, card.layers[0]
-    cache = run.frozen.cache
-    variance = explained_variance(cache.site(*place), run.features.error[place])
+    cache, features = run.frozen.cache, run.features
+    places = [(card.feature_site, layer) for layer in card.layers]
+    variance = [explained_variance(cache.site(*place), features.error[place]) for place in places]
+    active = [len(features.active[place]) / cache.n_pos for place in places]
     return {
-        "explained_variance": round(variance, 4),
-        "l0": round(len(run.features.active[place]) / cache.n_pos, 2),
+        "explained_variance": round(sum(variance) / len(variance), 4),
+        "l0": round(sum(active) / len(active), 2),
     }
 
 

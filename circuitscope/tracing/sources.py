@@ -13,8 +13,8 @@ last one, `rest`, for writers that are too many to be nodes; these are summed as
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,13 @@ from circuitscope.core.anatomy import Site
 from circuitscope.core.keys import BiasUnit, NodeKind
 
 Bias = tuple[Site, int, BiasUnit]
-Through = Callable[[Tensor], Tensor]
+
+
+class Through(Protocol):
+    """Pull directions at a module's output back to its input."""
+
+    def __call__(self, g: Tensor, at: Tensor | None = None) -> Tensor:
+        """Pull g [.., pos, d_model], or [place, d_model] with the position of each place."""
 
 
 def attention_stage(layer: int) -> int:
@@ -35,6 +41,12 @@ def attention_stage(layer: int) -> int:
 def mlp_stage(layer: int) -> int:
     """Return the stage at which a layer's MLP writes."""
     return 2 + 2 * layer
+
+
+def attention_layer(stage: int) -> int:
+    """Return the layer whose attention writes at a stage."""
+    assert stage % 2 == 1, "MLPs write at even stages"
+    return (stage - 1) // 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,13 +64,15 @@ class Stage:
 
     Attributes:
         groups: Its writers.
+        additions: What earlier writers add here once more: features of cross-layer transcoders.
         constants: What is written whatever the input, [pos, d_model] or [d_model], by column.
-        through: Pulls [target, pos, d_model] at the module's output back to its input, where the
-            method lets effects pass; None where every path ends at a writer.
+        through: Pulls directions at the module's output back to its input, where the method lets
+            effects pass; None where every path ends at a writer.
         spreads: True where that reaches earlier positions, as attention does.
     """
 
     groups: list[Group] = field(default_factory=list)
+    additions: list[Group] = field(default_factory=list)
     constants: list[tuple[int, Tensor]] = field(default_factory=list)
     through: Through | None = None
     spreads: bool = False

@@ -141,9 +141,12 @@ def _roots_of(
     logits = frozen.cache.logits[position]
     if target.token is None:
         chosen = top_tokens(logits, settings.logit_mass, settings.max_logits)
-        return [_logit(frozen, token, position, weight) for token, weight in chosen]
-    token = find_token(frozen.model, target.token)
-    return [_logit(frozen, token, position, float(logits.double().softmax(-1)[token]))]
+    else:
+        token = find_token(frozen.model, target.token)
+        chosen = [(token, float(logits.double().softmax(-1)[token]))]
+    if target.reading == "centred":
+        return _centred(frozen, position, chosen)
+    return [_logit(frozen, token, position, weight) for token, weight in chosen]
 
 
 def _place(frozen: FrozenModel, position: int) -> int:
@@ -172,6 +175,26 @@ def _logit(frozen: FrozenModel, token: int, position: int, weight: float) -> Roo
         _top(frozen, position, token), weight, _top_stage(frozen), value, value,
         token_text(frozen.model, token).strip(), vectors[0], float(biases[0]),
     )  # fmt: skip
+
+
+def _centred(frozen: FrozenModel, position: int, chosen: Sequence[tuple[int, float]]) -> list[Root]:
+    """Return roots of logits less their mean over the vocabulary, before any soft cap."""
+    W_U, b_U = frozen.model.family.unembed(frozen.model.module)
+    vectors, biases = frozen.weights.unembed([token for token, _ in chosen])
+    vectors = vectors - W_U.detach().mean(1, dtype=frozen.dtype)
+    if b_U is not None:
+        biases = biases - b_U.detach().mean(dtype=frozen.dtype)
+    final = frozen.cache.final[position].double()
+    values = (vectors.double() @ final + biases.double()).tolist()
+    return [
+        Root(
+            _top(frozen, position, token), weight, _top_stage(frozen), value, value,
+            token_text(frozen.model, token).strip(), vector, float(bias),
+        )
+        for (token, weight), value, vector, bias in zip(
+            chosen, values, vectors, biases, strict=True
+        )
+    ]  # fmt: skip
 
 
 def _difference(frozen: FrozenModel, target: LogitDifference, position: int) -> Root:
@@ -217,10 +240,12 @@ def _score(frozen: FrozenModel, target: AttentionScore) -> Root:
 
 def _feature(frozen: FrozenModel, plan: Plan, target: Feature, position: int) -> Root:
     site, layer = Site.parse(target.site), target.layer
-    by_place = {(d.card.feature_site, d.card.layers[0]): d for d in plan.dictionaries}
+    parts = [part for part in (*plan.attention, *plan.mlp) if part is not None]
+    by_place = {(d.card.feature_site, d.card.layers[0]): d for d in parts}
     dictionary = by_place.get((site, layer))
     if target.dictionary is not None:
-        named = [d for d in plan.dictionaries if d.card.name == target.dictionary]
+        named = [d for d in parts if d.card.name == target.dictionary]
+        named = [d for d in named if d.card.layers[0] == layer] or named
         dictionary = named[0] if named else None
         if dictionary is not None:
             site, layer = dictionary.card.feature_site, dictionary.card.layers[0]

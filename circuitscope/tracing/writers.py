@@ -49,7 +49,7 @@ def collect_sources(
         max_neurons: Most neurons that become columns, strongest first; None for all.
     """
     n_layers = frozen.model.anatomy.n_layers
-    writers = _Writers(frozen, features, _neuron_floor(frozen, plan, max_neurons))
+    writers = _Writers(frozen, plan, features, _neuron_floor(frozen, plan, max_neurons))
     writers.add_embeddings()
     for layer in range(n_layers):
         for site, dictionary in (
@@ -74,12 +74,16 @@ class _Writers:
 
     Args:
         frozen: The forward pass.
+        plan: What is left out of the columns and only summed.
         features: Active features and errors of the dictionaries.
         floor: Neurons that write no more than this are summed, not columns.
     """
 
-    def __init__(self, frozen: FrozenModel, features: SparseFeatures, floor: float) -> None:
-        self._frozen, self._features, self._floor = frozen, features, floor
+    def __init__(
+        self, frozen: FrozenModel, plan: Plan, features: SparseFeatures, floor: float
+    ) -> None:
+        self._frozen, self._plan = frozen, plan
+        self._features, self._floor = features, floor
         self._dtype = frozen.dtype
         self._stages = [Stage() for _ in range(2 + 2 * frozen.model.anatomy.n_layers)]
         self._names: list[NDArray[np.int64]] = []
@@ -94,9 +98,11 @@ class _Writers:
             here = slice(position, position + 1)
             vector = cache.embed[here].to(self._dtype)
             self._add(0, (NodeKind.TOKEN, Site.EMBED, -1, position), [token], vector)
-            if cache.pos_embed is not None:
+            if cache.pos_embed is not None and self._plan.constants:
                 vector = cache.pos_embed[here].to(self._dtype)
                 self._add(0, (NodeKind.POSITION, Site.POS_EMBED, -1, position), [position], vector)
+        if cache.pos_embed is not None and not self._plan.constants:
+            self._constants.append((0, _REST, cache.pos_embed.to(self._dtype)))
 
     def add_features(self, dictionary: Dictionary) -> None:
         """Add a dictionary's active features, its errors, its b_dec, and let its skip pass."""
@@ -110,19 +116,49 @@ class _Writers:
         vectors = value[:, None] * dictionary.decoder_rows(found.unit).to(self._dtype)
         for position, vector in enumerate(error):
             here = slice(ends[position], ends[position + 1])
-            key = (NodeKind.FEATURE, site, layer, position)
-            units = found.unit[here].tolist()
-            self._add(stage, key, units, vectors[here], (value[here], pre[here]))
+            columns = slice(self._n, self._n + ends[position + 1] - ends[position])
+            if position < self._plan.left_out:
+                vector = self._leave_out(stage, position, vectors[here].sum(0) + vector)
+            else:
+                key = (NodeKind.FEATURE, site, layer, position)
+                units = found.unit[here].tolist()
+                self._add(stage, key, units, vectors[here], (value[here], pre[here]))
             self._add_error(stage, site, layer, (position, vector))
+            if self._plan.cross is not None and site is Site.MLP_TRANSCODER:
+                self._add_later(dictionary, position, columns, (found.unit[here], value[here]))
         bias = dictionary.decoder_bias.to(self._dtype)
         self._constants.append((stage, (site, layer, BiasUnit.DECODER), bias))
         if dictionary.skip is not None:
             self._pass_skip(dictionary, dictionary.skip.to(self._dtype), stage)
 
+    def _leave_out(self, stage: int, position: int, vector: Tensor) -> Tensor:
+        """Sum what is written at a position that is left out, and return the error node's zero."""
+        whole = vector.new_zeros(self._frozen.cache.n_pos, len(vector))
+        whole[position] = vector
+        self._constants.append((stage, _REST, whole))
+        return torch.zeros_like(vector)
+
+    def _add_later(
+        self, part: Dictionary, position: int, columns: slice, found: tuple[Tensor, Tensor]
+    ) -> None:
+        """Add what a cross-layer transcoder's features (unit, value) write to later layers."""
+        unit, value = found
+        for layer in part.written_layers[1:]:
+            vectors = value[:, None] * part.decoder_rows(unit, layer).to(self._dtype)
+            if position < self._plan.left_out:
+                self._leave_out(mlp_stage(layer), position, vectors.sum(0))
+            else:
+                group = Group(position, columns, vectors)
+                self._stages[mlp_stage(layer)].additions.append(group)
+
     def _pass_skip(self, dictionary: Dictionary, skip: Tensor, stage: int) -> None:
         frozen, layer = self._frozen, dictionary.card.layers[0]
         read = dictionary.card.read_site
-        self._stages[stage].through = lambda g: norm_back(frozen, read, layer, g @ skip)
+
+        def through(g: Tensor, at: Tensor | None = None) -> Tensor:
+            return norm_back(frozen, read, layer, g @ skip, at)
+
+        self._stages[stage].through = through
         if read is Site.MLP_IN:
             bias = frozen.norm_bias(Site.LN2_NORMALIZED, layer) @ skip.T
             self._constants.append((stage, (Site.LN2_NORMALIZED, layer, BiasUnit.NORM), bias))
@@ -130,7 +166,12 @@ class _Writers:
     def pass_attention(self, layer: int) -> None:
         """Let attention pass effects on through its frozen pattern; add its constants."""
         frozen, stage = self._frozen, attention_stage(layer)
-        self._stages[stage].through = lambda g: frozen.attn_vjp(layer, g)
+
+        def through(g: Tensor, at: Tensor | None = None) -> Tensor:
+            assert at is None, "attention joins positions"
+            return frozen.attn_vjp(layer, g)
+
+        self._stages[stage].through = through
         self._stages[stage].spreads = True
         constants = frozen.attn_constants(layer)
         self._constants += [
@@ -141,8 +182,10 @@ class _Writers:
     def add_whole(self, site: Site, layer: int) -> None:
         """Add a module's output as one error per position."""
         stage = (attention_stage if site is Site.ATTN_OUT else mlp_stage)(layer)
-        for at in enumerate(self._frozen.cache.site(site, layer).to(self._dtype)):
-            self._add_error(stage, site, layer, at)
+        for position, vector in enumerate(self._frozen.cache.site(site, layer).to(self._dtype)):
+            if position < self._plan.left_out:
+                vector = self._leave_out(stage, position, vector)
+            self._add_error(stage, site, layer, (position, vector))
 
     def add_heads(self, layer: int) -> None:
         """Add one writer per head and position, and b_O."""
@@ -210,15 +253,16 @@ class _Writers:
 
     def finish(self, biases: list[Bias]) -> Sources:
         """Add a column for every constant and hand over all that was collected."""
-        column = {bias: self._n + index for index, bias in enumerate(biases)}
-        rest = self._n + len(biases)
+        rest = self._n + (len(biases) if self._plan.constants else 0)
+        column = {bias: min(self._n + index, rest) for index, bias in enumerate(biases)}
         for stage, bias, vector in self._constants:
             if bool(vector.any()):
                 at = rest if bias is None else column[bias]
                 self._stages[stage].constants.append((at, vector))
         kind = int(NodeKind.BIAS)
         own = [(kind, int(site), layer, -1, int(unit), -1) for site, layer, unit in biases]
-        names = np.concatenate([*self._names, np.array(own, np.int64)])
+        own = own[: rest - self._n]
+        names = np.concatenate([*self._names, np.array(own, np.int64).reshape(-1, 6)])
         numbers = np.concatenate([*self._numbers, np.zeros((len(own), 2))])
         columns = Columns(*names.T.copy(), *numbers.T.copy())
         return Sources(columns, self._stages, column, rest, self._n_dropped)

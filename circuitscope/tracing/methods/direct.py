@@ -25,7 +25,6 @@ and positions are nodes. A gated MLP's product is shared by the rule chosen.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,16 +34,13 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.dictionary import DictionaryCard
 from circuitscope.core.progress import Progress
 from circuitscope.core.settings import TraceSettings
-from circuitscope.tracing.assemble import Parts, assemble
 from circuitscope.tracing.expansion import Budget, expand_chosen, expand_strongest
-from circuitscope.tracing.labels import label_nodes
+from circuitscope.tracing.finish import finish, rows_of
 from circuitscope.tracing.method import Refusal
 from circuitscope.tracing.plan import refusal
-from circuitscope.tracing.run import Clock, Run, open_run
+from circuitscope.tracing.run import Clock, open_run
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from circuitscope.dictionaries.dictionary import Dictionary
     from circuitscope.models.loading import LoadedModel
 
@@ -64,6 +60,11 @@ class Direct:
                 f"{anatomy.name or anatomy.architecture} is no causal language model.",
                 "Choose another method.",
             )
+        if settings.conventions != "ours":
+            return Refusal(
+                f"The method direct has no conventions called {settings.conventions!r}.",
+                'Leave conventions at "ours".',
+            )
         return refusal(cards, settings)
 
     def run(
@@ -79,7 +80,7 @@ class Direct:
         weights = np.array([root.weight for root in run.roots])
         budget = Budget(settings.max_nodes, settings.update_interval, settings.batch_size)
         rows = expand_strongest(run.walk, run.explained, run.sources, weights, budget, progress)
-        return _finish(run, Parts(*run.parts, rows), clock, progress)
+        return finish(run, rows, clock, progress)
 
     def rerun(
         self,
@@ -92,22 +93,5 @@ class Direct:
         """Compute a circuit whose nodes with rows are given, as (kind, site, layer, pos, unit)."""
         clock = Clock()
         run = open_run(model, dictionaries, settings, progress)
-        chosen = _rows_of(run, keep)
-        rows = expand_chosen(run.walk, chosen, settings.batch_size, progress)
-        return _finish(run, Parts(*run.parts, rows), clock, progress)
-
-
-def _rows_of(run: Run, keep: set[tuple[int, ...]]) -> NDArray[np.int64]:
-    e, n_roots = run.explained, len(run.roots)
-    keys = zip(e.kind, e.site, e.layer, e.position, e.unit, strict=True)
-    wanted = np.array([tuple(map(int, key)) in keep for key in keys])
-    wanted[n_roots:] &= ~np.isin(e.column[n_roots:], e.column[:n_roots])
-    wanted[:n_roots] = True
-    return np.flatnonzero(wanted)
-
-
-def _finish(run: Run, parts: Parts, clock: Clock, progress: Progress) -> Circuit:
-    circuit = assemble(parts, run.provenance)
-    labels = label_nodes(parts, circuit, run.frozen, progress)
-    provenance = replace(circuit.provenance, seconds=clock.seconds())
-    return replace(circuit, labels=labels, provenance=provenance)
+        rows = expand_chosen(run.walk, rows_of(run, keep), settings.batch_size, progress)
+        return finish(run, rows, clock, progress)

@@ -1,0 +1,72 @@
+"""Attention with a frozen pattern as two matrices and a mix, ready for packed rows.
+
+Pulling a direction at attn_out back to resid_pre takes W_O^T, the pattern's transpose, W_V^T, the
+norm's gain, its centring and its denominator. All but the pattern act on one position, so they are
+folded once: the gain and the centring into W_V, the denominators into the pattern. What is left
+are two large products and the mix, with nothing between them to read and write again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from circuitscope.core.anatomy import Site
+from circuitscope.models.frozen import FrozenModel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoldedAttention:
+    """One layer's attention, pulled backwards.
+
+    Attributes:
+        read: From attn_out to head_z, [d_model, head * d_head].
+        mix: From head_z at q to values at k, [head, k, q], denominators included.
+        write: From values to resid_pre, [kv_head * d_head, d_model].
+        n_kv: Key and value heads.
+    """
+
+    read: Tensor
+    mix: Tensor
+    write: Tensor
+    n_kv: int
+
+    def pull(
+        self, g: Tensor, runs: list[tuple[int, int, int]], into: tuple[Tensor, Tensor]
+    ) -> None:
+        """Add to packed rows what their attention outputs read from resid_pre, in place.
+
+        Args:
+            g: Blocks of positions 0 to a row's own, one after the other, [place, d_model].
+            runs: Blocks of equal length that lie together: first place, rows, positions.
+            into: Room for head_z and for values, at least [place, ...] each.
+        """
+        z, values = into[0][: len(g)], into[1][: len(g)]
+        torch.mm(g, self.read, out=z)
+        n_heads, d_head = len(self.mix), z.shape[1] // len(self.mix)
+        for start, n, n_pos in runs:
+            here = slice(start, start + n * n_pos)
+            heads = z[here].view(n, n_pos, n_heads, d_head).transpose(1, 2)
+            mixed = torch.matmul(self.mix[:, :n_pos, :n_pos], heads)
+            out = values[here].view(n, n_pos, self.n_kv, d_head)
+            if self.n_kv == n_heads:
+                out.copy_(mixed.transpose(1, 2))
+            else:
+                shared = mixed.view(n, self.n_kv, -1, n_pos, d_head).sum(2)
+                out.copy_(shared.transpose(1, 2))
+        g.addmm_(values, self.write)
+
+
+def fold_attention(frozen: FrozenModel, layer: int) -> FoldedAttention:
+    """Fold one layer's attention at the frozen pass."""
+    weights = frozen.weights.attention(layer)
+    norm = frozen.weights.norm(Site.LN1_NORMALIZED, layer)
+    write = weights.W_V.transpose(1, 2).flatten(0, 1) * norm.weight
+    if norm.kind == "layer":
+        write = write - write.mean(-1, keepdim=True)
+    scale = frozen.cache.norm_scales[Site.LN1_NORMALIZED, layer].to(frozen.dtype)
+    mix = frozen.cache.patterns[layer].to(frozen.dtype).transpose(1, 2) / scale[:, None]
+    read = weights.W_O.flatten(0, 1).T
+    return FoldedAttention(read, mix.contiguous(), write.contiguous(), weights.n_kv)
