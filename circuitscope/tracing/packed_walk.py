@@ -147,7 +147,7 @@ class PackedWalk:
             product = batch.G[places] @ reading.vectors.T
             if reading.own is not None:
                 n = reading.own.stop - reading.own.start
-                out[:, reading.own].index_copy_(0, rows, product[:, :n])
+                out[:, reading.own].index_add_(0, rows, product[:, :n])
                 product = product[:, n:]
             if reading.shared is not None:
                 out[rows[:, None], reading.shared] += product
@@ -224,7 +224,7 @@ class _Batch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Reading:
-    """What one stage wrote at one position: columns only it writes, then columns it adds to."""
+    """What one stage wrote at one position: its own columns, then those of earlier writers."""
 
     position: int
     own: slice | None

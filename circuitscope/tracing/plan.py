@@ -81,8 +81,7 @@ def make_plan(
         for layer in range(anatomy.n_layers):
             index = chosen.get((site, layer))
             whole = None if index is None else _as_read(dictionaries[index], anatomy)
-            several = whole is not None and len(whole.card.layers) > 1
-            found.append(whole.layer(layer) if whole is not None and several else whole)
+            found.append(None if whole is None else whole.layer(layer))
         return tuple(found)
 
     attention, mlp = at(Site.ATTN_OUT), at(Site.MLP_OUT)
