@@ -154,11 +154,14 @@ def trace(  # noqa: PLR0913 - one argument for each option
     dictionaries: Annotated[
         list[Path] | None, typer.Option(help="Folder of dictionaries; may be given again.")
     ] = None,
+    method: Annotated[str, _option("method", more=" direct or attribution.")] = "direct",
     units: Annotated[str, _option("units")] = "auto",
     mlp: Annotated[str, _option("mlp")] = "secant",
     gated: Annotated[str, _option("gated")] = "half",
     max_nodes: Annotated[int, _option("max_nodes", more=" 0 keeps all.")] = 2048,
+    conventions: Annotated[str, _option("conventions")] = "ours",
     batch_size: Annotated[int | None, _option("batch_size")] = None,
+    update_interval: Annotated[int, _option("update_interval")] = 4,
     dtype: Annotated[str, _option("dtype")] = "float32",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     ids: Annotated[
@@ -176,7 +179,8 @@ def trace(  # noqa: PLR0913 - one argument for each option
         prompt=_ids(prompt) if ids else prompt,
         targets=tuple(parse_target(text) for text in target or ["logit:top"]),
         dictionaries=tuple(str(folder.expanduser().absolute()) for folder in dictionaries or []),
-        max_nodes=max_nodes or None, batch_size=batch_size, dtype=dtype,
+        max_nodes=max_nodes or None, batch_size=batch_size, dtype=dtype, method=method,
+        update_interval=update_interval, conventions=_choice("conventions", conventions),
         units=_choice("units", units), mlp=_choice("mlp", mlp), gated=_choice("gated", gated),
     )  # fmt: skip
     with _session() as session:

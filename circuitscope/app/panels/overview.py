@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.naming import is_named, list_name, root_share, short_line
@@ -26,6 +26,8 @@ SCORE_HELP = {
     "error_share": "Influence that passes through what the dictionaries do not explain.",
 }
 LISTED_AT_MOST = 40
+MOST_UNEXPLAINED = 0.5
+"""An error share above this is said in a banner."""
 
 
 def number_grid(cells: Sequence[tuple[str, str, str]]) -> QGridLayout:
@@ -74,6 +76,15 @@ def _column(widget: QWidget) -> QVBoxLayout:
     return column
 
 
+def _banner(words: str) -> QFrame:
+    frame = QFrame()
+    frame.setProperty("look", "warning")
+    around = QVBoxLayout(frame)
+    around.setContentsMargins(12, 8, 12, 8)
+    around.addWidget(text_label(words, wrap=True))
+    return frame
+
+
 class CircuitOverview(QWidget):
     """The circuit as a whole: what is explained, and how much of it the dictionaries carry."""
 
@@ -90,6 +101,9 @@ class CircuitOverview(QWidget):
             column.addWidget(row)
         column.addWidget(hairline())
         found = scores(circuit)
+        if found["error_share"] > MOST_UNEXPLAINED:
+            words = tr("Most of this logit is carried by parts the dictionaries do not explain.")
+            column.addWidget(_banner(words))
         names = {"replacement": tr("replacement"), "completeness": tr("completeness"),
                  "error_share": tr("error share")}  # fmt: skip
         column.addLayout(
