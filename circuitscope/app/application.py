@@ -11,7 +11,6 @@ from circuitscope.app.dialogs.errors import excepthook
 from circuitscope.app.dialogs.recovery import offer_recovery
 from circuitscope.app.main_window import MainWindow
 from circuitscope.app.theme import app_icon, apply_theme, load_fonts, palette_for
-from circuitscope.engine.client import ProcessEngine
 from circuitscope.session.logs import start_logging, stop_logging
 from circuitscope.session.session import Session
 
@@ -64,9 +63,7 @@ class Application:
 
     def warm_engine(self) -> None:
         """Start the engine process soon after the window is up, where the user wants that."""
-        engine = self.session.engine
-        if self.session.preferences.now.engine.start_early and isinstance(engine, ProcessEngine):
-            QTimer.singleShot(WARM_MS, self._clock, engine.start)
+        QTimer.singleShot(WARM_MS, self._clock, self.session.warm_up)
 
     def finish(self) -> None:
         """Stop the timer, end the engine, close the project."""

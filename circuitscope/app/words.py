@@ -69,3 +69,21 @@ def shown_token(token: str) -> str:
     if token.strip():
         return token.strip()
     return token.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣") or "∅"
+
+
+def gigabytes(n_bytes: int) -> str:
+    """Write a size as people read it: 4.97 GB, 12 MB, 3 kB."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if n_bytes >= size:
+            number = n_bytes / size
+            return f"{number:.{2 if number < 10 else 1 if number < 100 else 0}f}{THIN}{unit}"
+    return f"{n_bytes / 1e3:.0f}{THIN}kB"
+
+
+def large(number: int) -> str:
+    """Write a large number in words: 1.24 billion, 124 million, 4 512."""
+    for word, size in ((tr("billion"), 1e9), (tr("million"), 1e6)):
+        if number >= size:
+            share = number / size
+            return f"{share:.{2 if share < 100 else 0}f} {word}"
+    return count(number)

@@ -54,6 +54,11 @@ class DictionarySet(Sequence[Dictionary]):
         self._device = device
         self._loaded: dict[int, Dictionary] = {}
 
+    @property
+    def unread(self) -> tuple[DictionaryCard, ...]:
+        """Return the cards of those whose weights are still on disk."""
+        return tuple(card for at, card in enumerate(self.cards) if at not in self._loaded)
+
     def __len__(self) -> int:
         return len(self.cards)
 

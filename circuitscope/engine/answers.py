@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import os
 import sys
-from dataclasses import replace
+import threading
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +18,23 @@ import numpy as np
 from circuitscope.core.errors import OutOfMemory
 from circuitscope.engine.requests import (
     Alternative,
+    Chat,
+    DeviceList,
     DictionaryCards,
+    EstimateTrace,
     Generate,
     GeneratedToken,
     Generation,
     InspectDictionaries,
     Inspected,
     InspectModel,
+    ListDevices,
+    ListedDevice,
+    ListedModel,
+    ListModels,
     LoadModel,
     ModelChoice,
+    ModelList,
     ModelReady,
     Ping,
     Pong,
@@ -35,6 +47,7 @@ from circuitscope.engine.requests import (
     Request,
     Result,
     Trace,
+    TraceEstimate,
 )
 from circuitscope.engine.trials import ReadLens, TryChanges, read_lens, try_changes
 
@@ -48,6 +61,7 @@ if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
 
 _BATCH_GUESS = 64
+_LISTEN_SECONDS = 0.05
 _MOST_FILES = 10_000
 
 
@@ -58,6 +72,7 @@ class Holdings:
         self._choice: tuple[ModelChoice, float] | None = None
         self._model: LoadedModel | None = None
         self._set: tuple[tuple[Any, ...], Sequence[Dictionary]] | None = None
+        self._warming: threading.Thread | None = None
 
     def model(self, choice: ModelChoice, progress: Progress) -> LoadedModel:
         """Return the chosen model, loading it where another one or an older state is held."""
@@ -91,9 +106,28 @@ class Holdings:
         held = self._model is not None
         self._model, self._choice = None, None
         self._set = None
-        torch = sys.modules.get("torch")
-        if held and torch is not None and torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        if held:
+            gc.collect()  # modules and their parts refer to each other
+            _empty_cache()
+            _return_memory()
+
+    def warm(self) -> None:
+        """Begin to import what models need, in the background; returns at once."""
+        if self._warming is None:
+            self._warming = threading.Thread(target=_import_engine, name="warm", daemon=True)
+            self._warming.start()
+
+    def await_torch(self, progress: Progress) -> None:
+        """Return once torch is imported; the wait can be cancelled."""
+        if self._warming is None and "torch" in sys.modules:
+            return
+        self.warm()
+        assert self._warming is not None
+        if self._warming.is_alive():
+            progress.phase("Starting torch")
+        while self._warming.is_alive():
+            self._warming.join(_LISTEN_SECONDS)
+            progress.advance(0)
 
 
 def answer(request: Request, holdings: Holdings, progress: Progress) -> Result:
@@ -105,7 +139,8 @@ def answer(request: Request, holdings: Holdings, progress: Progress) -> Result:
     """
     handler = _HANDLERS[type(request)]
     if type(request) in _NEEDS_TORCH:
-        _prepare_torch(progress)
+        holdings.await_torch(progress)
+        _use_cores()
     return handler(request, holdings, progress)
 
 
@@ -129,6 +164,8 @@ def _load_model(request: LoadModel, holdings: Holdings, progress: Progress) -> M
     return ModelReady(
         model.anatomy, request.model.path, str(model.device),
         str(model.dtype).removeprefix("torch."), model.tokenizer is not None, sum(sizes),
+        getattr(model.tokenizer, "chat_template", None) is not None,
+        str(getattr(model.tokenizer, "bos_token", None) or ""),
     )  # fmt: skip
 
 
@@ -137,7 +174,51 @@ def _inspect_model(request: InspectModel, holdings: Holdings, progress: Progress
     from circuitscope.models.folder import inspect_model
 
     found = inspect_model(request.path)
-    return Inspected(found.anatomy, request.path, found.has_tokenizer, found.memory)
+    return Inspected(
+        found.anatomy, request.path, found.has_tokenizer, found.memory, found.n_parameters,
+        found.dtype_on_disk, found.tokenizer, found.has_chat_template, found.n_files,
+        found.n_bytes, _free_memory(),
+    )  # fmt: skip
+
+
+def _free_memory() -> int:
+    try:
+        import psutil
+    except ModuleNotFoundError:
+        return 0
+    return int(psutil.virtual_memory().available)
+
+
+def _list_models(request: ListModels, holdings: Holdings, progress: Progress) -> ModelList:
+    del request, holdings, progress
+    from circuitscope.models.cache import cache_folder, cached_models
+
+    found = cached_models()
+    listed = tuple(ListedModel(model.name, model.path, model.n_bytes) for model in found)
+    return ModelList(str(cache_folder()), listed)
+
+
+def _list_devices(request: ListDevices, holdings: Holdings, progress: Progress) -> DeviceList:
+    del request, holdings, progress
+    from circuitscope.models.devices import list_devices
+
+    found = list_devices()
+    return DeviceList(tuple(ListedDevice(d.name, d.title, d.free, d.total) for d in found))
+
+
+def _estimate_trace(
+    request: EstimateTrace, holdings: Holdings, progress: Progress
+) -> TraceEstimate:
+    from circuitscope.models.devices import available_memory
+    from circuitscope.models.prompts import read_prompt
+    from circuitscope.tracing.memory import estimate_for
+
+    settings = request.settings
+    model = holdings.model(request.model, progress)
+    opened = holdings.dictionaries(settings.dictionaries, str(model.device), progress)
+    n_pos = len(read_prompt(model, settings.prompt).token_ids)
+    needed = estimate_for(model, opened, settings, n_pos)
+    return TraceEstimate(asdict(needed), available_memory(model.device))
 
 
 def _inspect_dictionaries(
@@ -152,12 +233,24 @@ def _inspect_dictionaries(
 def _preview_prompt(
     request: PreviewPrompt, holdings: Holdings, progress: Progress
 ) -> PromptPreview:
-    return _preview(holdings.model(request.model, progress), request.prompt)
+    model = holdings.model(request.model, progress)
+    shown = _preview(model, request.prompt)
+    if not request.n_next or not model.anatomy.causal:
+        return shown
+    from circuitscope.models.intervene import generate
+
+    made = generate(model, shown.ids, 1, n_alternatives=request.n_next, progress=progress)
+    listed = made.alternatives[0] if made.alternatives else ()
+    following = tuple(Alternative(one.token_id, one.text, one.probability) for one in listed)
+    return replace(shown, following=following)
 
 
-def _preview(model: LoadedModel, prompt: Prompt) -> PromptPreview:
-    from circuitscope.models.prompts import read_prompt
+def _preview(model: LoadedModel, prompt: Prompt | Chat) -> PromptPreview:
+    from circuitscope.models.prompts import chat_ids, read_prompt
 
+    if isinstance(prompt, Chat):
+        turns = [{"role": role, "content": text} for role, text in prompt.turns]
+        prompt = tuple(chat_ids(model, turns, generation_prompt=prompt.generation_prompt))
     read = read_prompt(model, prompt)
     special = set(getattr(model.tokenizer, "all_special_ids", None) or ())
     return PromptPreview(
@@ -255,6 +348,13 @@ def _empty_cache() -> None:
         torch.cuda.empty_cache()
 
 
+def _return_memory() -> None:
+    """Give freed memory back to the system, where the C library would keep it for later."""
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError, AttributeError):  # not every C library has it
+            ctypes.CDLL(None).malloc_trim(0)
+
+
 def _read_graph(request: ReadGraph, holdings: Holdings, progress: Progress) -> Imported:
     del holdings
     from circuitscope.exchange.format import import_file
@@ -263,10 +363,15 @@ def _read_graph(request: ReadGraph, holdings: Holdings, progress: Progress) -> I
     return import_file(request.path, progress)
 
 
-def _prepare_torch(progress: Progress) -> None:
-    """Import torch and give it the physical cores, or fewer where the user's set-up says so."""
-    if "torch" not in sys.modules:
-        progress.phase("Starting torch")
+def _import_engine() -> None:
+    """Import the slow packages; what is missing is said when it is needed."""
+    with contextlib.suppress(ImportError):
+        import torch  # noqa: F401 - imported for later
+        import transformers.modeling_utils  # noqa: F401 - imported for later
+
+
+def _use_cores() -> None:
+    """Give torch the physical cores, or fewer where the user's set-up says so."""
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -294,6 +399,9 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     LoadModel: _load_model,
     InspectModel: _inspect_model,
     InspectDictionaries: _inspect_dictionaries,
+    ListModels: _list_models,
+    ListDevices: _list_devices,
+    EstimateTrace: _estimate_trace,
     PreviewPrompt: _preview_prompt,
     Generate: _generate,
     Predict: _predict,
@@ -302,4 +410,7 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     TryChanges: try_changes,
     ReadLens: read_lens,
 }
-_NEEDS_TORCH = {LoadModel, PreviewPrompt, Generate, Predict, Trace, TryChanges, ReadLens}
+_NEEDS_TORCH = {
+    LoadModel, ListDevices, EstimateTrace, PreviewPrompt, Generate, Predict, Trace, TryChanges,
+    ReadLens,
+}  # fmt: skip

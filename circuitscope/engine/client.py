@@ -57,6 +57,9 @@ class Engine(Protocol):
     def start(self) -> None:
         """Get ready, so that the first request is answered sooner; returns at once."""
 
+    def warm(self) -> None:
+        """Start and import what models need, in the background; returns at once."""
+
     def submit(self, request: Request) -> int:
         """Begin a request and return its id; only when not busy."""
 
@@ -87,6 +90,9 @@ class InProcessEngine:
 
     def start(self) -> None:
         """Do nothing: this process is running already."""
+
+    def warm(self) -> None:
+        """Do nothing: this process imports torch when it is needed."""
 
     def submit(self, request: Request) -> int:
         """Keep a request for the next `poll`."""
@@ -150,6 +156,13 @@ class ProcessEngine:
 
     def start(self) -> None:
         """Start the process where it is not running; returns at once."""
+        self._start(warm=False)
+
+    def warm(self) -> None:
+        """Start a process that imports torch before it is asked to; returns at once."""
+        self._start(warm=True)
+
+    def _start(self, *, warm: bool) -> None:
         if self._process is not None:
             return
         context = multiprocessing.get_context("spawn")
@@ -157,7 +170,10 @@ class ProcessEngine:
         self._prefix = f"cs{os.getpid():x}_{secrets.token_hex(3)}_"
         self._segments = 0
         process = context.Process(
-            target=serve, args=(theirs, self._prefix), name="circuitscope-engine", daemon=True
+            target=serve,
+            args=(theirs, self._prefix, warm),
+            name="circuitscope-engine",
+            daemon=True,
         )
         process.start()
         theirs.close()

@@ -27,6 +27,19 @@ Prompt = str | tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Chat:
+    """A conversation that the tokenizer's template writes out.
+
+    Attributes:
+        turns: Role ("system", "user", "assistant") and text of each message.
+        generation_prompt: Whether to end where the assistant's answer begins.
+    """
+
+    turns: tuple[tuple[str, str], ...]
+    generation_prompt: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class ModelChoice:
     """Name a model and how to hold it.
 
@@ -72,6 +85,24 @@ class InspectModel:
 
 
 @dataclass(frozen=True, slots=True)
+class ListModels:
+    """List the models of the Hugging Face cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListDevices:
+    """List the devices that models can be loaded to."""
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateTrace:
+    """Say how much memory a trace would need, before it is made."""
+
+    model: ModelChoice
+    settings: TraceSettings
+
+
+@dataclass(frozen=True, slots=True)
 class InspectDictionaries:
     """Describe the dictionaries of a folder without their weights."""
 
@@ -80,10 +111,15 @@ class InspectDictionaries:
 
 @dataclass(frozen=True, slots=True)
 class PreviewPrompt:
-    """Split a prompt into the tokens that the model will see."""
+    """Split a prompt into the tokens that the model will see.
+
+    Attributes:
+        n_next: How many of the likeliest next tokens are told too.
+    """
 
     model: ModelChoice
-    prompt: Prompt
+    prompt: Prompt | Chat
+    n_next: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +132,7 @@ class Generate:
     """
 
     model: ModelChoice
-    prompt: Prompt
+    prompt: Prompt | Chat
     n_tokens: int = 12
     seed: int = 0
     temperature: float = 0.0
@@ -135,6 +171,9 @@ Request = Union[
     Ping,
     LoadModel,
     InspectModel,
+    ListModels,
+    ListDevices,
+    EstimateTrace,
     InspectDictionaries,
     PreviewPrompt,
     Generate,
@@ -169,6 +208,8 @@ class ModelReady:
         device: The device chosen, such as "cpu" or "cuda:0".
         has_tokenizer: False where prompts can only be token ids.
         n_bytes: Size of the weights in memory.
+        has_chat_template: Whether `Chat` prompts can be written out.
+        bos: The token that marks the beginning, "" where there is none.
     """
 
     anatomy: ModelAnatomy
@@ -177,6 +218,17 @@ class ModelReady:
     dtype: str
     has_tokenizer: bool = True
     n_bytes: int = 0
+    has_chat_template: bool = False
+    bos: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A token that could stand at one place, with its full-softmax probability."""
+
+    token_id: int
+    text: str
+    probability: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,20 +239,13 @@ class PromptPreview:
         ids: Token ids, special ones included, [pos].
         texts: Their texts, [pos].
         specials: Whether the tokenizer added or reserves the token, [pos].
+        following: The likeliest next tokens, best first, where they were asked for.
     """
 
     ids: tuple[int, ...]
     texts: tuple[str, ...]
     specials: tuple[bool, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Alternative:
-    """A token that could stand at one place, with its full-softmax probability."""
-
-    token_id: int
-    text: str
-    probability: float
+    following: tuple[Alternative, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,12 +305,80 @@ class Inspected:
 
     Attributes:
         memory: Bytes needed to load it, by dtype.
+        n_parameters: Stored weights, tied ones once.
+        dtype_on_disk: Type of most weights.
+        tokenizer: What the tokenizer calls itself, "" where there is none.
+        has_chat_template: Whether chat messages can be written out.
+        n_files: How many files the weights are in; n_bytes: their size together.
+        free: Bytes of memory that are free now, 0 where unknown.
     """
 
     anatomy: ModelAnatomy
     path: str
     has_tokenizer: bool = True
     memory: dict[str, int] = field(default_factory=dict)
+    n_parameters: int = 0
+    dtype_on_disk: str = ""
+    tokenizer: str = ""
+    has_chat_template: bool = False
+    n_files: int = 1
+    n_bytes: int = 0
+    free: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ListedModel:
+    """A model of the Hugging Face cache: its name there, its folder, and its size in bytes."""
+
+    name: str
+    path: str
+    n_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelList:
+    """The models of the Hugging Face cache.
+
+    Attributes:
+        folder: The cache.
+    """
+
+    folder: str
+    models: tuple[ListedModel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedDevice:
+    """A device: its name for `ModelChoice`, what people call it, and its bytes."""
+
+    name: str
+    title: str
+    free: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceList:
+    """The devices that models can be loaded to, the one "auto" chooses first."""
+
+    devices: tuple[ListedDevice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TraceEstimate:
+    """Bytes that a trace needs besides the model, by part, and what is free.
+
+    Attributes:
+        free: On the model's device.
+    """
+
+    parts: dict[str, int]
+    free: int
+
+    @property
+    def total(self) -> int:
+        """Return all parts together."""
+        return sum(self.parts.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +393,9 @@ Result = Union[
     Pong,
     ModelReady,
     Inspected,
+    ModelList,
+    DeviceList,
+    TraceEstimate,
     DictionaryCards,
     PromptPreview,
     Generation,

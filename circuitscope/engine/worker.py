@@ -1,7 +1,8 @@
 """The engine process: take one request, report progress, honour cancel, answer, wait for the next.
 
 Nothing here imports torch; `engine.answers` does so inside the functions that need it, so that
-the process starts in a fraction of a second and warms up with its first request.
+the process starts in a fraction of a second; asked to be warm, it imports torch in the background
+and answers what needs none of it meanwhile.
 """
 
 import logging
@@ -160,12 +161,13 @@ def _during(progress: Reporter) -> str:
     return f"during “{progress.phase_name}”" if progress.phase_name else "before the work began"
 
 
-def serve(pipe: Connection, prefix: str) -> None:
+def serve(pipe: Connection, prefix: str, warm: bool = False) -> None:
     """Work on orders until the client hangs up; the target of the spawned process.
 
     Args:
         pipe: Carries `Order`s in and events out; None in asks to end.
         prefix: Names the shared-memory segments made here.
+        warm: Whether to import torch at once, in the background, for the first request.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -173,7 +175,10 @@ def serve(pipe: Connection, prefix: str) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     try:
-        _Server(pipe, prefix).run()
+        server = _Server(pipe, prefix)
+        if warm:
+            server.warm()
+        server.run()
     except (EOFError, OSError):
         log.debug("the client hung up")
 
@@ -185,6 +190,9 @@ class _Server:
         self._sent = 0
         self._open: list[SharedMemory] = []
         self._holdings = Holdings()
+
+    def warm(self) -> None:
+        self._holdings.warm()
 
     def run(self) -> None:
         while (order := self._pipe.recv()) is not None:

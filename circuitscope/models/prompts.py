@@ -154,7 +154,7 @@ def _find_written(model: LoadedModel, token: str) -> int:
 
 def _given(model: LoadedModel, prompt: Sequence[Any]) -> list[int]:
     if len(prompt) and all(isinstance(item, Mapping) for item in prompt):
-        return _encode_chat(model, prompt)
+        return chat_ids(model, prompt)
     try:
         return [operator.index(item) for item in prompt]
     except TypeError as error:
@@ -164,7 +164,19 @@ def _given(model: LoadedModel, prompt: Sequence[Any]) -> list[int]:
         ) from error
 
 
-def _encode_chat(model: LoadedModel, messages: Sequence[Mapping[str, str]]) -> list[int]:
+def chat_ids(
+    model: LoadedModel, messages: Sequence[Mapping[str, str]], *, generation_prompt: bool = True
+) -> list[int]:
+    """Write chat messages out by the tokenizer's template.
+
+    Args:
+        model: Its tokenizer is used.
+        messages: Each with role and content.
+        generation_prompt: Whether to end where the assistant's answer begins.
+
+    Raises:
+        PromptError: The model has no template, or the template refuses the messages.
+    """
     from jinja2 import TemplateError
 
     tokenizer = model.tokenizer
@@ -176,7 +188,9 @@ def _encode_chat(model: LoadedModel, messages: Sequence[Mapping[str, str]]) -> l
     assert tokenizer is not None
     try:
         ids = tokenizer.apply_chat_template(
-            [dict(message) for message in messages], add_generation_prompt=True, return_dict=False
+            [dict(message) for message in messages],
+            add_generation_prompt=generation_prompt,
+            return_dict=False,
         )
     except (TemplateError, KeyError, TypeError, ValueError) as error:
         raise PromptError(

@@ -21,6 +21,8 @@ class ModelStatus:
         dtype: Its precision, "" before it is ready.
         has_tokenizer: False where prompts can only be token ids.
         error: Why it could not be loaded.
+        has_chat_template: Whether conversations can be written out.
+        bos: The token that marks the beginning, "" where there is none.
     """
 
     state: Literal["none", "loading", "ready", "failed"] = "none"
@@ -30,6 +32,8 @@ class ModelStatus:
     dtype: str = ""
     has_tokenizer: bool = True
     error: CircuitScopeError | None = None
+    has_chat_template: bool = False
+    bos: str = ""
 
     @property
     def path(self) -> Path | None:
@@ -81,7 +85,7 @@ class HeldModel:
             self._tell(
                 ModelStatus(
                     "ready", self.choice, ready.anatomy, ready.device, ready.dtype,
-                    ready.has_tokenizer,
+                    ready.has_tokenizer, None, ready.has_chat_template, ready.bos,
                 )
             )  # fmt: skip
 

@@ -17,8 +17,13 @@ from circuitscope.core.intervention import Intervention
 from circuitscope.core.settings import TraceSettings
 from circuitscope.engine.client import Engine, ProcessEngine
 from circuitscope.engine.requests import (
+    Chat,
+    EstimateTrace,
     Generate,
     InspectDictionaries,
+    InspectModel,
+    ListDevices,
+    ListModels,
     ModelChoice,
     Predict,
     PreviewPrompt,
@@ -82,11 +87,33 @@ class Session(Document):
         )  # fmt: skip
         return self._model.load(choice)
 
-    def preview(self, prompt: Prompt) -> Job:
-        """Split a prompt into tokens; the job's result is a `PromptPreview`."""
-        return self.jobs.add("Read prompt", PreviewPrompt(self._model.choice, prompt))
+    def list_models(self) -> Job:
+        """Look into the Hugging Face cache; the job's result is a `ModelList`."""
+        return self.jobs.add("List models", ListModels())
 
-    def generate(self, prompt: Prompt, n_tokens: int = 12, **options: Any) -> Job:
+    def list_devices(self) -> Job:
+        """Ask what models can be loaded to; the job's result is a `DeviceList`."""
+        return self.jobs.add("List devices", ListDevices())
+
+    def inspect_model(self, path: Path | str) -> Job:
+        """Describe a model folder without its weights; the job's result is an `Inspected`."""
+        folder = str(Path(path).expanduser().absolute())
+        return self.jobs.add(f"Look at {Path(path).name}", InspectModel(folder))
+
+    def preview(self, prompt: Prompt | Chat, n_next: int = 0) -> Job:
+        """Split a prompt into tokens; the job's result is a `PromptPreview`.
+
+        Args:
+            prompt: Text, ids or a conversation.
+            n_next: How many of the likeliest next tokens are told too.
+        """
+        return self.jobs.add("Read prompt", PreviewPrompt(self._model.choice, prompt, n_next))
+
+    def estimate(self, settings: TraceSettings) -> Job:
+        """Ask what memory a trace would need; the job's result is a `TraceEstimate`."""
+        return self.jobs.add("Estimate memory", EstimateTrace(self._model.choice, settings))
+
+    def generate(self, prompt: Prompt | Chat, n_tokens: int = 12, **options: Any) -> Job:
         """Continue a prompt; the job's result is a `Generation`, `options` those of `Generate`."""
         request = Generate(self._model.choice, prompt, n_tokens, **options)
         return self.jobs.add(f"Generate after “{_shown(prompt)}”", request)
@@ -183,7 +210,7 @@ class Session(Document):
     def warm_up(self) -> None:
         """Start the engine process where the user wants it early; returns at once."""
         if self.preferences.now.engine.start_early:
-            self.engine.start()
+            self.engine.warm()
 
     def poll(self) -> None:
         """Hear the engine; the window calls it every 30 ms."""
@@ -216,6 +243,8 @@ def _explained(circuit: Circuit) -> str:
     return circuit.labels[int(circuit.roots[order[0]])].strip() if len(order) else ""
 
 
-def _shown(prompt: Prompt) -> str:
+def _shown(prompt: Prompt | Chat) -> str:
+    if isinstance(prompt, Chat):
+        return short(prompt.turns[-1][1] if prompt.turns else "", 48)
     text = prompt if isinstance(prompt, str) else f"{len(prompt)} token ids"
     return short(text, 48)

@@ -126,6 +126,13 @@ def _as_read(dictionary: Dictionary, anatomy: ModelAnatomy) -> Dictionary:
     return dictionary.described(replace(card, read_site=Site.MLP_IN))
 
 
+def used_cards(
+    cards: Sequence[DictionaryCard], settings: TraceSettings
+) -> tuple[DictionaryCard, ...]:
+    """Return the dictionaries that a trace would use; their weights are not read."""
+    return tuple(cards[index] for index in _choose(cards, settings)[0].values())
+
+
 def refusal(cards: Sequence[DictionaryCard], settings: TraceSettings) -> Refusal | None:
     """Say why these dictionaries cannot be traced as asked; None where they can."""
     settings = fitted(settings, cards)

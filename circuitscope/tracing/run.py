@@ -24,6 +24,7 @@ from circuitscope.models.capture import capture
 from circuitscope.models.frozen import FrozenModel
 from circuitscope.models.prompts import Prompt, read_prompt
 from circuitscope.tracing.backward_walk import BackwardWalk, Walk
+from circuitscope.tracing.memory import check_memory
 from circuitscope.tracing.packed_walk import PackedWalk
 from circuitscope.tracing.plan import Plan, make_plan
 from circuitscope.tracing.read_points import Explained, ReadPoints
@@ -86,6 +87,7 @@ def open_run(
     Raises:
         TraceError: The model is held in half precision.
         PromptError: The prompt cannot be read.
+        OutOfMemory: It needs more than is free.
         DictionaryMismatch: A dictionary has other shapes than the model.
         TargetNotFound: A target does not exist in this run.
         NothingActive: No feature of any dictionary is active on the prompt.
@@ -99,6 +101,8 @@ def open_run(
         )
     started = datetime.now(UTC).isoformat(timespec="seconds")
     prompt = read_prompt(model, settings.prompt)
+    needed = check_memory(model, dictionaries, settings, len(prompt.token_ids))
+    progress.note(f"Needs about {needed.total / 1e9:.2f} GB besides the model.")
     plan = make_plan(model.anatomy, dictionaries, settings)
     progress.phase("Forward pass", 1)
     cache = capture(model, prompt.token_ids)

@@ -210,13 +210,13 @@ def trace(desk: Desk) -> QDialog:
     return dialog
 
 
-def choose_model(desk: Desk) -> None:
-    """Ask for a model folder and load it."""
-    recent = desk.session.preferences.now.recent.models
-    start = str(Path(recent[0]).parent) if recent else str(Path.home())
-    folder = QFileDialog.getExistingDirectory(desk.window, tr("Choose a model folder"), start)
-    if folder:
-        use_model(desk, Path(folder))
+def choose_model(desk: Desk) -> QDialog:
+    """Open the model dialog, above the trace dialog where that is open."""
+    from circuitscope.app.dialogs.model import ModelDialog
+
+    dialog = ModelDialog(desk)
+    dialog.open()
+    return dialog
 
 
 def use_model(desk: Desk, folder: Path) -> None:

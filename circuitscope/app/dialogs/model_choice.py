@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.naming import model_name
@@ -65,15 +65,14 @@ class ModelChoiceBox(QWidget):
             self.box.setItemData(self.box.count() - 1, str(path), 3)
         if not self.box.count():
             self.box.addItem(tr("no model chosen yet"), "")
-        self.box.addItem(tr("Choose a folder…"), None)
+        self.box.addItem(tr("Another model…"), None)
         self.box.setCurrentIndex(0)
 
     def _chosen(self, at: int) -> None:
         folder = self.box.itemData(at)
         if folder is None:
-            picked = QFileDialog.getExistingDirectory(self, tr("Choose a model folder"))
-            folder = picked or ""
-        if folder:
+            self._desk.trigger("trace.model")
+        elif folder:
             self._desk.session.load_model(folder)
         self._fill()
 

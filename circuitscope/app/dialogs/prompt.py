@@ -2,92 +2,39 @@
 
 from typing import Any
 
-from PySide6.QtCore import QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import (
+    QButtonGroup,
     QComboBox,
     QHBoxLayout,
-    QLabel,
-    QPlainTextEdit,
     QPushButton,
     QVBoxLayout,
     QWidget,
 )
-from superqt import QFlowLayout
 
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
+from circuitscope.app.dialogs.chat import ChatBox
+from circuitscope.app.dialogs.tokens import (
+    PLACEHOLDER,
+    NextTokens,
+    ProbabilityBar,
+    PromptField,
+    TokenStrip,
+    flow_in,
+)
+from circuitscope.app.error_box import ErrorBox
 from circuitscope.app.widgets import button, clear, look, section, text_label
 from circuitscope.app.words import plural, probability, shown_token, tr
-from circuitscope.core.errors import CircuitScopeError
+from circuitscope.core.errors import CircuitScopeError, DoubleBos
 from circuitscope.core.settings import Logit, LogitDifference, Target
-from circuitscope.engine.requests import Alternative, GeneratedToken, Generation, PromptPreview
+from circuitscope.engine.requests import Chat, GeneratedToken, Generation, PromptPreview
 from circuitscope.session.jobs import Job
 
 GENERATED = 12
-PLACEHOLDER = "the capital of the state containing Dallas is"
 _PREVIEW_MS = 250
+_NEXT_MS = 300
 _LISTED = 6
-
-
-class PromptField(QPlainTextEdit):
-    """The prompt; Ctrl+Return generates, Tab leaves."""
-
-    generate_wanted = Signal()
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setFixedHeight(58)
-        self.setTabChangesFocus(True)
-        self.setAccessibleName(tr("Prompt"))
-        self.setPlaceholderText(tr(PLACEHOLDER))
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Generate on Return; Shift+Return makes a new line."""
-        is_return = event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter)
-        if is_return and not event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
-            self.generate_wanted.emit()
-        else:
-            super().keyPressEvent(event)
-
-
-class ProbabilityBar(QWidget):
-    """A token that could stand here, with its probability as a bar."""
-
-    def __init__(self, desk: Desk, choice: Alternative, *, strong: bool) -> None:
-        super().__init__()
-        self._desk, self._share = desk, choice.probability
-        self._strong = strong
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(8)
-        name = text_label(shown_token(choice.text), "strong" if strong else "")
-        name.setFixedWidth(112)
-        name.setToolTip(f"id {choice.token_id}")
-        number = text_label(probability(choice.probability), "" if strong else "quiet")
-        number.setFixedWidth(56)
-        number.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        row.addWidget(name)
-        row.addStretch()
-        row.addWidget(number)
-        self.setFixedHeight(24)
-        self.setMinimumWidth(300)
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        """Paint the bar between name and number."""
-        palette, painter = self._desk.palette, QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(Qt.PenStyle.NoPen)
-        left, width, top = 120, self.width() - 120 - 64, self.height() / 2 - 3
-        painter.setBrush(QColor(palette.field))
-        painter.drawRoundedRect(left, round(top), width, 6, 3, 3)
-        painter.setBrush(QColor(palette.accent if self._strong else palette.feature))
-        painter.drawRoundedRect(left, round(top), max(6, round(width * self._share)), 6, 3, 3)
-        painter.end()
-
-    def sizeHint(self) -> QSize:
-        """Ask for room for name, bar and number."""
-        return QSize(340, 24)
 
 
 class PromptBox(QWidget):
@@ -113,12 +60,19 @@ class PromptBox(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(8)
-        column.addWidget(section(tr("Prompt")))
+        column.addLayout(self._head())
         self.field = PromptField()
         self.field.textChanged.connect(self._typed)
         self.field.generate_wanted.connect(self.generate)
         column.addWidget(self.field)
-        self._tokens = _flow(column)
+        self.chat = ChatBox(desk)
+        self.chat.changed.connect(self._typed)
+        self.chat.hide()
+        column.addWidget(self.chat)
+        self.tokens = TokenStrip()
+        column.addWidget(self.tokens)
+        self.error = ErrorBox()
+        column.addWidget(self.error)
         row = QHBoxLayout()
         self._told = text_label("", "small", wrap=True)
         row.addWidget(self._told, 1)
@@ -126,6 +80,8 @@ class PromptBox(QWidget):
         self.generate_button.setToolTip(tr("Let the model continue the prompt  (Return)"))
         row.addWidget(self.generate_button, 0, Qt.AlignmentFlag.AlignTop)
         column.addLayout(row)
+        self.following = NextTokens(desk)
+        column.addWidget(self.following)
         self._said = QWidget()
         said = QVBoxLayout(self._said)
         said.setContentsMargins(0, 8, 0, 0)
@@ -137,7 +93,33 @@ class PromptBox(QWidget):
         self._wait.setSingleShot(True)
         self._wait.setInterval(_PREVIEW_MS)
         self._wait.timeout.connect(self._ask_preview)
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(_NEXT_MS)
+        self._rest.timeout.connect(self._ask_next)
         self.follow_model()
+
+    def _head(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        row.setSpacing(4)
+        row.addWidget(section(tr("Prompt")))
+        row.addStretch()
+        self.raw_button = button(tr("Raw"), "token")
+        self.raw_button.setToolTip(tr("The text as typed, with the tokenizer's own special tokens"))
+        self.chat_button = button(tr("Chat"), "token")
+        self._ways = QButtonGroup(self)
+        for made in (self.raw_button, self.chat_button):
+            made.setCheckable(True)
+            self._ways.addButton(made)
+            row.addWidget(made)
+        self.raw_button.setChecked(True)
+        self.chat_button.toggled.connect(self._switch)
+        return row
+
+    def _switch(self, chat: bool) -> None:
+        self.chat.setVisible(chat)
+        self.field.setVisible(not chat)
+        self._typed()
 
     def _add_answer(self, column: QVBoxLayout) -> None:
         head = QHBoxLayout()
@@ -146,7 +128,9 @@ class PromptBox(QWidget):
         head.addWidget(text_label(tr("click the word to explain"), "small"))
         head.addStretch()
         column.addLayout(head)
-        self._words = _flow(column)
+        words = QWidget()
+        self._words = flow_in(words)
+        column.addWidget(words)
         both = QHBoxLayout()
         both.setContentsMargins(0, 8, 0, 0)
         both.setSpacing(32)
@@ -181,15 +165,46 @@ class PromptBox(QWidget):
     # ---- the prompt ------------------------------------------------------------------------
     @property
     def text(self) -> str:
-        """Return the prompt as typed."""
+        """Return what was typed, "" where that is nothing."""
+        if self.is_chat:
+            return "\n".join(text for _, text in self.chat.chat().turns)
         return self.field.toPlainText().strip()
+
+    @property
+    def is_chat(self) -> bool:
+        """Say whether the prompt is a conversation."""
+        return self.chat_button.isChecked()
+
+    def asked(self) -> str | tuple[int, ...] | Chat:
+        """Return what the model is asked to read: text, a conversation, or ids without tokenizer.
+
+        Words that are no ids are returned as text, so that the model says what is wrong.
+        """
+        if self.is_chat:
+            return self.chat.chat()
+        text = self.text
+        status = self._desk.session.model
+        if status.state == "ready" and not status.has_tokenizer:
+            words = text.replace(",", " ").replace("#", " ").strip(" []").split()
+            if words and all(word.isdecimal() for word in words):
+                return tuple(map(int, words))
+        return text
 
     def follow_model(self) -> None:
         """Read the prompt anew with another model."""
-        sample = self._desk.examples.sample(self._desk.session.model.anatomy)
-        self.field.setPlaceholderText(sample or tr(PLACEHOLDER))
+        status = self._desk.session.model
+        can_chat = status.state == "ready" and status.has_chat_template
+        self.chat_button.setEnabled(can_chat)
+        self.chat_button.setToolTip(
+            tr("A conversation, written out by the model's chat template") if can_chat
+            else tr("This model has no chat template: it continues plain text")
+        )  # fmt: skip
+        if not can_chat:
+            self.raw_button.setChecked(True)
+        sample = self._desk.examples.sample(status.anatomy) or tr(PLACEHOLDER)
+        self.field.setPlaceholderText(sample if status.has_tokenizer else "1 17 4")
         self._check()
-        ready = self._desk.session.model.state in ("ready", "loading")
+        ready = status.state in ("ready", "loading")
         self.generate_button.setEnabled(ready and bool(self.text) and self.problem is None)
         if ready and self.text:
             self._wait.start()
@@ -203,6 +218,8 @@ class PromptBox(QWidget):
     def _typed(self) -> None:
         self._check()
         self._preview = None
+        self._rest.stop()
+        self.following.show_tokens(())
         has_model = self._desk.session.model.choice is not None
         self.generate_button.setEnabled(bool(self.text) and has_model and self.problem is None)
         self._wait.start()
@@ -214,23 +231,32 @@ class PromptBox(QWidget):
 
     def _ask_preview(self) -> None:
         if not self.text or self._desk.session.model.choice is None:
-            clear(self._tokens)
+            self.tokens.forget()
+            self.error.forget()
             self._tell("")
             return
         if self.problem is not None:
-            self._tell_problem(self.problem)
+            self._show_error(self.problem)
             return
-        self._follow(self._desk.session.preview(self.text), self._previewed)
+        self._follow(self._desk.session.preview(self.asked()), self._previewed)
+
+    def _ask_next(self) -> None:
+        if self._preview is not None and self.generation is None:
+            self._follow(self._desk.session.preview(self._preview.ids, _LISTED), self._guessed)
+
+    def _guessed(self, job: Job) -> None:
+        if job.state == "done" and job.result is not None and self.generation is None:
+            self.following.show_tokens(job.result.following)
 
     def _follow(self, job: Job, slot: Any) -> None:
         for old in self._jobs:
             if not old.is_over:
                 self._desk.session.jobs.cancel(old)
         self._jobs = [job]
-        asked = self.text
+        asked = self.asked()
 
         def hear(job: Job) -> None:
-            if job.is_over and asked == self.text:
+            if job.is_over and asked == self.asked():
                 slot(job)
 
         to_gui(job.changed, hear, self)
@@ -238,41 +264,48 @@ class PromptBox(QWidget):
     def stop(self) -> None:
         """Give up what was asked and not answered yet."""
         self._wait.stop()
+        self._rest.stop()
         for job in self._jobs:
             if not job.is_over:
                 self._desk.session.jobs.cancel(job)
 
-    def _tell(self, text: str, *, bad: bool = False) -> None:
+    def _tell(self, text: str) -> None:
         self._told.setText(text)
-        look(self._told, "error" if bad else "small")
-        look(self.field, "bad" if bad else "")
 
     def _failed(self, job: Job) -> bool:
         if job.state == "failed" and job.error is not None:
-            self._tell_problem(job.error)
+            self._show_error(job.error)
             return True
+        if job.state == "done":
+            self.error.forget()
+            look(self.field, "")
         return job.state != "done"
 
-    def _tell_problem(self, error: CircuitScopeError) -> None:
-        self._tell("\n".join(part for part in (error.message, error.hint) if part), bad=True)
-        clear(self._tokens)
+    def _show_error(self, error: CircuitScopeError) -> None:
+        self._tell("")
+        self.tokens.forget()
+        self.following.show_tokens(())
+        look(self.field, "bad")
+        if isinstance(error, DoubleBos) and not self.is_chat:
+            self.error.show_error(error, tr("Remove the second BOS"), self.remove_bos)
+        else:
+            self.error.show_error(error)
+
+    def remove_bos(self) -> None:
+        """Take one token that marks the beginning away from the start of the prompt."""
+        text, bos = self.field.toPlainText().lstrip(), self._desk.session.model.bos
+        if bos and text.startswith(bos):
+            self.field.setPlainText(text.removeprefix(bos).lstrip(" "))
 
     def _previewed(self, job: Job) -> None:
         if self._failed(job):
             return
         found: PromptPreview = job.result
         self._preview = found
-        self._show_tokens(found)
+        self.tokens.show_tokens(found)
         self._tell(plural(len(found.ids), "token", "tokens"))
-
-    def _show_tokens(self, found: PromptPreview) -> None:
-        clear(self._tokens)
-        for token_id, text, special in zip(found.ids, found.texts, found.specials, strict=True):
-            chip = QLabel(shown_token(text))
-            chip.setTextFormat(Qt.TextFormat.PlainText)
-            chip.setProperty("look", "badge-plain")
-            chip.setToolTip(f"id {token_id}" + (tr(", added by the tokenizer") if special else ""))
-            self._tokens.addWidget(chip)
+        self._rest.start()
+        self.changed.emit()
 
     # ---- what the model says ----------------------------------------------------------------
     def generate(self) -> None:
@@ -280,9 +313,10 @@ class PromptBox(QWidget):
         if not self.generate_button.isEnabled():
             return
         self._wait.stop()
+        self._rest.stop()
         self.generate_button.setEnabled(False)
         self._tell(tr("generating…"))
-        self._follow(self._desk.session.generate(self.text, GENERATED), self._answered)
+        self._follow(self._desk.session.generate(self.asked(), GENERATED), self._answered)
 
     def _answered(self, job: Job) -> None:
         self.generate_button.setEnabled(True)
@@ -290,7 +324,9 @@ class PromptBox(QWidget):
             return
         found: Generation = job.result
         self.generation = found
-        self._show_tokens(found.prompt)
+        self._preview = found.prompt
+        self.following.show_tokens(())
+        self.tokens.show_tokens(found.prompt)
         self._tell(plural(len(found.prompt.ids), "token", "tokens"))
         clear(self._words)
         self._generated = []
@@ -332,10 +368,13 @@ class PromptBox(QWidget):
 
     # ---- what is asked for -------------------------------------------------------------------
     def prompt(self) -> str | tuple[int, ...]:
-        """Return the prompt of the trace: as typed, or the ids up to the word chosen."""
-        if self.generation is None or self.step <= 0:
-            return self.text
-        return self.generation.prompt_ids(self.step)
+        """Return the prompt of the trace: as typed, or ids: of a conversation, up to a word."""
+        if self.generation is not None and self.step > 0:
+            return self.generation.prompt_ids(self.step)
+        asked = self.asked()
+        if not isinstance(asked, Chat):
+            return asked
+        return self._preview.ids if self._preview is not None else ()
 
     def targets(self) -> tuple[Target, ...]:
         """Return what is explained: a logit, a difference, or the likeliest tokens."""
@@ -354,12 +393,3 @@ class PromptBox(QWidget):
             return name
         other = self.contrast.currentText().rpartition("   ")[0]
         return f"{name} − {other}"
-
-
-def _flow(column: QVBoxLayout) -> QFlowLayout:
-    box = QWidget()
-    flow = QFlowLayout(box)
-    flow.setContentsMargins(0, 0, 0, 0)
-    flow.setSpacing(4)
-    column.addWidget(box)
-    return flow

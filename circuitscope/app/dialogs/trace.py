@@ -132,6 +132,8 @@ class TraceDialog(QDialog):
             return tr("Choose a model first.")
         if not self.prompt.text:
             return tr("Type a prompt; Generate shows what the model would say.")
+        if not self.prompt.prompt():
+            return tr("The conversation has not been read yet.")
         return self.prompt.problem.message if self.prompt.problem is not None else ""
 
     def _refresh(self) -> None:

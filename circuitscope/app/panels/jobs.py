@@ -17,11 +17,23 @@ from circuitscope.app.desk import Desk
 from circuitscope.app.theme import icon, pixmap
 from circuitscope.app.widgets import MARGIN, button, elided, scrolled, text_label
 from circuitscope.app.words import DOT, count, seconds, tr
-from circuitscope.engine.requests import Generate, InspectDictionaries, Predict, PreviewPrompt
+from circuitscope.engine.requests import (
+    EstimateTrace,
+    Generate,
+    InspectDictionaries,
+    InspectModel,
+    ListDevices,
+    ListModels,
+    Predict,
+    PreviewPrompt,
+)
 from circuitscope.session.jobs import Job
 
 KEPT = 50
-QUIET = (PreviewPrompt, Generate, Predict, InspectDictionaries)
+QUIET = (
+    PreviewPrompt, Generate, Predict, InspectDictionaries, InspectModel, ListModels, ListDevices,
+    EstimateTrace,
+)  # fmt: skip
 """Short questions of dialogs and panels; these show their answers and their errors themselves."""
 
 

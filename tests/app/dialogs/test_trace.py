@@ -66,8 +66,8 @@ def test_an_unknown_word_is_flagged_with_its_neighbours(
     dialog._desk.session.load_model(tiny_llama)
     finish_jobs(dialog._desk.session)
     _type(dialog, "the capital of Dalas", qtbot, finish_jobs)
-    assert "Dalas" in dialog.prompt._told.text()
-    assert "Dallas" in dialog.prompt._told.text()
+    assert "Dalas" in dialog.prompt.error.accessibleName()
+    assert "Dallas" in dialog.prompt.error.accessibleName()
     assert dialog.prompt.field.property("look") == "bad"
     _type(dialog, "the capital of Dallas", qtbot, finish_jobs)
     assert dialog.prompt.field.property("look") == ""

@@ -1,0 +1,197 @@
+"""How much memory a trace needs, said before it begins: dictionaries, activations, rows.
+
+Counted from shapes alone, so that the window can show it while settings are chosen. How many
+features will be active is not known before the run; it is taken from the dictionaries' own L0
+where they state it. The table of rows is counted again, exactly, once the run is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from circuitscope.core.anatomy import ModelAnatomy, Site
+from circuitscope.core.dictionary import DictionaryCard
+from circuitscope.core.errors import OutOfMemory
+from circuitscope.core.settings import TraceSettings
+from circuitscope.models.devices import available_memory
+from circuitscope.tracing.method import cards_of
+from circuitscope.tracing.plan import used_cards
+
+if TYPE_CHECKING:
+    from circuitscope.dictionaries.dictionary import Dictionary
+    from circuitscope.models.loading import LoadedModel
+
+_FLOAT = 4
+_ROW_COPIES = 3
+"""Rows, their shares, and the kept part of both are held at once."""
+_VECTORS_PER_LAYER = 9
+"""Vectors of d_model kept per layer: residuals, norms, inputs and outputs."""
+_USUAL_L0 = 64
+_MOST_BATCH = 256e6
+_MOST_NEURONS = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class TraceMemory:
+    """Bytes that a trace needs besides the loaded model.
+
+    Attributes:
+        weights: One layer upcast, where the model is held in another precision.
+        dictionaries: Their encoders and decoders.
+        activations: The forward pass and every writer's vector.
+        rows: The table of attributions.
+    """
+
+    weights: int
+    dictionaries: int
+    activations: int
+    rows: int
+
+    @property
+    def total(self) -> int:
+        """Return all of it."""
+        return self.weights + self.dictionaries + self.activations + self.rows
+
+
+def estimate(
+    anatomy: ModelAnatomy,
+    cards: Sequence[DictionaryCard],
+    settings: TraceSettings,
+    n_pos: int,
+    *,
+    dtype: str = "float32",
+    unread: Sequence[DictionaryCard] | None = None,
+) -> TraceMemory:
+    """Return what a trace needs.
+
+    Args:
+        anatomy: The model.
+        cards: The dictionaries that will be used.
+        settings: What is asked for.
+        n_pos: Tokens of the prompt.
+        dtype: In which the model's weights are held.
+        unread: Those of the dictionaries that are not in memory yet; all where left out.
+    """
+    still = cards if unread is None else [card for card in cards if card in unread]
+    number = 8 if settings.dtype == "float64" else _FLOAT
+    n_sources = _n_sources(anatomy, cards, settings, n_pos)
+    n_rows = n_sources if settings.max_nodes is None else min(settings.max_nodes, n_sources)
+    widths = _VECTORS_PER_LAYER * anatomy.d_model + 3 * anatomy.d_mlp
+    layer = n_pos * widths + anatomy.n_heads * n_pos**2
+    cache = anatomy.n_layers * layer + 2 * n_pos * anatomy.d_vocab
+    batch = min(_MOST_BATCH, n_rows * n_pos * anatomy.d_model * number) * 3
+    return TraceMemory(
+        weights=0 if dtype == settings.dtype else _layer_weights(anatomy) * number,
+        dictionaries=sum(_weights_of(card) for card in still) * _FLOAT,
+        activations=int((cache + n_sources * anatomy.d_model) * number + batch),
+        rows=_ROW_COPIES * n_rows * n_sources * number,
+    )
+
+
+def estimate_for(
+    model: LoadedModel, dictionaries: Sequence[Dictionary], settings: TraceSettings, n_pos: int
+) -> TraceMemory:
+    """Return what a trace of a loaded model needs; dictionaries in memory cost nothing more."""
+    used = used_cards(cards_of(dictionaries), settings)
+    unread = getattr(dictionaries, "unread", ())
+    dtype = str(model.dtype).removeprefix("torch.")
+    return estimate(model.anatomy, used, settings, n_pos, dtype=dtype, unread=unread)
+
+
+def check_memory(
+    model: LoadedModel, dictionaries: Sequence[Dictionary], settings: TraceSettings, n_pos: int
+) -> TraceMemory:
+    """Refuse a trace that does not fit, before any of its work is done.
+
+    Raises:
+        OutOfMemory: It needs more than is free; the largest part and what to change are named.
+    """
+    needed = estimate_for(model, dictionaries, settings, n_pos)
+    cpu = torch.device("cpu")
+    parts = {
+        "one layer in full precision": needed.weights,
+        "dictionaries": needed.dictionaries,
+        "activations": needed.activations,
+    }
+    if model.device.type == "cpu":
+        _refuse_more(cpu, {**parts, "rows": needed.rows}, settings, n_pos)
+    else:
+        _refuse_more(model.device, parts, settings, n_pos)
+        _refuse_more(cpu, {"rows": needed.rows}, settings, n_pos)
+    return needed
+
+
+def _refuse_more(
+    device: torch.device, parts: Mapping[str, int], settings: TraceSettings, n_pos: int
+) -> None:
+    free, total = available_memory(device), sum(parts.values())
+    if total <= free:
+        return
+    sizes = sorted(parts.items(), key=lambda part: -part[1])
+    listed = ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in sizes if size)
+    raise OutOfMemory(
+        f"This trace needs about {total / 1e9:.2f} GB on {device} ({listed}), "
+        f"but {free / 1e9:.2f} GB are free.",
+        kept="Nothing has been changed.",
+        hint=_what_to_change(sizes[0][0], parts, free, settings, n_pos),
+    )
+
+
+def _what_to_change(
+    largest: str, parts: Mapping[str, int], free: int, settings: TraceSettings, n_pos: int
+) -> str:
+    if largest == "rows":
+        room = max(0, free - sum(parts.values()) + parts["rows"])
+        if settings.max_nodes is not None:
+            fits = int(settings.max_nodes * room / parts["rows"]) // 16 * 16
+            if fits >= 16:
+                return f"Set a smaller node budget: {fits:,} nodes would fit."
+        return "Set a smaller node budget, or shorten the prompt."
+    if largest == "dictionaries":
+        return "Use fewer or smaller dictionaries, or close other programs."
+    if largest == "activations":
+        return f"Shorten the prompt of {n_pos} tokens, or close other programs."
+    return f"Load the model in {settings.dtype}, or close other programs."
+
+
+def _n_sources(
+    anatomy: ModelAnatomy,
+    cards: Sequence[DictionaryCard],
+    settings: TraceSettings,
+    n_pos: int,
+) -> int:
+    """Return about how many columns the table of rows has."""
+    attention = {
+        layer for card in cards if card.write_site is Site.ATTN_OUT for layer in card.layers
+    }
+    mlp = {layer for card in cards if card.write_site is Site.MLP_OUT for layer in card.layers}
+    per_position = 2 + sum(_active(card) + 1 for card in cards)
+    bare_attention, bare_mlp = anatomy.n_layers - len(attention), anatomy.n_layers - len(mlp)
+    if settings.units == "features":
+        return int(n_pos * (per_position + bare_attention + bare_mlp))
+    neurons = n_pos * bare_mlp * anatomy.d_mlp
+    if settings.max_nodes is not None:
+        neurons = min(neurons, max(_MOST_NEURONS, settings.max_nodes))
+    return int(n_pos * (per_position + bare_attention * anatomy.n_heads) + neurons)
+
+
+def _active(card: DictionaryCard) -> float:
+    stated = card.k or card.metrics.get("l0") or card.metrics.get("mean_l0") or _USUAL_L0
+    return min(float(stated), float(card.n_features))
+
+
+def _weights_of(card: DictionaryCard) -> int:
+    skip = card.d_in * card.d_out if card.skip else 0
+    n_written = len(card.layers) if card.is_transcoder else 1
+    return card.n_features * (card.d_in + n_written * card.d_out + 2) + skip
+
+
+def _layer_weights(anatomy: ModelAnatomy) -> int:
+    heads = 2 * anatomy.n_heads + 2 * anatomy.n_kv_heads
+    attention = heads * anatomy.d_head * anatomy.d_model
+    mlp = (3 if anatomy.gated_mlp else 2) * anatomy.d_mlp * anatomy.d_model
+    return attention + mlp

@@ -1,0 +1,92 @@
+"""What a trace will need is said before it begins, and is near what it turns out to need."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from circuitscope.core.errors import OutOfMemory
+from circuitscope.core.settings import TraceSettings
+from circuitscope.dictionaries.format import load_dictionaries
+from circuitscope.models.loading import LoadedModel, load_model
+from circuitscope.tracing import memory
+from circuitscope.tracing.memory import estimate, estimate_for
+from circuitscope.tracing.method import trace
+
+PROMPT = "the capital of state containing Dallas is"
+ATLAS = Path("projects/atlas")
+
+
+@pytest.fixture(scope="module")
+def model(tiny_llama: Path) -> LoadedModel:
+    return load_model(tiny_llama, "cpu")
+
+
+def rows(n_sources: float) -> float:
+    return 3 * n_sources**2 * 4
+
+
+def test_rows_are_counted_as_they_turn_out(model: LoadedModel) -> None:
+    settings = TraceSettings(PROMPT, max_nodes=None)
+    circuit = trace(model, settings)
+    needed = estimate(model.anatomy, (), settings, len(circuit.token_ids))
+    assert 0.95 * rows(len(circuit.nodes)) <= needed.rows <= 1.3 * rows(len(circuit.nodes))
+    assert needed.dictionaries == needed.weights == 0
+
+
+def test_features_are_guessed_from_what_the_dictionaries_state() -> None:
+    model = load_model(ATLAS / "model", "cpu")
+    dictionaries = load_dictionaries(ATLAS / "dictionaries")
+    settings = TraceSettings("the capital of the state containing Dallas is", max_nodes=None)
+    n_pos = len(model.prompt(settings.prompt).token_ids)
+    before = estimate_for(model, dictionaries, settings, n_pos)
+    circuit = trace(model, settings, dictionaries)
+    actual = rows(len(circuit.nodes))
+    assert actual / 10 <= before.rows <= 40 * actual
+    used = [card for card in dictionaries.cards if card not in dictionaries.unread]
+    stored = sum(
+        weight.numel() * weight.element_size()
+        for card in used
+        for weight in (dictionaries[card.name].weights.W_enc, dictionaries[card.name].weights.W_dec)
+    )
+    assert stored <= before.dictionaries <= 1.1 * stored
+    after = estimate_for(model, dictionaries, settings, n_pos)
+    assert after.dictionaries == 0, "what is in memory is not counted twice"
+
+
+def test_a_layer_is_upcast_where_the_model_is_held_in_less(model: LoadedModel) -> None:
+    needed = estimate(model.anatomy, (), TraceSettings(PROMPT), 8, dtype="bfloat16")
+    layer = (
+        model.family.attention_weights(model.module, 0),
+        model.family.mlp_weights(model.module, 0),
+    )
+    sizes = [getattr(part, name) for part in layer for name in part.__slots__]
+    actual = sum(4 * size.numel() for size in sizes if isinstance(size, torch.Tensor))
+    assert needed.weights == actual
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(0.9, r"Set a smaller node budget: [\d,]+ nodes would fit"), (1e-9, "horten the prompt")],
+)
+def test_a_trace_that_does_not_fit_is_refused_before_its_work(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch, share: float, said: str
+) -> None:
+    settings = TraceSettings(PROMPT, max_nodes=4000 if share > 0.1 else 16)
+    needed = estimate(model.anatomy, (), settings, 8)
+    monkeypatch.setattr(memory, "available_memory", lambda device: int(share * needed.total))
+    with pytest.raises(OutOfMemory, match=r"needs about .* GB on cpu") as caught:
+        trace(model, settings)
+    assert caught.value.kept == "Nothing has been changed."
+    assert re.search(said, caught.value.hint), caught.value.hint
+
+
+def test_the_budget_that_is_named_fits(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = TraceSettings(PROMPT, max_nodes=400)
+    needed = estimate(model.anatomy, (), settings, 8)
+    monkeypatch.setattr(memory, "available_memory", lambda device: int(0.7 * needed.total))
+    with pytest.raises(OutOfMemory) as caught:
+        trace(model, settings)
+    budget = int(caught.value.hint.split(":")[1].split()[0].replace(",", ""))
+    assert trace(model, TraceSettings(PROMPT, max_nodes=budget)).conservation.max() < 1e-4
