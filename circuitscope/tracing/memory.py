@@ -33,6 +33,8 @@ _VECTORS_PER_LAYER = 9
 _USUAL_L0 = 64
 _MOST_BATCH = 256e6
 _MOST_NEURONS = 30_000
+_READ_WHOLE = ("gemma_scope", "dictionary_learning")
+"""Formats whose files cannot be mapped into memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,15 @@ def estimate(
 def estimate_for(
     model: LoadedModel, dictionaries: Sequence[Dictionary], settings: TraceSettings, n_pos: int
 ) -> TraceMemory:
-    """Return what a trace of a loaded model needs; dictionaries in memory cost nothing more."""
+    """Return what a trace of a loaded model needs.
+
+    Dictionaries in memory cost nothing more; on the CPU, most stay in their files, whose pages
+    come and go.
+    """
     used = used_cards(cards_of(dictionaries), settings)
     unread = getattr(dictionaries, "unread", ())
+    if model.device.type == "cpu":
+        unread = [card for card in unread if card.format in _READ_WHOLE]
     dtype = str(model.dtype).removeprefix("torch.")
     return estimate(model.anatomy, used, settings, n_pos, dtype=dtype, unread=unread)
 

@@ -13,6 +13,7 @@ from circuitscope.models.loading import LoadedModel, load_model
 from circuitscope.tracing import memory
 from circuitscope.tracing.memory import estimate, estimate_for
 from circuitscope.tracing.method import trace
+from circuitscope.tracing.plan import used_cards
 
 PROMPT = "the capital of state containing Dallas is"
 ATLAS = Path("projects/atlas")
@@ -40,19 +41,20 @@ def test_features_are_guessed_from_what_the_dictionaries_state() -> None:
     dictionaries = load_dictionaries(ATLAS / "dictionaries")
     settings = TraceSettings("the capital of the state containing Dallas is", max_nodes=None)
     n_pos = len(model.prompt(settings.prompt).token_ids)
-    before = estimate_for(model, dictionaries, settings, n_pos)
+    used = used_cards(dictionaries.cards, settings)
+    before = estimate(model.anatomy, used, settings, n_pos)
+    here = estimate_for(model, dictionaries, settings, n_pos)
+    assert here.dictionaries == 0, "on the CPU they stay in their files"
+    assert here.rows == before.rows
     circuit = trace(model, settings, dictionaries)
     actual = rows(len(circuit.nodes))
     assert actual / 10 <= before.rows <= 40 * actual
-    used = [card for card in dictionaries.cards if card not in dictionaries.unread]
     stored = sum(
         weight.numel() * weight.element_size()
         for card in used
         for weight in (dictionaries[card.name].weights.W_enc, dictionaries[card.name].weights.W_dec)
     )
     assert stored <= before.dictionaries <= 1.1 * stored
-    after = estimate_for(model, dictionaries, settings, n_pos)
-    assert after.dictionaries == 0, "what is in memory is not counted twice"
 
 
 def test_a_layer_is_upcast_where_the_model_is_held_in_less(model: LoadedModel) -> None:

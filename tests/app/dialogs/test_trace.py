@@ -132,13 +132,14 @@ def test_illegal_moves_are_refused_with_the_legal_ones_before_the_model_is_asked
     for text, said in (("F5 A1", "White may play F4, D6, F6."), ("F5 Z9", "'Z9'")):
         n_jobs = len(session.jobs.jobs)
         _type(dialog, text, qtbot, finish_jobs)
-        assert said in prompt._told.text()
+        assert said in prompt.error.accessibleName()
         assert not prompt.generate_button.isEnabled()
         assert not dialog.trace_button.isEnabled()
-        assert dialog.reason() in prompt._told.text()
+        assert dialog.reason() in prompt.error.accessibleName()
         assert len(session.jobs.jobs) == n_jobs
     _type(dialog, "f5 d6", qtbot, finish_jobs)
     assert prompt._told.text() == "2 tokens"
+    assert prompt.error.isHidden()
     assert prompt.generate_button.isEnabled()
     assert dialog.trace_button.isEnabled()
 
