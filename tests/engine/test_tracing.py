@@ -28,6 +28,7 @@ from circuitscope.engine.requests import (
     LoadModel,
     ModelChoice,
     Ping,
+    Predict,
     PreviewPrompt,
     Request,
     Trace,
@@ -108,6 +109,23 @@ def test_prompt_and_generation_show_what_the_model_sees(queue: JobQueue, tiny_ll
     from_ids = ask(queue, Generate(model, made.prompt_ids(2), n_tokens=1)).result
     assert from_ids.steps[0].token_id == step.token_id
     assert from_ids.steps[0].probability == pytest.approx(step.probability, rel=1e-4)
+
+
+def test_predictions_are_the_softmax_after_every_token(queue: JobQueue, tiny_gpt2: Path) -> None:
+    import torch
+    from transformers import GPT2LMHeadModel
+
+    choice = ModelChoice(str(tiny_gpt2), "cpu")
+    found = queue.wait(queue.add("predict", Predict(choice, PROMPT, 7))).result
+    plain = GPT2LMHeadModel.from_pretrained(tiny_gpt2).eval()
+    with torch.no_grad():
+        logits = plain(torch.tensor([found.prompt.ids])).logits[0]
+    expected = torch.topk(torch.softmax(logits.double(), -1), 7)
+    assert found.probabilities.dtype == np.float32
+    np.testing.assert_array_equal(found.token_ids, expected.indices.numpy())
+    np.testing.assert_allclose(found.probabilities, expected.values.numpy(), atol=1e-5)
+    everything = queue.wait(queue.add("predict", Predict(choice, found.prompt.ids, 10**6))).result
+    np.testing.assert_allclose(everything.probabilities.sum(-1), 1, atol=1e-5)
 
 
 def test_folders_are_described_without_their_weights(

@@ -33,6 +33,8 @@ from circuitscope.examples.othello import SQUARES, VOCABULARY
 from circuitscope.examples.othello_views import BoardEvidence, Position, square_of
 from circuitscope.session.jobs import Job
 
+_NAMED = 3
+
 
 class OthelloBoard:
     """Register the panel; see `app.example_panels.ExamplePanel`."""
@@ -102,6 +104,7 @@ class BoardPanel(QWidget):
         self.board = PositionView(self._desk.palette, steps=True)
         self.board.setAccessibleName(tr("Board"))
         self.board.stepped.connect(lambda by: self.go(self.at + by))
+        self.board.picked.connect(self._go_to_square)
         for widget in (self.headline, self.turn, self.board):
             column.addWidget(widget)
         column.addLayout(self._stepper())
@@ -213,6 +216,11 @@ class BoardPanel(QWidget):
         self._later.stop()
         self.refresh()
 
+    def _go_to_square(self, square: int) -> None:
+        """Show the move that was made on a square."""
+        made = (at for at, position in enumerate(self._positions) if position.square == square)
+        self.go(next(made, self.at))
+
     # ---- the position ----------------------------------------------------------------------
     def _show(self, circuit: Circuit) -> None:
         position = self._positions[self.at]
@@ -265,8 +273,9 @@ class BoardPanel(QWidget):
         state = self._waiting(circuit)
         if not chances:
             return state
-        said = ", ".join(f"{SQUARES[square]} {probability(chances[square])}" for square in chances)
-        return tr("In this circuit: {0}.").format(said) + " " + state
+        best = sorted(chances, key=lambda square: -chances[square])[:_NAMED]
+        said = ", ".join(f"{SQUARES[square]} {probability(chances[square])}" for square in best)
+        return tr("This circuit explains {0}.").format(said) + " " + state
 
     def _waiting(self, circuit: Circuit) -> str:
         """Say why the model's probabilities of every move are not shown."""

@@ -5,7 +5,7 @@ from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from circuitscope.app.panels.board_view import PositionView, SharesView
 from circuitscope.app.theme import Palette
-from circuitscope.app.widgets import section, text_label
+from circuitscope.app.widgets import elided, section, text_label
 from circuitscope.app.words import DOT, percent, plain, tr
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.examples import othello_views
@@ -67,7 +67,7 @@ class FeatureBoardsBox(QWidget):
         for place, (position, activation) in enumerate(zip(found, active, strict=True)):
             view = PositionView(self._palette)
             view.show_position(position)
-            words = plain(activation) + DOT + tr("move {0}").format(position.number)
+            words = plain(activation, 1) + DOT + tr("move {0}").format(position.number)
             view.setAccessibleName(words)
             _add(grid, place, view, words)
         column.addLayout(grid)
@@ -93,7 +93,7 @@ def _grid() -> QGridLayout:
 def _add(grid: QGridLayout, at: int, view: QWidget, words: str) -> None:
     row, column = divmod(at, COLUMNS)
     grid.addWidget(view, 2 * row, column)
-    caption = text_label(words, "small")
+    caption = elided(words, "small")
     caption.setAlignment(Qt.AlignmentFlag.AlignHCenter)
     grid.addWidget(caption, 2 * row + 1, column)
     grid.setRowMinimumHeight(2 * row + 1, 22)

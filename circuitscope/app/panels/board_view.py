@@ -85,7 +85,8 @@ class PositionView(QWidget):
 
     stepped = Signal(int)
     """Emitted with how many moves on the user wants to go."""
-    clicked = Signal()
+    picked = Signal(int)
+    """Emitted with the square that was clicked."""
 
     def __init__(self, palette: Palette, *, steps: bool = False) -> None:
         super().__init__()
@@ -137,8 +138,9 @@ class PositionView(QWidget):
             self.stepped.emit(step)
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
-        if event.button() is Qt.MouseButton.LeftButton:
-            self.clicked.emit()
+        square = Grid.within(self.width(), self.height()).square_at(event.position())
+        if event.button() is Qt.MouseButton.LeftButton and square is not None:
+            self.picked.emit(square)
 
     def event(self, event: QEvent) -> bool:
         if self._steps and _is_step(event):
@@ -209,7 +211,6 @@ class SharesView(QWidget):
         self._palette = palette
         self.shares = np.asarray(shares, np.float32) / 255
         _square_shaped(self)
-        self.setMinimumSize(56, 56)
         order = np.argsort(-self.shares, kind="stable")[:4]
         top = (f"{SQUARES[s]} {percent(float(self.shares[s]))}" for s in order if self.shares[s])
         self.setAccessibleName(name)
@@ -254,7 +255,7 @@ def _square_shaped(widget: QWidget) -> None:
     policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
     policy.setHeightForWidth(True)
     widget.setSizePolicy(policy)
-    widget.setMinimumSize(64, 64)
+    widget.setMinimumSize(48, 48)
 
 
 def _told(widget: QWidget, event: QEvent, tell: Callable[[int], str]) -> bool:

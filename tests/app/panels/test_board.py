@@ -195,6 +195,11 @@ def test_stepping_selects_the_column(show, window: MainWindow, qtbot: QtBot) -> 
     assert not panel.on.isEnabled()
     qtbot.keyClick(panel.board, Qt.Key.Key_Right)
     assert panel.at == 4
+    grid = Grid.within(panel.board.width(), panel.board.height())
+    for square, at in (("C3", 2), ("H8", 2), ("D4", 2), ("C4", 4)):
+        place = grid.rect(SQUARES.index(square)).center().toPoint()
+        qtbot.mouseClick(panel.board, Qt.MouseButton.LeftButton, pos=place)
+        assert panel.at == at
 
 
 def test_a_logit_marks_its_square_and_brings_its_probability(show, window: MainWindow) -> None:
