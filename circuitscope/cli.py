@@ -33,11 +33,12 @@ from circuitscope.session.jobs import Job
 from circuitscope.session.logs import start_logging, stop_logging
 from circuitscope.session.session import Session
 from circuitscope.session.summary import summarise
+from circuitscope.trial_verbs import add_verbs
 
 log = logging.getLogger(__name__)
 
 OpenWindow = Callable[[Path | None], int]
-VERBS = frozenset(["trace", "export", "import", "check", "doctor", "demo"])
+VERBS = frozenset(["trace", "export", "import", "check", "doctor", "demo", "lens", "ablate"])
 _CANCELLED = 130
 _STATES = {"good": "[green]✓[/]", "advice": "[yellow]![/]", "bad": "[red]✗[/]"}
 
@@ -371,6 +372,13 @@ def _done(session: Session, job: Job, *, quiet: bool) -> Job:
     return job
 
 
+def _asked(model: Path, device: str, quiet: bool, ask: Callable[[Session], Job]) -> Job:
+    """Load a model, ask the engine something about it and wait for the answer."""
+    with _session() as session:
+        _done(session, session.load_model(model, device=device, dtype="float32"), quiet=quiet)
+        return _done(session, ask(session), quiet=quiet)
+
+
 def _report(job: Job, circuit: Circuit, saved: Path | None, *, as_json: bool) -> None:
     facts = summarise(circuit)
     if as_json:
@@ -450,3 +458,6 @@ def _own_mistake(error: Exception) -> CircuitScopeError:
         kept="Project files are as they were.",
         hint="The log file has the details; please report it with them.",
     )
+
+
+add_verbs(app, _asked, _print_json)

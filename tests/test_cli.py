@@ -461,3 +461,19 @@ def test_module_runs_as_a_program(project: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "all is well" in done.stdout
+
+
+def test_the_lens_and_a_change_from_the_command_line(shell: Shell, tiny_llama: Path) -> None:
+    prompt = "the capital of the state containing Dallas is"
+    assert shell("lens", tiny_llama, prompt, "--top", 2, "--json", "--quiet") == 0
+    cells = json.loads(shell.out)
+    assert len(cells) == 3 * 9
+    assert [len(cell["promotes"]) for cell in cells] == [2] * 27
+    nodes = ("head/head_z/1/8/2", "neuron/mlp_hidden/0/3/4")
+    options = ("--mode", "scale", "--value", "-3", "--tokens", 2, "--quiet", "--json")
+    assert shell("ablate", tiny_llama, prompt, *nodes, *options) == 0
+    found = json.loads(shell.out)
+    assert len(found["before"]) <= 2
+    assert any(shift["before"] != shift["after"] for shift in found["shifts"])
+    assert shell("ablate", tiny_llama, prompt, "logit/logits/2/8/4") == 2
+    assert "cannot be changed" in shell.err

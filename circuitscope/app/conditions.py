@@ -3,6 +3,7 @@
 from circuitscope.app.words import tr
 from circuitscope.core.keys import NodeKind
 from circuitscope.session.session import Session
+from circuitscope.session.trials import CHANGEABLE
 
 
 def always(session: Session) -> str:
@@ -44,6 +45,18 @@ def one_selected(session: Session) -> str:
     if reason := circuit_shown(session):
         return reason
     return "" if len(session.selection) == 1 else tr("Select a single node first.")
+
+
+def changeable_selected(session: Session) -> str:
+    """Ask for a selected node that the model can be made to do without."""
+    if reason := nodes_selected(session):
+        return reason
+    circuit = session.circuit
+    assert circuit is not None
+    kinds = {NodeKind(int(circuit.nodes.kind[index])) for index in session.selection}
+    if kinds & set(CHANGEABLE):
+        return ""
+    return tr("Select a feature, a neuron, a head or a token first.")
 
 
 def labelled_selected(session: Session) -> str:

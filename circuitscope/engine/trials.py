@@ -41,7 +41,7 @@ class TryChanges:
     changes: tuple[Intervention, ...]
     dictionaries: tuple[str, ...] = ()
     freeze: tuple[Freeze, ...] = ()
-    top: int = 6
+    top: int = 5
     n_tokens: int = 20
     seed: int = 0
     temperature: float = 0.0

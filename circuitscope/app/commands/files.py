@@ -210,6 +210,24 @@ def trace(desk: Desk) -> QDialog:
     return dialog
 
 
+def lens(desk: Desk) -> QDialog:
+    """Open the lens."""
+    from circuitscope.app.dialogs.lens import LensDialog
+
+    dialog = LensDialog(desk)
+    dialog.show()
+    return dialog
+
+
+def try_changes(desk: Desk) -> QDialog:
+    """Open the dialog that tries changes of the selected nodes on the model."""
+    from circuitscope.app.dialogs.trial import TrialDialog
+
+    dialog = TrialDialog(desk)
+    dialog.show()
+    return dialog
+
+
 def choose_model(desk: Desk) -> QDialog:
     """Open the model dialog, above the trace dialog where that is open."""
     from circuitscope.app.dialogs.model import ModelDialog

@@ -215,7 +215,14 @@ class PromptBox(QWidget):
         self.problem = self._desk.examples.refusal(anatomy, self.text) if self.text else None
         self._forget()
 
+    def explain(self, prompt: str, target: Target, name: str) -> None:
+        """Begin with a target that was found elsewhere, until the prompt is changed."""
+        self.field.setPlainText(prompt)
+        self._given, self._given_name = target, name
+        self.changed.emit()
+
     def _typed(self) -> None:
+        self._given, self._given_name = None, ""
         self._check()
         self._preview = None
         self._rest.stop()
@@ -379,7 +386,7 @@ class PromptBox(QWidget):
     def targets(self) -> tuple[Target, ...]:
         """Return what is explained: a logit, a difference, or the likeliest tokens."""
         if self.generation is None or self.step < 0:
-            return (Logit(),)
+            return (Logit(),) if self._given is None else (self._given,)
         token = self.generation.steps[self.step].token_id
         other = self.contrast.currentData()
         return (Logit(token) if other is None else LogitDifference(token, other),)
@@ -387,7 +394,7 @@ class PromptBox(QWidget):
     def name(self) -> str:
         """Return what the circuit is called: "Austin − Sacramento"."""
         if self.generation is None or self.step < 0:
-            return ""
+            return self._given_name
         name = shown_token(self.generation.steps[self.step].text)
         if self.contrast.currentData() is None:
             return name

@@ -1,0 +1,270 @@
+"""Try it on the model: change the selected nodes, and see what the model says before and after."""
+
+from typing import Any
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDialog,
+    QDoubleSpinBox,
+    QGridLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QSpinBox,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from circuitscope.app.bridge import to_gui
+from circuitscope.app.desk import Desk
+from circuitscope.app.dialogs.model_choice import ModelChoiceBox
+from circuitscope.app.dialogs.shifts import ShiftTable
+from circuitscope.app.naming import short_line
+from circuitscope.app.widgets import EmptyState, button, hairline, section, text_label
+from circuitscope.app.words import plural, shown_token, tr
+from circuitscope.core.intervention import Intervention
+from circuitscope.core.keys import NodeKind
+from circuitscope.engine.trials import Tried
+from circuitscope.session.jobs import Job
+from circuitscope.session.trials import CHANGEABLE, change_of, digest_for, unique_changes
+
+_MODES = (
+    ("zero", "switch off"), ("scale", "multiply by"), ("set", "set to"), ("add", "add"),
+    ("mean", "its mean over the prompt"), ("swap", "as in another prompt"),
+)  # fmt: skip
+_NUMBERED = ("scale", "set", "add")
+_LISTED = 8
+
+
+class TrialDialog(QDialog):
+    """Hold the nodes that were selected when it opened; the work is a job of the session."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk.window)
+        self._desk = desk
+        self._job: Job | None = None
+        circuit = desk.session.circuit
+        assert circuit is not None, "the action asks for a circuit"
+        self._circuit = circuit
+        chosen = desk.session.selection
+        kinds = {index: NodeKind(int(circuit.nodes.kind[index])) for index in chosen}
+        self.nodes = [index for index in chosen if kinds[index] in CHANGEABLE]
+        self._skipped = len(chosen) - len(self.nodes)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setObjectName("TrialDialog")
+        self.setWindowTitle(tr("Try it on the model"))
+        self.resize(860, 800)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(24, 24, 24, 16)
+        column.setSpacing(12)
+        self.model = ModelChoiceBox(desk)
+        column.addWidget(self.model)
+        column.addWidget(hairline())
+        self._add_nodes(column)
+        self._add_change(column)
+        column.addWidget(hairline())
+        column.addWidget(self._results(), 1)
+        column.addLayout(self._foot())
+        self.model.changed.connect(lambda *_: self._refresh())
+        self.model.begin()
+        self._refresh()
+
+    def _add_nodes(self, column: QVBoxLayout) -> None:
+        column.addWidget(section(tr("What is changed")))
+        names = [
+            f"{shown_token(self._desk.session.label(index))}  ({short_line(self._circuit, index)})"
+            for index in self.nodes[:_LISTED]
+        ]
+        more = len(self.nodes) - len(names)
+        if more:
+            names.append(tr("and {0} more").format(more))
+        column.addWidget(text_label(";  ".join(names), "", wrap=True))
+        if self._skipped:
+            words = tr("{0} left out: unexplained parts, constants and logits cannot be changed.")
+            left = plural(self._skipped, "selected node is", "selected nodes are")
+            column.addWidget(text_label(words.format(left), "small", wrap=True))
+
+    def _add_change(self, column: QVBoxLayout) -> None:
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(12)
+        self.mode = QComboBox()
+        for name, words in _MODES:
+            self.mode.addItem(tr(words), name)
+        self.value = QDoubleSpinBox()
+        self.value.setRange(-1e6, 1e6)
+        self.value.setValue(2.0)
+        self.other = QLineEdit()
+        self.other.setPlaceholderText(tr("a prompt of as many tokens"))
+        self._values = QStackedWidget()
+        for page in (QWidget(), self.value, self.other):
+            self._values.addWidget(page)
+        self._values.setFixedHeight(30)
+        self.where = QComboBox()
+        self.where.addItem(tr("where the nodes are"), False)
+        self.where.addItem(tr("at every position, new tokens too"), True)
+        self.patterns = QCheckBox(tr("Keep attention patterns"))
+        self.norms = QCheckBox(tr("Keep norm denominators"))
+        for box in (self.patterns, self.norms):
+            box.setToolTip(tr("As the unchanged model has them on the same tokens."))
+        self.length, self.seed, self.heat = QSpinBox(), QSpinBox(), QDoubleSpinBox()
+        self.length.setRange(0, 400)
+        self.length.setValue(20)
+        self.heat.setRange(0, 5)
+        self.heat.setSingleStep(0.1)
+        self.heat.setToolTip(tr("0 takes the likeliest token each time."))
+        self.seed.setRange(0, 2**31 - 1)
+        fields: tuple[tuple[str, QWidget, int, int], ...] = (
+            (tr("Change"), self.mode, 0, 0), (tr("Value"), self._values, 0, 2),
+            (tr("Positions"), self.where, 1, 0), (tr("New tokens"), self.length, 1, 2),
+            (tr("Temperature"), self.heat, 2, 0), (tr("Seed"), self.seed, 2, 2),
+        )  # fmt: skip
+        for name, field, row, at in fields:
+            label = text_label(name, "quiet")
+            if field is self._values:
+                self._value_name = label
+            field.setAccessibleName(name)
+            grid.addWidget(label, row, at)
+            grid.addWidget(field, row, at + 1)
+        grid.addWidget(self.patterns, 3, 1)
+        grid.addWidget(self.norms, 3, 3)
+        grid.setColumnStretch(1, 1)
+        grid.setColumnStretch(3, 1)
+        column.addLayout(grid)
+        self.mode.currentIndexChanged.connect(self._mode_changed)
+        self._value_name.hide()
+        self.other.textChanged.connect(lambda *_: self._refresh())
+
+    def _results(self) -> QStackedWidget:
+        palette = self._desk.palette
+        self._stack = QStackedWidget()
+        no_model = EmptyState(
+            palette, "cpu", tr("No model is loaded"),
+            tr("Load the model that the circuit was traced in to see what the change does."),
+        )  # fmt: skip
+        choose = button(tr("Choose model…"), "primary", lambda: self._desk.trigger("trace.model"))
+        no_model.add_button(choose)
+        waiting = EmptyState(
+            palette, "scissors", tr("Nothing tried yet"),
+            tr("Everything else in the model follows the change, unless it is kept above."),
+        )  # fmt: skip
+        page = QWidget()
+        inside = QVBoxLayout(page)
+        inside.setContentsMargins(0, 0, 0, 0)
+        inside.setSpacing(8)
+        inside.addWidget(section(tr("Next token, before and after")))
+        self.shifts = ShiftTable(self._desk)
+        inside.addWidget(self.shifts)
+        both = QHBoxLayout()
+        both.setSpacing(24)
+        self.before, self.after = text_label("", "", wrap=True), text_label("", "", wrap=True)
+        for words, label in ((tr("Before"), self.before), (tr("After"), self.after)):
+            side = QVBoxLayout()
+            side.setSpacing(4)
+            side.addWidget(section(words))
+            label.setAlignment(Qt.AlignmentFlag.AlignTop)
+            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            side.addWidget(label)
+            side.addStretch()
+            both.addLayout(side, 1)
+        inside.addLayout(both)
+        inside.addStretch()
+        for widget in (no_model, waiting, page):
+            self._stack.addWidget(widget)
+        return self._stack
+
+    def _foot(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        self._told = text_label("", "quiet", wrap=True)
+        row.addWidget(self._told, 1)
+        row.addWidget(button(tr("Close"), "", self.reject))
+        self.try_button = button(tr("Try"), "primary", self.run)
+        row.addWidget(self.try_button)
+        return row
+
+    # ---- asking ------------------------------------------------------------------------------
+    def changes(self) -> tuple[Intervention, ...]:
+        """Return what is to be changed."""
+        mode: Any = self.mode.currentData()
+        value: Any = self.value.value() if mode in _NUMBERED else None
+        if mode == "swap":
+            value = self.other.text().strip()
+        keys = [self._circuit.nodes.key(index) for index in self.nodes]
+        return unique_changes(
+            change_of(
+                key, mode, value, everywhere=bool(self.where.currentData()),
+                dictionary=digest_for(self._circuit, key),
+            )
+            for key in keys
+        )  # fmt: skip
+
+    def reason(self) -> str:
+        """Return why nothing can be tried yet, "" where it can."""
+        status = self._desk.session.model
+        if status.state in ("none", "failed"):
+            return tr("Choose a model first.")
+        for name in ("d_model", "n_layers", "d_vocab"):
+            known = self._circuit.provenance.model.get(name)
+            here = getattr(status.anatomy, name, known)
+            if known is not None and known != here:
+                words = tr("The circuit was traced in a model with {0} {1}; this one has {2}.")
+                return words.format(name, known, here)
+        if self.mode.currentData() == "swap" and not self.other.text().strip():
+            return tr("Type the prompt to swap from.")
+        return ""
+
+    def _mode_changed(self) -> None:
+        mode = self.mode.currentData()
+        self._value_name.setVisible(mode in (*_NUMBERED, "swap"))
+        self._values.setCurrentIndex(1 if mode in _NUMBERED else 2 if mode == "swap" else 0)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        reason = self.reason()
+        self.try_button.setEnabled(not reason)
+        self._told.setText(reason)
+        if self._desk.session.model.state in ("none", "failed"):
+            self._stack.setCurrentIndex(0)
+        elif self._stack.currentIndex() == 0:
+            self._stack.setCurrentIndex(1)
+
+    def run(self) -> None:
+        """Ask the engine; the answer replaces what is shown."""
+        self.stop()
+        kept = ((self.patterns, "patterns"), (self.norms, "norms"))
+        self._job = self._desk.session.try_changes(
+            self._circuit.token_ids, self.changes(), n_tokens=self.length.value(),
+            seed=self.seed.value(), temperature=self.heat.value(),
+            freeze=tuple(name for box, name in kept if box.isChecked()),
+        )  # fmt: skip
+        self._told.setText(tr("running…"))
+        self.try_button.setEnabled(False)
+        to_gui(self._job.changed, self._heard, self)
+
+    def _heard(self, job: Job) -> None:
+        if job is not self._job or not job.is_over:
+            return
+        self._refresh()
+        if job.state == "failed" and job.error is not None:
+            parts = (job.error.message, job.error.hint)
+            self._told.setText("\n".join(part for part in parts if part))
+        if job.state == "done":
+            self.show_result(job.result)
+
+    def show_result(self, found: Tried) -> None:
+        """Show probabilities and texts side by side."""
+        self.shifts.show_shifts(found.shifts)
+        for label, tokens in ((self.before, found.before), (self.after, found.after)):
+            label.setText(" ".join(shown_token(token) for token in tokens) or "∅")
+        self._stack.setCurrentIndex(2)
+
+    def stop(self) -> None:
+        """Give up what was asked and not answered yet."""
+        job, self._job = self._job, None
+        if job is not None and not job.is_over:
+            self._desk.session.jobs.cancel(job)
+
+    def done(self, result: int) -> None:
+        self.stop()
+        super().done(result)
