@@ -3,7 +3,15 @@
 from collections.abc import Callable
 
 from PySide6.QtCore import QEvent, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QEnterEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent
+from PySide6.QtGui import (
+    QColor,
+    QEnterEvent,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QResizeEvent,
+)
 from PySide6.QtWidgets import (
     QDockWidget,
     QFrame,
@@ -17,7 +25,6 @@ from PySide6.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QElidingLabel
 
 from circuitscope.app.theme import Palette, icon, pixmap
 from circuitscope.app.words import tr
@@ -61,9 +68,46 @@ def text_label(text: str, style: str = "", *, wrap: bool = False) -> QLabel:
     return made
 
 
-def elided(text: str, style: str = "") -> QElidingLabel:
+class ElidedLabel(QLabel):
+    """A label that shows as much of its text as fits, with an ellipsis for the rest.
+
+    superqt has one, but importing superqt takes a third of the time in which the window starts.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._whole = text
+
+    def text(self) -> str:
+        """Return the whole text."""
+        return self._whole
+
+    def setText(self, text: str) -> None:
+        """Show another text."""
+        self._whole = text
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Fit the text to another width."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Fit the text to another font."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._fit()
+
+    def _fit(self) -> None:
+        room = self.contentsRect().width()
+        shown = self.fontMetrics().elidedText(self._whole, Qt.TextElideMode.ElideRight, room)
+        if shown != super().text():
+            super().setText(shown)
+
+
+def elided(text: str, style: str = "") -> ElidedLabel:
     """Make a label that is shortened with an ellipsis where it does not fit."""
-    made = QElidingLabel(text)
+    made = ElidedLabel(text)
     made.setTextFormat(Qt.TextFormat.PlainText)
     made.setToolTip(text)
     made.setMinimumWidth(24)

@@ -13,7 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from circuitscope.core.errors import ModelError, ModelFilesMissing, UnsafeFile
+from circuitscope.core.errors import (
+    CircuitScopeError,
+    ModelError,
+    ModelFilesMissing,
+    UnsafeFile,
+)
 from circuitscope.models.headers import KEPT, cached_name, download_line
 
 _CHOOSE = "Choose the folder that holds the model's config.json and safetensors files."
@@ -49,7 +54,7 @@ def no_config(folder: Path) -> ModelError:
     return ModelFilesMissing(f"{folder} is no model: it has no config.json.", kept=KEPT, hint=hint)
 
 
-def no_weights(folder: Path, config: Mapping[str, Any]) -> ModelError:
+def no_weights(folder: Path, config: Mapping[str, Any]) -> CircuitScopeError:
     """Return what a folder with config.json and no safetensors holds instead."""
     if is_adapter(folder):
         return adapter(folder)

@@ -23,6 +23,16 @@ def test_the_window_never_imports_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_window_comes_up_without_what_it_needs_later() -> None:
+    code = (
+        "import sys, circuitscope.app.application as a\n"
+        "came = {'superqt', 'qtpy', 'networkx', 'fontTools', 'typer'} & set(sys.modules)\n"
+        "assert not came, came\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_fault_opens_a_report_that_can_be_copied(window: MainWindow, qapp: QApplication) -> None:
     errors.excepthook(ZeroDivisionError, ZeroDivisionError("by zero"), None)
     dialog = next(w for w in qapp.topLevelWidgets() if isinstance(w, errors.CrashDialog))

@@ -1,6 +1,6 @@
 """The trace dialog: model, prompt, word, contrast, dictionaries, method, and off it goes."""
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import (
     QDialog,
     QHBoxLayout,
@@ -10,6 +10,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.dictionary_choice import DictionaryChoiceBox
 from circuitscope.app.dialogs.errors import show_error
@@ -18,15 +19,18 @@ from circuitscope.app.dialogs.prompt import PromptBox
 from circuitscope.app.forms import SettingsForm
 from circuitscope.app.theme import icon
 from circuitscope.app.widgets import button, hairline, section, text_label
-from circuitscope.app.words import tr
+from circuitscope.app.words import gigabytes, tr
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.settings import TraceSettings
+from circuitscope.session.jobs import Job
 from circuitscope.session.session import ModelStatus
 
 PLAIN = ("max_nodes", "units")
 ADVANCED = (
     "mlp", "gated", "logit_mass", "max_logits", "batch_size", "update_interval", "dtype", "seed",
 )  # fmt: skip
+
+_ROOM_MS = 500
 
 
 class TraceDialog(QDialog):
@@ -65,6 +69,13 @@ class TraceDialog(QDialog):
         self.prompt.changed.connect(self._refresh)
         self.dictionaries.changed.connect(self._refresh)
         self._held = None
+        self._room = ""
+        self._pause = QTimer(self)
+        self._pause.setSingleShot(True)
+        self._pause.setInterval(_ROOM_MS)
+        self._pause.timeout.connect(self._asks_room)
+        self._form.fields["max_nodes"].valueChanged.connect(lambda *_: self._refresh())
+        self._form.fields["units"].currentIndexChanged.connect(lambda *_: self._refresh())
         self._begin()
 
     def _begin(self) -> None:
@@ -137,10 +148,28 @@ class TraceDialog(QDialog):
         return self.prompt.problem.message if self.prompt.problem is not None else ""
 
     def _refresh(self) -> None:
-        reason = self.reason()
+        reason, self._room = self.reason(), ""
+        self._pause.start()
         self.trace_button.setEnabled(not reason)
         self.trace_button.setToolTip(reason)
-        self._summary.setText(reason or self._plan())
+        self._summary.setText(reason or self._plan() + self._room)
+
+    def _asks_room(self) -> None:
+        """Ask what memory the trace would need, once nothing has been changed for a while."""
+        if self.reason() or self._desk.session.model.state != "ready":
+            return
+        settings = self.settings()
+        job = self._desk.session.estimate(settings)
+        to_gui(job.changed, lambda job: self._room_told(job, settings), self)
+
+    def _room_told(self, job: Job, asked: TraceSettings) -> None:
+        if not job.is_over or self.reason() or self.settings() != asked:
+            return
+        self._room = ""
+        if job.state == "done" and job.result is not None:
+            needed, free = gigabytes(job.result.total), gigabytes(job.result.free)
+            self._room = " " + tr("Needs about {0}; {1} are free.").format(needed, free)
+        self._summary.setText(self._plan() + self._room)
 
     def _plan(self) -> str:
         name = self.prompt.name()
@@ -173,4 +202,5 @@ class TraceDialog(QDialog):
     def done(self, result: int) -> None:
         """Give up unanswered questions when the dialog closes."""
         self.prompt.stop()
+        self._pause.stop()
         super().done(result)

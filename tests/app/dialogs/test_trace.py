@@ -151,3 +151,18 @@ def test_other_models_take_any_words(
     finish_jobs(dialog._desk.session)
     assert dialog._desk.examples.refusal(dialog._desk.session.model.anatomy, "F5 A1") is None
     assert "Dallas" in dialog.prompt.field.placeholderText()
+
+
+def test_the_memory_a_trace_needs_is_said_before_it_starts(
+    dialog: TraceDialog, tiny_llama: Path, qtbot: QtBot, finish_jobs: Callable
+) -> None:
+    dialog._desk.session.load_model(tiny_llama, device="cpu")
+    finish_jobs(dialog._desk.session)
+    _type(dialog, "the capital of Texas", qtbot, finish_jobs)
+    qtbot.waitUntil(lambda: "Needs about" in dialog._summary.text(), timeout=20_000)
+    first = dialog._summary.text()
+    assert "are free" in first
+    dialog._form.fields["max_nodes"].setValue(16)
+    assert "Needs about" not in dialog._summary.text(), "another budget, another answer"
+    qtbot.waitUntil(lambda: "Needs about" in dialog._summary.text(), timeout=20_000)
+    assert dialog._summary.text().partition(";")[0] != first.partition(";")[0]
