@@ -27,6 +27,7 @@ from circuitscope.core.settings import (
     TraceSettings,
     parse_target,
 )
+from circuitscope.core.sources import Head, MeanActivations, Mlp, Source, Span
 from circuitscope.core.viewing import SOCKET
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from circuitscope.models.prompts import Written
     from circuitscope.project.file import ProjectFile
     from circuitscope.session.work import Project
+    from circuitscope.tracing.splitting import Split
     from circuitscope.tracing.verify import Verification
 
 __all__ = [
@@ -55,9 +57,12 @@ __all__ = [
     "EdgeTable",
     "Feature",
     "Grid",
+    "Head",
     "Intervention",
     "Logit",
     "LogitDifference",
+    "MeanActivations",
+    "Mlp",
     "ModelAnatomy",
     "Node",
     "NodeKey",
@@ -68,8 +73,10 @@ __all__ = [
     "Ranking",
     "Route",
     "Site",
+    "Span",
     "TraceSettings",
     "attention_table",
+    "decompose",
     "export",
     "grow",
     "inspect_model",
@@ -191,6 +198,25 @@ def trace(  # noqa: PLR0913 - the settings of a trace, by keyword
         **settings,
     )
     return run_trace(model, wanted, opened, progress)
+
+
+def decompose(
+    model: LoadedModel,
+    prompt: Written,
+    sources: Sequence[Sequence[Source] | Source],
+    ablation: Literal["zero", "mean"] = "zero",
+    means: MeanActivations | NDArray[Any] | None = None,
+    targets: Literal["logits"] | Sequence[Head | Mlp] = "logits",
+    **options: Any,
+) -> Split:
+    """Split logits or targets into what sources are relevant for and the rest.
+
+    The options, among them mode, attention, weights, positions and tokens, are those of
+    `tracing.splitting.decompose`.
+    """
+    from circuitscope.tracing import splitting
+
+    return splitting.decompose(model, prompt, sources, ablation, means, targets, **options)
 
 
 def grow(
