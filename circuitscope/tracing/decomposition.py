@@ -43,7 +43,7 @@ from circuitscope.models.blueprint import (
 )
 from circuitscope.models.family import Norm
 from circuitscope.tracing.injection import Injector, Recorder, Stop, Where
-from circuitscope.tracing.totals import Totals, capped, curve, spread
+from circuitscope.tracing.totals import Totals, capped, curve, run_attention, spread
 
 AttentionRule = Literal["relrel", "frozen"]
 Place = Literal["z", "attn_out", "mid", "norm1", "mlp_in", "mlp_out", "resid", "norm2"]
@@ -184,9 +184,15 @@ class PairWalk:
         places = torch.arange(totals.n_pos, device=totals.embed.device)
         self._at = Where(slice(0, n), places, tuple(range(n)))
         self._sources, self._recorders = sources, (relevant, irrelevant)
-        x = Pair(totals.embed.new_zeros(n, *totals.embed.shape), totals.embed.repeat(n, 1, 1))
+        # The public code runs an encoder's layers below the spans plainly, so nothing leaks there.
+        frozen = self._rules.attention == "frozen"
+        first = (
+            min((one.entry[0] for one in sources.sets if one.places()), default=0) if frozen else 0
+        )
+        start = totals.layers[first].pre
+        x = Pair(start.new_zeros(n, *start.shape), start.repeat(n, 1, 1))
         try:
-            for layer, block in enumerate(totals.blueprint.blocks):
+            for layer, block in list(enumerate(totals.blueprint.blocks))[first:]:
                 x = self._layer(layer, block, x)
         except Stop:
             return
@@ -245,13 +251,19 @@ class PairWalk:
         ):
             recorder.qkv(layer, parts, self._at)
         v = Pair(spread(v.r, attention.n_heads), spread(v.i, attention.n_heads))
+        if self._rules.attention == "frozen":
+            pattern = self._whole_pattern(layer, block, x.r + x.i)
+            return Pair(_mix(pattern, v.r), _mix(pattern, v.i))
         q = q if attention.q_norm is None else self._norm(q, attention.q_norm)
         k = k if attention.k_norm is None else self._norm(k, attention.k_norm)
         relevant, whole = self._patterns(layer, attention, q, k)
-        if self._rules.attention == "frozen":
-            return Pair(_mix(whole, v.r), _mix(whole, v.i))
         z = _mix(relevant, v.r)
         return Pair(z, _mix(whole, v.r + v.i) - z)
+
+    def _whole_pattern(self, layer: int, block: Block, x: Tensor) -> Tensor:
+        """Return the pattern of this walk's sum, whose queries and keys lose nothing to shares."""
+        mask = self._totals.masks[layer]
+        return torch.stack([run_attention(block, one, mask).pattern for one in x])
 
     def _patterns(
         self, layer: int, attention: Attention, q: Pair, k: Pair

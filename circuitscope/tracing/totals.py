@@ -229,6 +229,11 @@ def _mlp(x: Tensor, mlp: Mlp) -> MlpTotals:
     return MlpTotals(gate, up, bent, hidden, image(hidden, mlp.out))
 
 
+def run_attention(block: Block, pre: Tensor, mask: Tensor | None) -> AttentionTotals:
+    """Run one layer's attention on what enters the layer, [pos, d_model]."""
+    return _attention(pre if block.post else scaled(pre, block.norm1).after, block.attention, mask)
+
+
 def _layer(block: Block, pre: Tensor, mask: Tensor | None) -> LayerTotals:
     norm1 = None if block.post else scaled(pre, block.norm1)
     attention = _attention(pre if norm1 is None else norm1.after, block.attention, mask)
