@@ -50,6 +50,11 @@ class SourceSet:
         ]
 
     @property
+    def only_spans(self) -> bool:
+        """Return whether nothing but token spans is in the set."""
+        return bool(self.residual) and not (self.z or self.mlp or self.vectors)
+
+    @property
     def entry(self) -> tuple[int, int]:
         """Return layer and stage of the first source."""
         return min((layer, stage) for layer, stage, _ in self.places())
@@ -172,7 +177,9 @@ class Injector:
         """Mark positions of spans as wholly relevant, bool [set, pos], in place."""
         if layer in self._tokens:
             row, place, _ = self._here(self._tokens[layer], at)
-            pure[row, place] = True
+            only = torch.tensor([one.only_spans for one in self.sets], device=pure.device)
+            own = only[row + at.rows.start]
+            pure[row[own], place[own]] = True
 
     def put_z(self, layer: int, z: Tensor, at: Where, total: Tensor | None = None) -> None:
         """Set heads' relevant z, [set, pos, head, d_head], in place."""

@@ -162,9 +162,9 @@ class RelevanceWalk:
         totals, sources = self._totals, batch.injector
         window = batch.positions
         entries = [one.entry for one in sources.sets]
-        only_spans = not any(one.z or one.mlp or one.vectors for one in sources.sets)
         r = totals.embed.new_zeros(0, window.stop - window.start, totals.blueprint.d_model)
-        pure = r[..., 0].bool() if only_spans else None
+        # Heads, MLPs and features are set within a layer; only sets of spans stay pure.
+        pure = r[..., 0].bool() if any(one.only_spans for one in sources.sets) else None
         try:
             for layer in range(entries[0][0], self._depth):
                 before = sum(entry <= (layer, 0) for entry in entries)
@@ -181,6 +181,7 @@ class RelevanceWalk:
             return
         if self._reading is not None:
             positions = self._read_positions()
+            pure = None if pure is None else _padded(pure, len(r))
             if pure is not None and self._totals.blueprint.causal:
                 pure = _at_positions(pure, positions, window)
             elif pure is not None:

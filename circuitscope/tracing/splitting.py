@@ -190,7 +190,7 @@ def decompose(  # noqa: PLR0913 - options by keyword
 
 def usual_attention(blueprint: Blueprint, sets: Sequence[SourceSet]) -> AttentionRule:
     """Return the public code's rule: frozen for spans in encoders, relevant queries elsewhere."""
-    only_spans = all(one.residual and not (one.z or one.mlp or one.vectors) for one in sets)
+    only_spans = all(one.only_spans or not one.places() for one in sets)
     return "frozen" if only_spans and not blueprint.causal else "relrel"
 
 

@@ -7,7 +7,8 @@ sum alone is computed once here: norm denominators, affine images, attention, no
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -156,13 +157,26 @@ class Totals:
         return len(self.ids)
 
 
-def run_totals(blueprint: Blueprint, ids: Tensor) -> Totals:
-    """Run a prompt, int64 [pos], and keep what decompositions share."""
+Change = Callable[[int, Tensor], Tensor]
+"""From a layer and what heads mix or an MLP writes there to what takes its place."""
+
+
+def run_totals(
+    blueprint: Blueprint, ids: Tensor, z: Change | None = None, mlp: Change | None = None
+) -> Totals:
+    """Run a prompt, int64 [pos], and keep what decompositions share.
+
+    Args:
+        blueprint: The model.
+        ids: The prompt.
+        z: Changes heads' z [pos, head, d_head] on the way, as patching does.
+        mlp: Changes what MLPs write, [pos, d_model].
+    """
     x = embed = blueprint.embed(ids)
     layers, masks = [], []
     for layer, block in enumerate(blueprint.blocks):
         mask = attention_mask(blueprint, layer, len(ids), x)
-        layers.append(_layer(block, x, mask))
+        layers.append(_layer(block, x, mask, *(_bound(layer, one) for one in (z, mlp))))
         masks.append(mask)
         x = layers[-1].post
     return Totals(blueprint, ids, embed, tuple(layers), tuple(masks), x)
@@ -234,9 +248,16 @@ def run_attention(block: Block, pre: Tensor, mask: Tensor | None) -> AttentionTo
     return _attention(pre if block.post else scaled(pre, block.norm1).after, block.attention, mask)
 
 
-def _layer(block: Block, pre: Tensor, mask: Tensor | None) -> LayerTotals:
+def _bound(layer: int, change: Change | None) -> Curve:
+    return (lambda x: x) if change is None else partial(change, layer)
+
+
+def _layer(
+    block: Block, pre: Tensor, mask: Tensor | None, change_z: Curve, change_mlp: Curve
+) -> LayerTotals:
     norm1 = None if block.post else scaled(pre, block.norm1)
     attention = _attention(pre if norm1 is None else norm1.after, block.attention, mask)
+    attention = replace(attention, z=change_z(attention.z))
     out = image(attention.z.flatten(-2), block.attention.out)
     branch1 = None if block.branch1 is None else scaled(out.after, block.branch1)
     attn = out.after if branch1 is None else branch1.after
@@ -246,6 +267,7 @@ def _layer(block: Block, pre: Tensor, mask: Tensor | None) -> LayerTotals:
     read = norm1.after if block.post else mid
     norm2 = None if block.post else scaled(read, block.norm2)
     mlp = _mlp(read if norm2 is None else norm2.after, block.mlp)
+    mlp = replace(mlp, out=replace(mlp.out, after=change_mlp(mlp.out.after)))
     branch2 = None if block.branch2 is None else scaled(mlp.out.after, block.branch2)
     added = mlp.out.after if branch2 is None else branch2.after
     sum2 = read + added

@@ -1,0 +1,158 @@
+"""Run a model with all heads but a few replaced by their means: what a circuit does on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from circuitscope.core.errors import TraceError
+from circuitscope.core.progress import Progress, silent
+from circuitscope.core.sources import MeanActivations
+from circuitscope.models.drafting import draft
+from circuitscope.models.preparing import prepare
+from circuitscope.models.prompts import Written, read_prompt
+from circuitscope.models.threads import fitting_threads
+from circuitscope.tracing.injection import Means
+from circuitscope.tracing.metrics import Meter
+from circuitscope.tracing.relevance import Reading, whole_logits
+from circuitscope.tracing.totals import run_totals
+
+if TYPE_CHECKING:
+    from circuitscope.models.loading import LoadedModel
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Unit:
+    """A head or an MLP, at a position or (-1) at all of them.
+
+    Attributes:
+        head: -1 for the MLP.
+    """
+
+    layer: int
+    position: int
+    head: int
+
+    @property
+    def stage(self) -> int:
+        """Return its place in the order of computation: heads of a layer come before its MLP."""
+        return 2 * self.layer + (self.head < 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """One prompt with its metric and the means for its length."""
+
+    ids: Tensor
+    meter: Meter
+    means: Means
+
+
+def measure(case: Case, kept: Collection[Unit] | None, *, mlps: bool = False) -> float:
+    """Return the metric with only some units intact; None keeps all.
+
+    Args:
+        case: The prompt.
+        kept: Units that keep what they hold; all other heads hold their mean, or 0.
+        mlps: Whether MLPs that are not kept are replaced too.
+    """
+    reading = Reading((case.meter.position,), case.meter.tokens)
+    with torch.no_grad():
+        if kept is None:
+            totals = run_totals(case.meter.blueprint, case.ids)
+        else:
+            change = _Replaced(case, kept)
+            totals = run_totals(
+                case.meter.blueprint, case.ids, change.z, change.mlp if mlps else None
+            )
+        return float(case.meter.value(whole_logits(totals, reading)[0]))
+
+
+class _Replaced:
+    def __init__(self, case: Case, kept: Collection[Unit]) -> None:
+        blueprint, n = case.meter.blueprint, len(case.ids)
+        self._means = case.means
+        self._z = torch.zeros(blueprint.n_layers, n, blueprint.heads[0], 1, dtype=torch.bool)
+        self._mlp = torch.zeros(blueprint.n_layers, n, 1, dtype=torch.bool)
+        self._z, self._mlp = self._z.to(case.ids.device), self._mlp.to(case.ids.device)
+        for unit in kept:
+            at = slice(None) if unit.position < 0 else unit.position
+            if unit.head < 0:
+                self._mlp[unit.layer, at] = True
+            else:
+                self._z[unit.layer, at, unit.head] = True
+
+    def z(self, layer: int, z: Tensor) -> Tensor:
+        """Replace the heads that are not kept."""
+        mean = torch.zeros_like(z) if self._means.z is None else self._means.z[layer]
+        return torch.where(self._z[layer], z, mean)
+
+    def mlp(self, layer: int, out: Tensor) -> Tensor:
+        """Replace the MLPs that are not kept."""
+        mean = torch.zeros_like(out) if self._means.mlp is None else self._means.mlp[layer]
+        return torch.where(self._mlp[layer], out, mean)
+
+
+def faithfulness_of(cases: Sequence[Case], kept: Collection[Unit], *, mlps: bool = False) -> float:
+    """Return (m(C) - m(0)) / (m(M) - m(0)), metrics averaged over prompts.
+
+    Raises:
+        TraceError: The metric does not change when everything is replaced.
+    """
+    whole, empty, own = (
+        float(np.mean([measure(case, units, mlps=mlps) for case in cases]))
+        for units in (None, (), kept)
+    )
+    if abs(whole - empty) < 1e-9 * max(1.0, abs(whole)):
+        raise TraceError(
+            "The metric is the same with every head replaced, so nothing can be faithful to it.",
+            kept="Nothing has been changed.",
+            hint="Choose another metric or other prompts.",
+        )
+    return (own - empty) / (whole - empty)
+
+
+def mean_activations(
+    model: LoadedModel,
+    prompts: Sequence[Written],
+    *,
+    weights: str = "raw",
+    progress: Progress | None = None,
+) -> MeanActivations:
+    """Average what heads and MLPs hold over prompts.
+
+    Prompts of one length give a mean per position, others one mean over all positions.
+
+    Raises:
+        TraceError: No prompts.
+    """
+    hear = progress or silent()
+    if isinstance(prompts, str) or not len(prompts):
+        raise TraceError(
+            "Means need a list of prompts.", hint="Give several prompts of the same kind."
+        )
+    read = [read_prompt(model, prompt).token_ids for prompt in prompts]
+    blueprint = prepare(draft(model), weights)
+    same = len({len(ids) for ids in read}) == 1
+    z_sum: list[np.ndarray] = []
+    n = 0
+    hear.phase("Mean activations", len(read))
+    with fitting_threads(model.anatomy), torch.no_grad():
+        for ids in read:
+            totals = run_totals(blueprint, torch.tensor(ids, device=model.device))
+            found = [
+                torch.stack([one.attention.z for one in totals.layers]),
+                torch.stack([one.mlp.out.after for one in totals.layers]),
+            ]
+            arrays = [(part if same else part.sum(1)).double().cpu().numpy() for part in found]
+            z_sum = arrays if not z_sum else [a + b for a, b in zip(z_sum, arrays, strict=True)]
+            n += 1 if same else len(ids)
+            hear.advance()
+    dtype = np.float64 if model.dtype == torch.float64 else np.float32
+    z, mlp = ((part / n).astype(dtype) for part in z_sum)
+    return MeanActivations(z, mlp, model.anatomy.digest, len(read))
