@@ -14,8 +14,15 @@ from circuitscope.core.circuit import Circuit, Edge, EdgeTable, Node, NodeTable,
 from circuitscope.core.dictionary import DictionaryCard
 from circuitscope.core.errors import Cancelled, CircuitScopeError, ExchangeError
 from circuitscope.core.finding import Curves, Grid, Provenance, Ranking
+from circuitscope.core.importance import Importance
 from circuitscope.core.intervention import Intervention
 from circuitscope.core.keys import NodeKey, NodeKind
+from circuitscope.core.metrics import (
+    AnswerVersusOthers,
+    GreaterThan,
+    Metric,
+    ProbabilityDifference,
+)
 from circuitscope.core.progress import Progress
 from circuitscope.core.settings import (
     AttentionScore,
@@ -46,6 +53,7 @@ if TYPE_CHECKING:
     from circuitscope.tracing.verify import Verification
 
 __all__ = [
+    "AnswerVersusOthers",
     "AttentionScore",
     "Cancelled",
     "Circuit",
@@ -56,8 +64,10 @@ __all__ = [
     "Edge",
     "EdgeTable",
     "Feature",
+    "GreaterThan",
     "Grid",
     "Head",
+    "Importance",
     "Intervention",
     "Logit",
     "LogitDifference",
@@ -68,6 +78,7 @@ __all__ = [
     "NodeKey",
     "NodeKind",
     "NodeTable",
+    "ProbabilityDifference",
     "Progress",
     "Provenance",
     "Ranking",
@@ -77,12 +88,16 @@ __all__ = [
     "TraceSettings",
     "attention_table",
     "decompose",
+    "discover",
     "export",
+    "faithfulness",
     "grow",
+    "importance",
     "inspect_model",
     "lens",
     "load_dictionaries",
     "load_model",
+    "mean_activations",
     "new_project",
     "open_project",
     "prune",
@@ -217,6 +232,66 @@ def decompose(
     from circuitscope.tracing import splitting
 
     return splitting.decompose(model, prompt, sources, ablation, means, targets, **options)
+
+
+def mean_activations(
+    model: LoadedModel, prompts: Sequence[Written], **options: Any
+) -> MeanActivations:
+    """Average what heads and MLPs hold over prompts; see `tracing.ablating`."""
+    from circuitscope.tracing import ablating
+
+    return ablating.mean_activations(model, prompts, **options)
+
+
+def discover(
+    model: LoadedModel,
+    prompts: Sequence[Written],
+    metric: Metric | Sequence[Metric],
+    method: str = "contextual",
+    granularity: Literal["head", "head-position"] = "head",
+    n_heads: int = 10,
+    **options: Any,
+) -> Circuit:
+    """Find the heads behind a metric over many prompts.
+
+    The options, among them ablation, means, percentile, mlps and evaluation prompts, are those of
+    `tracing.relevance_circuit.discover`.
+    """
+    from circuitscope.tracing import relevance_circuit
+
+    return relevance_circuit.discover(
+        model, prompts, metric, method, granularity, n_heads, **options
+    )
+
+
+def faithfulness(
+    model: LoadedModel,
+    circuit: Circuit,
+    prompts: Sequence[Written] | None = None,
+    ablation: Literal["zero", "mean"] = "mean",
+    **options: Any,
+) -> float:
+    """Return (m(C) - m(0)) / (m(M) - m(0)): what a circuit's heads keep of its metric alone.
+
+    All other heads hold their mean (or 0); MLPs stay intact. See
+    `tracing.relevance_circuit.faithfulness`.
+    """
+    from circuitscope.tracing import relevance_circuit
+
+    return relevance_circuit.faithfulness(model, circuit, prompts, ablation, **options)
+
+
+def importance(
+    model: LoadedModel,
+    text: Written,
+    label: str | int | None = None,
+    contrast: str | int | None = None,
+    **options: Any,
+) -> Importance:
+    """Score the words and phrases that a classifier's decision rests on."""
+    from circuitscope.tracing import importance as weighing
+
+    return weighing.importance(model, text, label, contrast, **options)
 
 
 def grow(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuitscope.core.anatomy import Site
-from circuitscope.core.circuit import Circuit, NodeTable
+from circuitscope.core.circuit import Circuit, NodeTable, Route
 from circuitscope.core.keys import NodeKind
 
 CONSTANTS: Final = (NodeKind.BIAS, NodeKind.POSITION)
@@ -39,8 +39,17 @@ def stages(nodes: NodeTable) -> NDArray[np.int64]:
 
 
 def counted_edges(circuit: Circuit) -> NDArray[np.bool_]:
-    """Return which edges influence and pruning see: all but those of constants, bool [m]."""
-    return ~circuit.nodes.of_kind(*CONSTANTS)[circuit.edges.source]
+    """Return which edges influence and pruning see, bool [m].
+
+    Not those of constants, nor relevances: these are effects along all paths already.
+    """
+    constant = circuit.nodes.of_kind(*CONSTANTS)[circuit.edges.source]
+    return ~constant & ~relevance_edges(circuit)
+
+
+def relevance_edges(circuit: Circuit) -> NDArray[np.bool_]:
+    """Return which edges are relevances of contextual decomposition, bool [m]."""
+    return circuit.edges.route == Route.RELEVANCE
 
 
 def row_shares(

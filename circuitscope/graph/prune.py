@@ -23,6 +23,7 @@ from circuitscope.graph.influence import (
     CONSTANTS,
     counted_edges,
     flow,
+    relevance_edges,
     root_vector,
     row_shares,
     stages,
@@ -117,6 +118,10 @@ def prune(
     fixed = nodes.of_kind(NodeKind.TOKEN, NodeKind.LOGIT) | (start > 0)
     if keep is not None:
         fixed |= keep
+    # A discovered circuit is a choice already: its relevances and their ends stay.
+    relevance = relevance_edges(circuit)
+    fixed[circuit.edges.source[relevance]] = True
+    fixed[circuit.edges.target[relevance]] = True
     constant = nodes.of_kind(*CONSTANTS)
     kept = fixed | ((first >= _threshold(first, node_threshold)) & (first > 0) & ~constant)
     reasons = np.where(kept, Reason.SHOWN, np.where(constant, Reason.CONSTANT, Reason.INFLUENCE))
@@ -133,6 +138,7 @@ def prune(
         kept &= ~gone
     edge_mask = np.zeros(len(circuit.edges), np.bool_)
     edge_mask[np.flatnonzero(seen)[alive & kept[source] & kept[target]]] = True
+    edge_mask |= relevance
     return Pruned(kept, edge_mask, reasons.astype(np.uint8), cumulative(first))
 
 

@@ -218,3 +218,8 @@ _DRAFTS: dict[str, Callable[[Any], Blueprint]] = {
     "RobertaForMaskedLM": _roberta_words,
 }
 """Blueprints by architecture."""
+
+
+def known_architectures() -> tuple[str, ...]:
+    """Return the architectures whose operations are known."""
+    return tuple(sorted(_DRAFTS))

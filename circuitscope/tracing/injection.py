@@ -218,3 +218,34 @@ class Injector:
         place = at.place[position]
         inside = (row >= at.rows.start) & (row < at.rows.stop) & (place >= 0)
         return [row[inside] - at.rows.start, place[inside], *(part[inside] for part in table[1:])]
+
+
+class Numbered:
+    """Pass rows on under the caller's numbers."""
+
+    def __init__(self, recorder: Recorder, order: list[int]) -> None:
+        self._recorder = recorder
+        self._order = order
+
+    def _at(self, at: Where) -> Where:
+        return Where(at.rows, at.place, tuple(self._order[at.rows]))
+
+    def qkv(self, layer: int, parts: tuple[Tensor, Tensor, Tensor], at: Where) -> None:
+        """Pass on queries, keys and values."""
+        self._recorder.qkv(layer, parts, self._at(at))
+
+    def z(self, layer: int, z: Tensor, at: Where) -> None:
+        """Pass on head mixes."""
+        self._recorder.z(layer, z, self._at(at))
+
+    def residual(self, layer: int, mid: Tensor, at: Where) -> None:
+        """Pass on the residual stream."""
+        self._recorder.residual(layer, mid, self._at(at))
+
+    def mlp(self, layer: int, out: Tensor, at: Where) -> None:
+        """Pass on the MLP's output."""
+        self._recorder.mlp(layer, out, self._at(at))
+
+    def logits(self, logits: Tensor, at: Where) -> None:
+        """Pass on logits."""
+        self._recorder.logits(logits, self._at(at))

@@ -31,7 +31,15 @@ from circuitscope.core.progress import Progress
 from circuitscope.models.blueprint import Affine, Attention, Block, Mlp, Readout, Stage, rotated
 from circuitscope.models.family import Norm
 from circuitscope.tracing.decomposition import Place, Rules
-from circuitscope.tracing.injection import Injector, Means, Recorder, SourceSet, Stop, Where
+from circuitscope.tracing.injection import (
+    Injector,
+    Means,
+    Numbered,
+    Recorder,
+    SourceSet,
+    Stop,
+    Where,
+)
 from circuitscope.tracing.totals import (
     Image,
     LayerTotals,
@@ -129,7 +137,7 @@ class RelevanceWalk:
     ) -> None:
         """Walk every set; `Where.numbers` names a row's set for the recorder."""
         for batch in self._batches(sets, means):
-            self._walk(batch, _Numbered(recorder, batch.order))
+            self._walk(batch, Numbered(recorder, batch.order))
             progress.advance(len(batch.order))
 
     def _batches(self, sets: Sequence[SourceSet], means: Means) -> list[_Batch]:
@@ -475,34 +483,3 @@ def _at_positions(pure: Tensor, positions: Tensor, window: slice) -> Tensor:
     found = pure.new_zeros(len(pure), len(positions))
     found[:, inside] = pure[:, positions[inside] - window.start]
     return found
-
-
-class _Numbered:
-    """Pass rows on under the caller's numbers."""
-
-    def __init__(self, recorder: Recorder, order: list[int]) -> None:
-        self._recorder = recorder
-        self._order = order
-
-    def _at(self, at: Where) -> Where:
-        return Where(at.rows, at.place, tuple(self._order[at.rows]))
-
-    def qkv(self, layer: int, parts: tuple[Tensor, Tensor, Tensor], at: Where) -> None:
-        """Pass on queries, keys and values."""
-        self._recorder.qkv(layer, parts, self._at(at))
-
-    def z(self, layer: int, z: Tensor, at: Where) -> None:
-        """Pass on head mixes."""
-        self._recorder.z(layer, z, self._at(at))
-
-    def residual(self, layer: int, mid: Tensor, at: Where) -> None:
-        """Pass on the residual stream."""
-        self._recorder.residual(layer, mid, self._at(at))
-
-    def mlp(self, layer: int, out: Tensor, at: Where) -> None:
-        """Pass on the MLP's output."""
-        self._recorder.mlp(layer, out, self._at(at))
-
-    def logits(self, logits: Tensor, at: Where) -> None:
-        """Pass on logits."""
-        self._recorder.logits(logits, self._at(at))

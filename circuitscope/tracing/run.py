@@ -154,7 +154,7 @@ def _provenance(run: Run, settings: TraceSettings, started: str) -> Provenance:
         device=str(model.device),
         seed=settings.seed,
         started=started,
-        libraries=_libraries(),
+        libraries=libraries(),
         remarks=tuple(remarks),
     )
 
@@ -171,7 +171,8 @@ def _measured(run: Run, card: DictionaryCard) -> dict[str, float]:
     }
 
 
-def _libraries() -> dict[str, str]:
+def libraries() -> dict[str, str]:
+    """Return the versions of the libraries that results depend on."""
     found = {}
     for name in ("torch", "transformers", "safetensors", "numpy"):
         try:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from circuitscope.core.circuit import Route
 from circuitscope.core.errors import Cancelled
 from circuitscope.core.registry import Registry
 from circuitscope.core.settings import Logit, TraceSettings
@@ -24,7 +25,10 @@ def settings(name: str) -> TraceSettings:
 @pytest.mark.parametrize("name", NAMES)
 def test_expanded_rows_conserve_and_bytes_repeat(name, model):
     circuit = trace(model, settings(name))
-    assert circuit.expanded.any()
+    # Relevances are effects along all paths: no row of theirs is said to add up.
+    relevances = circuit.edges.route == Route.RELEVANCE
+    assert circuit.expanded.any() != relevances.any()
+    assert relevances.all() or not relevances.any()
     assert circuit.conservation.max() <= 1e-4
     n = len(circuit.nodes)
     total = np.bincount(circuit.edges.target, circuit.edges.weight, minlength=n)
