@@ -10,7 +10,7 @@ import circuitscope
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
 from circuitscope.exchange.typeface import printable
-from circuitscope.graph.influence import scores
+from circuitscope.graph.influence import is_relevance, scores
 from circuitscope.graph.view import View
 
 _METHODS: Final = {
@@ -18,7 +18,9 @@ _METHODS: Final = {
     "attribution": "attribution graph",
     "contextual": "contextual decomposition",
 }
-_NOTHING_FIXED: Final = frozenset({"patching", "path_patching", "attention_modification"})
+_NOTHING_FIXED: Final = frozenset(
+    {"contextual", "patching", "path_patching", "attention_modification"}
+)
 FIXED: Final = "Attention patterns and norms held fixed."
 
 
@@ -80,21 +82,32 @@ def caption_of(circuit: Circuit, view: View, opening: str) -> list[str]:
     """
     found = circuit.provenance
     first = f"{opening} {FIXED}" if holds_fixed(circuit) else opening
-    values = scores(circuit)
     parts = [
         str(found.model.get("name") or found.model.get("architecture") or "unnamed model"),
         counted(len(found.dictionaries), "dictionary") if found.dictionaries else "",
         _method(circuit),
         f"{grouped(int(view.nodes.sum()))} of {counted(len(view.nodes), 'node')}",
-        f"influence {fraction(view.node_threshold)}",
-        f"error share {percent(values['error_share'])}",
-        f"replacement {fraction(values['replacement'])}",
+        *_numbers(circuit, view),
         circuit.digest[:8],
     ]
     line = " · ".join(printable(part) for part in parts if part)
     # What the settings left out is in the file's provenance; a caption has room for caveats only.
     told = [printable(text) for text in found.remarks if not text.startswith("Not used:")]
     return [first, line, *_merged(told)]
+
+
+def _numbers(circuit: Circuit, view: View) -> list[str]:
+    """Return the scores of the whole: of influence, or of a circuit of relevances."""
+    found = circuit.provenance.scores
+    if is_relevance(circuit):
+        names = {"faithfulness": "faithfulness", "whole": "whole", "sum_of_parts": "sum of parts"}
+        return [f"{name} {found[key]:.3g}" for key, name in names.items() if key in found]
+    values = scores(circuit)
+    return [
+        f"influence {fraction(view.node_threshold)}",
+        f"error share {percent(values['error_share'])}",
+        f"replacement {fraction(values['replacement'])}",
+    ]
 
 
 def _merged(remarks: list[str]) -> list[str]:

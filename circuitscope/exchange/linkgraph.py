@@ -23,7 +23,7 @@ from circuitscope.exchange.legend import legend_layer
 from circuitscope.exchange.theme import Preset, Theme, color_of, shape_of
 from circuitscope.exchange.typeface import cap_height, elide, printable, text_width
 from circuitscope.graph.groups import name_of
-from circuitscope.graph.influence import row_shares
+from circuitscope.graph.influence import is_relevance, row_shares
 from circuitscope.graph.layout import Band, Spacing, link_layout
 from circuitscope.graph.view import View, find_node, rows_of, view_of
 
@@ -138,10 +138,11 @@ def _edges(page: _Page) -> tuple[Curves, int]:
     loud = focused & (share >= _LOUD)
     width = np.where(loud, np.maximum(width, 0.28 * page.preset.line), width * 0.7)
     theme = page.theme
+    signs = theme.relevance if is_relevance(circuit) else (theme.positive, theme.negative)
     pale = _PALE if focused.any() else _STRONG
     colors = (
-        theme.positive, theme.negative,
-        *(theme.wash(hue, keep) for keep in pale for hue in (theme.positive, theme.negative)),
+        *signs,
+        *(theme.wash(hue, keep) for keep in pale for hue in signs),
     )  # fmt: skip
     rank = np.argsort(np.argsort(share, kind="stable"), kind="stable")
     bin_of = np.minimum(rank * len(pale) // max(n, 1), len(pale) - 1)

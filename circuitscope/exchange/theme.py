@@ -56,6 +56,11 @@ class Theme:
         }
     )  # fmt: skip
 
+    @property
+    def relevance(self) -> tuple[str, str]:
+        """Return the colours of relevances, which are no direct effects: for and against."""
+        return self.groups["violet"], self.groups["amber"]
+
     def hue(self, color: str) -> str:
         """Return the hue of a group colour name; "#RRGGBB" passes through."""
         if len(color) == 7 and color.startswith("#"):

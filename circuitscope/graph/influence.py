@@ -52,6 +52,11 @@ def relevance_edges(circuit: Circuit) -> NDArray[np.bool_]:
     return circuit.edges.route == Route.RELEVANCE
 
 
+def is_relevance(circuit: Circuit) -> bool:
+    """Return whether a circuit's edges are relevances: then all are."""
+    return bool(relevance_edges(circuit).any())
+
+
 def row_shares(
     target: NDArray[np.int32], weight: NDArray[np.float32], n_nodes: int
 ) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 The same words and shapes as the legend of an exported figure.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -14,8 +14,10 @@ from circuitscope.app.canvas.link_paint import LEFT, RIGHT, paint_glyph, text_fo
 from circuitscope.app.canvas.link_scene import LinkScene
 from circuitscope.app.theme import Palette
 from circuitscope.app.words import MINUS, count, tr
+from circuitscope.core.circuit import Circuit
 from circuitscope.exchange.caption import holds_fixed
 from circuitscope.exchange.figure import Shape
+from circuitscope.graph.influence import is_relevance
 
 _NAMES: Final = {
     Shape.SQUARE: "token, logit", Shape.DISC: "MLP feature", Shape.TRIANGLE: "attention feature",
@@ -47,14 +49,26 @@ def legend_entries(scene: LinkScene) -> list[Entry]:
     """Return what the legend says about a scene: the shapes in it, the signs, what is fixed."""
     present = {int(shape) for shape in np.unique(scene.glyph[scene.shown])}
     found = [Entry(tr(name), shape) for shape, name in _NAMES.items() if int(shape) in present]
-    found.append(Entry(tr("+ adds"), sign=1))
-    found.append(Entry(tr("{0} takes away").format(MINUS), sign=-1))
+    if is_relevance(scene.circuit):
+        found.append(Entry(tr("+ relevant along all paths"), sign=1))
+        found.append(Entry(tr("{0} relevant against").format(MINUS), sign=-1))
+    else:
+        found.append(Entry(tr("+ adds"), sign=1))
+        found.append(Entry(tr("{0} takes away").format(MINUS), sign=-1))
     if holds_fixed(scene.circuit):
         found.append(Entry(tr("attention patterns and norms held fixed")))
     if scene.n_edges > len(scene.edges):
         text = tr("the strongest {0} of {1} edges")
         found.append(Entry(text.format(count(len(scene.edges)), count(scene.n_edges))))
     return found
+
+
+def relevance_palette(palette: Palette, circuit: Circuit) -> Palette:
+    """Return the palette with other inks where edges are relevances, not direct effects."""
+    if not is_relevance(circuit):
+        return palette
+    groups = palette.groups
+    return replace(palette, positive=groups["violet"], negative=groups["amber"])
 
 
 def legend_rows(entries: list[Entry], font: QFont, room: float) -> list[list[tuple[float, Entry]]]:

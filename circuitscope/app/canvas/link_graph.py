@@ -28,7 +28,12 @@ from circuitscope.app.bridge import to_gui
 from circuitscope.app.canvas import link_paint as draw
 from circuitscope.app.canvas.camera import Camera
 from circuitscope.app.canvas.edge_layer import EdgeLayer, edge_pens, pen_indices
-from circuitscope.app.canvas.legend import Entry, legend_entries, paint_legend
+from circuitscope.app.canvas.legend import (
+    Entry,
+    legend_entries,
+    paint_legend,
+    relevance_palette,
+)
 from circuitscope.app.canvas.link_scene import LinkScene, make_scene
 from circuitscope.app.theme import Palette
 from circuitscope.app.words import tr
@@ -66,6 +71,7 @@ class LinkGraphView(QWidget):
     def __init__(self, session: Session, palette: Palette, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session, self._palette = session, palette
+        self._inks = palette
         self._scene: LinkScene | None = None
         self._names: dict[int, str] = {}
         self._legend: list[Entry] = []
@@ -139,6 +145,7 @@ class LinkGraphView(QWidget):
         metrics = QFontMetricsF(draw.text_font(self.font(), 12, bold=True))
         widths = np.array([metrics.horizontalAdvance(token) for token in circuit.tokens])
         rows = dict(self._drawing.rows) if self._drawing is not None else {}
+        self._inks = relevance_palette(self._palette, circuit)
         scene = make_scene(circuit, view, rows, self._palette, widths)
         self._scene = scene
         named = {circuit.nodes.find(key.id) for key in rows if key.kind == "label"} - {None}
@@ -146,7 +153,7 @@ class LinkGraphView(QWidget):
         self._legend = legend_entries(scene)
         background = scene.edges[~np.isin(scene.edges, scene.circuit_edges)]
         self._edges.set_edges(
-            scene.ends(background), pen_indices(scene.share[background]), edge_pens(self._palette)
+            scene.ends(background), pen_indices(scene.share[background]), edge_pens(self._inks)
         )
         if self._fitted:
             self.fit()
@@ -338,7 +345,7 @@ class LinkGraphView(QWidget):
         if self._scene is None:
             self._paint_empty(painter)
             return
-        scene, camera, palette = self._scene, self._camera, self._palette
+        scene, camera, palette = self._scene, self._camera, self._inks
         size = QRectF(self.rect())
         draw.paint_bands(painter, scene, camera, palette, size)
         painter.save()
@@ -371,7 +378,7 @@ class LinkGraphView(QWidget):
             draw.paint_ring(painter, at, color)
 
     def _paint_overlay(self, painter: QPainter, size: QRectF) -> None:
-        scene, palette = self._scene, self._palette
+        scene, palette = self._scene, self._inks
         assert scene is not None
         paint_legend(painter, self._legend, palette, size)
         if self._frame is not None:
