@@ -155,7 +155,9 @@ def trace(  # noqa: PLR0913 - one argument for each option
     dictionaries: Annotated[
         list[Path] | None, typer.Option(help="Folder of dictionaries; may be given again.")
     ] = None,
-    method: Annotated[str, _option("method", more=" direct or attribution.")] = "direct",
+    method: Annotated[
+        str, _option("method", more=" direct, attribution or contextual.")
+    ] = "direct",
     units: Annotated[str, _option("units")] = "auto",
     mlp: Annotated[str, _option("mlp")] = "secant",
     gated: Annotated[str, _option("gated")] = "half",

@@ -206,7 +206,7 @@ class Trainer:
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             self._optimizer.step()
-            total += float(loss) / n_steps
+            total += loss.item() / n_steps
             with torch.no_grad():
                 for name, tensor in model.state_dict().items():
                     if tensor.is_floating_point():

@@ -2,6 +2,7 @@
 
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import (
+    QComboBox,
     QDialog,
     QHBoxLayout,
     QScrollArea,
@@ -21,6 +22,7 @@ from circuitscope.app.theme import icon
 from circuitscope.app.widgets import button, hairline, section, text_label
 from circuitscope.app.words import gigabytes, tr
 from circuitscope.core.errors import CircuitScopeError
+from circuitscope.core.registry import Registry
 from circuitscope.core.settings import TraceSettings
 from circuitscope.session.jobs import Job
 from circuitscope.session.session import ModelStatus
@@ -31,6 +33,25 @@ ADVANCED = (
 )  # fmt: skip
 
 _ROOM_MS = 500
+
+
+METHODS = {
+    "direct": ("Direct contributions",
+               "Direct effects through the frozen attention patterns and norms of this run, "
+               "strongest first, every row checked to add up."),
+    "attribution": ("Attribution graph",
+                    "Effects of transcoder features on one another and on the words, through "
+                    "frozen attention and norms; needs transcoders."),
+    "contextual": ("Contextual decomposition (heads)",
+                   "The attention heads that one word, or one word against another, depends on "
+                   "along all paths. Relevances do not add up; faithfulness is measured."),
+}  # fmt: skip
+"""Names and words for the methods that come with the program."""
+
+
+def _order(name: str) -> tuple[bool, int, str]:
+    names = list(METHODS)
+    return name not in names, names.index(name) if name in names else 0, name
 
 
 class TraceDialog(QDialog):
@@ -93,9 +114,14 @@ class TraceDialog(QDialog):
         start = {"max_nodes": chosen.max_nodes, "units": chosen.units, "mlp": chosen.mlp}
         column.addWidget(hairline())
         column.addWidget(section(tr("Method")))
-        words = tr("Direct effects through the frozen attention patterns and norms of this run, "
-                   "strongest first, every row checked to add up.")  # fmt: skip
-        column.addWidget(text_label(words, "small", wrap=True))
+        self.method = QComboBox()
+        self.method.setAccessibleName(tr("Method"))
+        for name in sorted(Registry("circuitscope.methods").names(), key=_order):
+            self.method.addItem(tr(METHODS[name][0]) if name in METHODS else name, name)
+        self.method.currentIndexChanged.connect(self._method_changed)
+        column.addWidget(self.method)
+        self._words = text_label("", "small", wrap=True)
+        column.addWidget(self._words)
         self._form = SettingsForm(TraceSettings, PLAIN, start)
         column.addWidget(self._form)
         self._more = QToolButton()
@@ -108,6 +134,11 @@ class TraceDialog(QDialog):
         self._advanced = SettingsForm(TraceSettings, ADVANCED, start)
         column.addWidget(self._advanced)
         self._unfold(unfolded=False)
+        self._method_changed()
+
+    def _method_changed(self) -> None:
+        known = METHODS.get(self.method.currentData())
+        self._words.setText(tr(known[1]) if known else "")
 
     def _unfold(self, unfolded: bool) -> None:
         palette = self._desk.palette
@@ -183,7 +214,7 @@ class TraceDialog(QDialog):
         """Return what is asked for."""
         return TraceSettings(
             prompt=self.prompt.prompt(), targets=self.prompt.targets(),
-            dictionaries=self.dictionaries.chosen(),
+            dictionaries=self.dictionaries.chosen(), method=self.method.currentData(),
             **self._form.values(), **self._advanced.values(),
         )  # fmt: skip
 

@@ -167,3 +167,21 @@ def test_the_memory_a_trace_needs_is_said_before_it_starts(
     qtbot.waitUntil(lambda: "Needs about" in dialog._summary.text(), timeout=20_000)
     sizes = [text.split("Needs about ")[1] for text in (first, dialog._summary.text())]
     assert sizes[0].split(";")[0] != sizes[1].split(";")[0]
+
+
+def test_contextual_decomposition_is_offered_and_runs(
+    dialog: TraceDialog, tiny_llama: Path, qtbot: QtBot, finish_jobs: Callable
+) -> None:
+    session = dialog._desk.session
+    session.load_model(tiny_llama)
+    finish_jobs(session)
+    _type(dialog, "the capital of state", qtbot, finish_jobs)
+    place = dialog.method.findData("contextual")
+    assert place > 0
+    dialog.method.setCurrentIndex(place)
+    assert dialog.settings().method == "contextual"
+    dialog.trace()
+    finish_jobs(session)
+    assert session.jobs.jobs[-1].state == "done", session.jobs.jobs[-1].error
+    assert session.circuit.provenance.method == "contextual"
+    assert "faithfulness" in session.circuit.provenance.scores
