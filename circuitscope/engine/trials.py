@@ -124,7 +124,7 @@ def _shifts(model: LoadedModel, before: Any, after: Any, top: int) -> tuple[Shif
 
     chances = torch.softmax(torch.stack([torch.tensor(before), torch.tensor(after)]).double(), -1)
     best = chances.topk(min(top, chances.shape[1]), dim=-1).indices
-    ids = best.unique()
+    ids = torch.tensor(sorted(set(best.flatten().tolist())))
     order = ids[chances[:, ids].max(0).values.argsort(descending=True)].tolist()
     return tuple(
         Shift(i, model.token_text(i), float(chances[0, i]), float(chances[1, i])) for i in order

@@ -175,8 +175,11 @@ class LensDialog(QDialog):
             return
         _, position = self.table.cells.place(index)
         token_id, text, _ = self.table.cells.listed(index)[0]
+        name, here = shown_token(text), shown_token(self.table.cells.columns()[position])
+        if position < len(self.table.cells.columns()) - 1:
+            name = tr("{0} after “{1}”").format(name, here)
         dialog = TraceDialog(self._desk)
-        dialog.prompt.explain(str(self._asked), Logit(token_id, position), shown_token(text))
+        dialog.prompt.explain(str(self._asked), Logit(token_id, position), name)
         dialog.open()
 
     def stop(self) -> None:

@@ -57,6 +57,10 @@ class LensModel(QAbstractTableModel):
             for rank in range(k)
         ]
 
+    def columns(self) -> tuple[str, ...]:
+        """Return the tokens of the prompt."""
+        return () if self.grid is None else self.grid.ticks[1]
+
     def rowCount(self, parent: Index | None = None) -> int:
         return 0 if self.grid is None else len(self.grid.ticks[0])
 

@@ -87,6 +87,7 @@ def test_a_cell_of_the_lens_becomes_a_target(
     trace = window.findChild(TraceDialog)
     assert trace.settings().targets == (Logit(token_id, 7),)
     assert trace.settings().prompt == PROMPT
+    assert trace.prompt.name().endswith("after “Dallas”")
     trace.prompt.field.setPlainText("the capital of")
     assert trace.settings().targets == (Logit(),)
     finish_jobs(session)
