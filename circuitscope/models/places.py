@@ -43,6 +43,8 @@ def has_site(model: LoadedModel, site: Site) -> bool:
         return False
     if site is Site.PATTERN:
         return True
+    if site is Site.RESID_MID and model.anatomy.parallel_blocks:
+        return False  # the stream has no state between attention and MLP
     if site in PROJECTED:
         try:
             find_projection(model, site, 0)
