@@ -25,9 +25,18 @@ def test_the_window_never_imports_torch() -> None:
 
 def test_the_window_comes_up_without_what_it_needs_later() -> None:
     code = (
-        "import sys, circuitscope.app.application as a\n"
-        "came = {'superqt', 'qtpy', 'networkx', 'fontTools', 'typer'} & set(sys.modules)\n"
+        "import sys\n"
+        "from PySide6.QtWidgets import QApplication\n"
+        "from circuitscope.app.application import Application\n"
+        "from circuitscope.engine.client import InProcessEngine\n"
+        "from circuitscope.session.session import Session\n"
+        "app = QApplication([])\n"
+        "started = Application(app, Session(InProcessEngine()))\n"
+        "started.window.show()\n"
+        "app.processEvents()\n"
+        "came = {'superqt', 'qtpy', 'networkx', 'fontTools', 'torch'} & set(sys.modules)\n"
         "assert not came, came\n"
+        "started.finish()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

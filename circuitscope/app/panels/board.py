@@ -12,7 +12,6 @@ import numpy as np
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSlider, QToolButton, QVBoxLayout, QWidget
-from superqt import QFlowLayout
 
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
@@ -360,6 +359,8 @@ class BoardPanel(QWidget):
 
 def _key(desk: Desk) -> QWidget:
     """Make the line that says what the marks mean."""
+    from superqt import QFlowLayout  # slow to import; only boards and dialogs need it
+
     box = QWidget()
     flow = QFlowLayout(box)
     flow.setContentsMargins(0, 0, 0, 0)
