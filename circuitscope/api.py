@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from circuitscope.models.prompts import Written
     from circuitscope.project.file import ProjectFile
     from circuitscope.session.work import Project
+    from circuitscope.tracing.split import HeadSplit
     from circuitscope.tracing.splitting import Split
     from circuitscope.tracing.verify import Verification
 
@@ -102,6 +103,7 @@ __all__ = [
     "open_project",
     "prune",
     "scores",
+    "split_by_head",
     "to_networkx",
     "trace",
     "verify",
@@ -323,21 +325,10 @@ def attention_table(  # noqa: PLR0913 - the place of a score, and options by key
 ) -> Grid:
     """Return the exact table of all pairs of sources behind one attention score.
 
-    Args:
-        model: From `load_model`.
-        prompt: Text, token ids used exactly as given, or chat messages.
-        layer: Of the head.
-        head: Its number in the layer.
-        query: Position that looks; -1 for the last.
-        key: Position looked at.
-        dictionaries: From `load_dictionaries`; None breaks the stream into neurons and heads.
-        contrast: Position of another key: the table of score(query, key) - score(query, contrast).
-        most: Sources named on each side, strongest first; the others are summed in one entry.
-        progress: Hears of the work and may cancel it.
-        more: Fields of `TraceSettings` that say how modules are broken, such as units and dtype.
-
-    Returns:
-        Query sources by key sources, named by node key; the sum of all entries is the score.
+    Query sources by key sources, named by node key; all entries add up to the score, or, with a
+    `contrast` (the position of another key), to its difference from that one's. `most` sources are
+    named on each side, the others summed; `more` are fields of `TraceSettings`. See
+    `tracing.attention_table`.
     """
     from circuitscope.tracing import attention_table as tables
 
@@ -347,6 +338,19 @@ def attention_table(  # noqa: PLR0913 - the place of a score, and options by key
         model, TraceSettings(ids, **more), target, () if dictionaries is None else dictionaries,
         contrast=contrast, most=most, progress=progress,
     )  # fmt: skip
+
+
+def split_by_head(
+    circuit: Circuit,
+    model: LoadedModel,
+    edge: Edge | int,
+    dictionaries: Sequence[Dictionary] | None = None,
+    progress: Progress | None = None,
+) -> HeadSplit:
+    """Split an edge by attention head and position looked at; see `tracing.split`."""
+    from circuitscope.tracing import split
+
+    return split.split_by_head(circuit, model, edge, dictionaries, progress)
 
 
 def verify(  # noqa: PLR0913 - options by keyword

@@ -11,6 +11,9 @@ HOOKS = {
     "mlp_out": ("blocks.{}.hook_mlp_out", None),
     "transcoder": ("blocks.{}.mlp.hook_in", "blocks.{}.hook_mlp_out"),
     "normalized": ("blocks.{}.ln2.hook_normalized", "blocks.{}.hook_mlp_out"),
+    "resid_pre_sae": ("blocks.{}.hook_resid_pre", None),
+    "resid_mid_sae": ("blocks.{}.hook_resid_mid", None),
+    "resid_post_sae": ("blocks.{}.hook_resid_post", None),
     "resid_mid": ("blocks.{}.hook_resid_mid", "blocks.{}.hook_mlp_out"),
 }
 

@@ -1,5 +1,6 @@
 """When an action can be used; where it cannot, the reason that its tooltip gives."""
 
+from circuitscope.app.naming import is_attention
 from circuitscope.app.words import tr
 from circuitscope.core.keys import NodeKind
 from circuitscope.session.session import Session
@@ -57,6 +58,41 @@ def changeable_selected(session: Session) -> str:
     if kinds & set(CHANGEABLE):
         return ""
     return tr("Select a feature, a neuron, a head or a token first.")
+
+
+def attention_selected(session: Session) -> str:
+    """Ask for one selected node that attention feeds, or a score, in a circuit traced here."""
+    if reason := one_selected(session):
+        return reason
+    circuit = session.circuit
+    assert circuit is not None
+    if not is_attention(circuit, session.selection[0]):
+        return tr("Select an attention feature, a head or an attention score first.")
+    return traced_here(session)
+
+
+def traced_here(session: Session) -> str:
+    """Ask for a circuit that was traced here and a model to go on with."""
+    circuit = session.circuit
+    assert circuit is not None
+    if "targets" not in circuit.provenance.settings:
+        return tr("This circuit was not traced here; trace the prompt first.")
+    chosen = session.model.state in ("loading", "ready")
+    return "" if chosen else tr("Choose the model it was traced in first.")
+
+
+def further_selected(session: Session) -> str:
+    """Ask for a selected node whose inputs were not computed."""
+    if reason := one_selected(session):
+        return reason
+    circuit, node = session.circuit, session.selection[0]
+    assert circuit is not None
+    kind = NodeKind(int(circuit.nodes.kind[node]))
+    if kind not in (NodeKind.FEATURE, NodeKind.HEAD, NodeKind.NEURON):
+        return tr("Nothing inside the model feeds it.")
+    if circuit.expanded[node]:
+        return tr("Its inputs are computed already.")
+    return traced_here(session)
 
 
 def labelled_selected(session: Session) -> str:

@@ -45,8 +45,9 @@ from circuitscope.session.session import Session
 LAYOUT_VERSION = 1
 _CANVAS_MENU = ("graph.label", "graph.group", "graph.ungroup", SEPARATOR, "graph.pin",
                 "graph.hide", SEPARATOR, "graph.strongest_input", "graph.strongest_output",
-                "edit.select_inputs", "edit.select_outputs", SEPARATOR, "trace.try", SEPARATOR,
-                "view.frame", "view.fit", "graph.show_all")  # fmt: skip
+                "edit.select_inputs", "edit.select_outputs", SEPARATOR, "trace.further",
+                "trace.why", "trace.try", SEPARATOR, "view.frame", "view.fit",
+                "graph.show_all")  # fmt: skip
 
 
 class MainWindow(QMainWindow):

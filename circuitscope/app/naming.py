@@ -98,7 +98,7 @@ def is_named(session: Session, index: int) -> bool:
     assert circuit is not None
     assert drawing is not None
     key = circuit.nodes.key(index)
-    settled = key.kind in (NodeKind.TOKEN, NodeKind.LOGIT)
+    settled = key.kind in (NodeKind.TOKEN, NodeKind.LOGIT, NodeKind.SCORE)
     return settled or drawing.row("label", key) is not None
 
 
@@ -130,6 +130,13 @@ def root_share(circuit: Circuit, root: int) -> str:
     """Return a root's probability as text; "" for differences, features and directions."""
     probability = circuit.probability(root)
     return "" if probability is None else percent(probability, 1)
+
+
+def is_attention(circuit: Circuit, index: int) -> bool:
+    """Say whether attention feeds a node, or it is a score of attention."""
+    kind, site = int(circuit.nodes.kind[index]), int(circuit.nodes.site[index])
+    feature = kind == NodeKind.FEATURE and site == Site.ATTN_OUT
+    return feature or kind in (NodeKind.HEAD, NodeKind.SCORE)
 
 
 def is_constant(circuit: Circuit, index: int) -> bool:

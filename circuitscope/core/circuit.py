@@ -222,12 +222,13 @@ class Circuit:
     def probability(self, root: int) -> float | None:
         """Return the probability of an explained token; None for all other nodes.
 
-        A root's weight is a probability only where every target is a logit: differences,
-        directions and features weigh one.
+        A logit's weight is its probability where no target is a difference or a direction, whose
+        nodes look the same and weigh one.
         """
         targets = self.provenance.settings.get("targets") or ()
         at = np.flatnonzero(self.roots == root)
-        if not len(at) or any(target.get("kind", "Logit") != "Logit" for target in targets):
+        others = ("LogitDifference", "Direction")
+        if not len(at) or any(target.get("kind") in others for target in targets):
             return None
         is_logit = self.nodes.kind[root] == NodeKind.LOGIT
         return float(self.root_weights[at[0]]) if is_logit else None

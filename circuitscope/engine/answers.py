@@ -16,6 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from circuitscope.core.errors import OutOfMemory
+from circuitscope.engine.reasons import (
+    ExplainAttention,
+    Grow,
+    explain_attention,
+    grow_circuit,
+)
 from circuitscope.engine.requests import (
     Alternative,
     Chat,
@@ -409,8 +415,10 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     ReadGraph: _read_graph,
     TryChanges: try_changes,
     ReadLens: read_lens,
+    Grow: grow_circuit,
+    ExplainAttention: explain_attention,
 }
 _NEEDS_TORCH = {
     LoadModel, ListDevices, EstimateTrace, PreviewPrompt, Generate, Predict, Trace, TryChanges,
-    ReadLens,
+    ReadLens, Grow, ExplainAttention,
 }  # fmt: skip

@@ -19,6 +19,7 @@ from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.settings import TraceSettings
 
 if TYPE_CHECKING:
+    from circuitscope.engine.reasons import AttentionReasons, ExplainAttention, Grow
     from circuitscope.engine.trials import ReadLens, Tried, TryChanges
     from circuitscope.exchange.format import Imported
 
@@ -182,6 +183,8 @@ Request = Union[
     ReadGraph,
     "TryChanges",
     "ReadLens",
+    "Grow",
+    "ExplainAttention",
 ]
 
 
@@ -403,6 +406,7 @@ Result = Union[
     Finding,
     "Imported",
     "Tried",
+    "AttentionReasons",
 ]
 
 

@@ -22,16 +22,18 @@ CONSTANTS: Final = (NodeKind.BIAS, NodeKind.POSITION)
 _ROW_FLOOR = 1e-10
 _MOST_STEPS = 128
 
-_WITHIN_LAYER = np.full(256, 1, np.int64)
+_WITHIN_LAYER = np.full(256, 3, np.int64)
 for _site in (
-    Site.ATTN_OUT, Site.HEAD_Z, Site.LN1_NORMALIZED, Site.RESID_PRE, Site.HEAD_V, Site.PATTERN,
+    Site.ATTN_OUT, Site.HEAD_Z, Site.LN1_NORMALIZED, Site.HEAD_V, Site.PATTERN,
 ):  # fmt: skip
-    _WITHIN_LAYER[int(_site)] = 0
+    _WITHIN_LAYER[int(_site)] = 1
+for _site, _place in ((Site.RESID_PRE, 0), (Site.RESID_MID, 2), (Site.RESID_POST, 4)):
+    _WITHIN_LAYER[int(_site)] = _place
 
 
 def stages(nodes: NodeTable) -> NDArray[np.int64]:
     """Return the order in which nodes are computed, int64 [n]: sources come before targets."""
-    stage = 2 * nodes.layer.astype(np.int64) + _WITHIN_LAYER[nodes.site]
+    stage = 4 * nodes.layer.astype(np.int64) + _WITHIN_LAYER[nodes.site]
     stage[nodes.of_kind(NodeKind.TOKEN, *CONSTANTS)] = -1
     top = int(stage.max(initial=0)) + 1
     stage[nodes.of_kind(NodeKind.LOGIT)] = top

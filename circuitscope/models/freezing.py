@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
 
 Place = tuple[Site, int]
-_HOLDABLE = (Site.ATTN_OUT, Site.MLP_OUT, Site.MLP_HIDDEN, Site.HEAD_Z)
+_HOLDABLE = (
+    Site.ATTN_OUT, Site.MLP_OUT, Site.MLP_HIDDEN, Site.HEAD_Z,
+    Site.RESID_PRE, Site.RESID_MID, Site.RESID_POST,
+)  # fmt: skip
 
 
 def frozen_run(  # noqa: PLR0913 - options by keyword
@@ -50,8 +53,8 @@ def frozen_run(  # noqa: PLR0913 - options by keyword
         cache: The pass to freeze at; its prompt is run.
         edits: Functions of the tensor [batch, pos, ...] that passes a site, returning the new one.
         read: Sites to return.
-        hold: attn_out, head_z, mlp_hidden or mlp_out of layers, held at their cached value before
-            any edit there.
+        hold: attn_out, head_z, mlp_hidden, mlp_out or the stream of layers, held at their cached
+            value before any edit there.
         gated: Rule for gated MLPs, as in the trace that is checked.
         batch: Copies of the prompt to run; an edit may treat each differently.
 

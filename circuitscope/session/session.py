@@ -5,6 +5,7 @@ out of the call itself; errors of slow work end in `Job.error`.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from psygnal import Signal
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import ProjectError
 from circuitscope.core.intervention import Intervention
-from circuitscope.core.settings import TraceSettings
+from circuitscope.core.settings import AttentionScore, TraceSettings
 from circuitscope.engine.client import Engine, ProcessEngine
+from circuitscope.engine.reasons import ExplainAttention, Grow
 from circuitscope.engine.requests import (
     Chat,
     EstimateTrace,
@@ -33,7 +35,7 @@ from circuitscope.engine.requests import (
 )
 from circuitscope.engine.trials import ReadLens, TryChanges
 from circuitscope.project.file import ProjectFile
-from circuitscope.project.wording import short
+from circuitscope.project.wording import describe, short
 from circuitscope.session import work
 from circuitscope.session.document import Document
 from circuitscope.session.jobs import Job, JobQueue
@@ -166,6 +168,58 @@ class Session(Document):
         if settings.dictionaries:
             self.preferences.add_dictionaries(choice.path, settings.dictionaries)
         return self.jobs.add(f"Trace “{_shown(settings.prompt)}”", Trace(choice, settings), store)
+
+    def grow(self, node: str) -> Job:
+        """Trace further from a node of the active circuit: a new circuit, the drawing moves along.
+
+        Args:
+            node: Key of a feature, head or neuron without a row, or of an attention score.
+        """
+        circuit, drawing, project = self.circuit, self.drawing, self._project
+        if circuit is None or drawing is None or project is None:
+            raise ProjectError("No circuit is open.", hint="Open or trace one first.")
+        old, rows = drawing.circuit_id, dict(drawing.rows)
+        name = project.finding(old).name
+
+        def store(job: Job, grown: Any) -> None:
+            job.result_id = work.add_grown(self._of(project), grown, rows, name)
+            job.result = None
+            self.activate(job.result_id)
+            if (index := grown.nodes.find(node)) is not None:
+                self.select([index])
+
+        title = f"Trace further from {describe(node)}"
+        return self.jobs.add(title, Grow(self._model.choice, circuit, node), store)
+
+    def explain_attention(
+        self,
+        edge: int | None = None,
+        score: AttentionScore | None = None,
+        contrast: int | None = None,
+    ) -> Job:
+        """Say why a head looked where it did; the job's result is an `AttentionReasons`.
+
+        Args:
+            edge: Edge of the active circuit that passes attention, or leads into a score.
+            score: The score to explain; None takes the one behind the edge's strongest part.
+            contrast: Position of another key, whose score is subtracted.
+        """
+        circuit = self.circuit
+        if circuit is None:
+            raise ProjectError("No circuit is open.", hint="Open or trace one first.")
+        record = circuit.provenance.settings
+        if "targets" not in record:
+            raise ProjectError(
+                "This circuit was not traced here, so its attention cannot be explained.",
+                kept="The circuit is unchanged.", hint="Trace the prompt first.",
+            )  # fmt: skip
+        settings = replace(TraceSettings.from_json(record), prompt=circuit.token_ids)
+        ends = None
+        if edge is not None:
+            found = circuit.edge(edge)
+            ends = (str(found.source.key), str(found.target.key), found.weight)
+        request = ExplainAttention(self._model.choice, settings, ends, score, contrast)
+        return self.jobs.add("Why did it look there?", request)
 
     # Files
 

@@ -8,7 +8,7 @@ from typing import Any
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import CannotExpress
 from circuitscope.core.progress import Progress
-from circuitscope.core.rows import Row, RowKey
+from circuitscope.core.rows import Row, RowKey, Rows
 from circuitscope.exchange import format as exchange
 from circuitscope.exchange.format import Document, Imported, WriteOptions
 from circuitscope.project.edit import change
@@ -63,6 +63,20 @@ def add_imported(project: ProjectFile, imported: Imported, path: Path) -> str:
     if imported.original:
         kind = path.suffix.removeprefix(".").lower()
         project.attach_original(path.name, imported.original, kind, finding_id)
+    return finding_id
+
+
+def add_grown(project: ProjectFile, circuit: Circuit, rows: Mapping[RowKey, Row], name: str) -> str:
+    """Add a circuit that grew out of another, with that one's drawing as one edit.
+
+    Returns:
+        The finding's id.
+    """
+    finding_id = project.add_finding(circuit, name)
+    moved: Rows = {RowKey(finding_id, key.kind, key.id): row for key, row in rows.items()}
+    if moved:
+        drawing = project.drawing(finding_id)
+        drawing.commit(change("Take the drawing along", drawing.rows, moved))
     return finding_id
 
 

@@ -28,6 +28,8 @@ from circuitscope.core.finding import Grid
 from circuitscope.core.keys import BiasUnit, NodeKey, NodeKind
 from circuitscope.core.progress import Progress, silent
 from circuitscope.core.settings import AttentionScore, TraceSettings
+from circuitscope.models.capture import capture
+from circuitscope.models.frozen import FrozenModel
 from circuitscope.models.scores import Side
 from circuitscope.models.threads import fitting_threads
 from circuitscope.tracing.assemble import TOLERANCE
@@ -39,7 +41,6 @@ from circuitscope.tracing.sources import attention_stage
 
 if TYPE_CHECKING:
     from circuitscope.dictionaries.dictionary import Dictionary
-    from circuitscope.models.frozen import FrozenModel
     from circuitscope.models.loading import LoadedModel
 
 AXES = ("source at the query", "source at the key")
@@ -101,6 +102,20 @@ def attention_table(  # noqa: PLR0913 - options by keyword
     written = replace(settings, targets=(asked,)).as_json() | {"contrast": contrast}
     provenance = replace(run.provenance, method="attention_table", settings=written, scores=found)
     return Grid(AXES, (row_ticks, column_ticks), values.astype(np.float32), provenance)
+
+
+@torch.no_grad()
+def key_scores(
+    model: LoadedModel, settings: TraceSettings, target: AttentionScore
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return a head's scores and attention probabilities at every key up to the query."""
+    cache = capture(model, model.prompt(settings.prompt).token_ids)
+    frozen = FrozenModel(model, cache, settings.gated, torch.float64)
+    asked = placed(frozen, target)
+    keys = range(asked.query + 1)
+    scores = tuple(sides_of(frozen, replace(asked, key=key)).score for key in keys)
+    pattern = cache.patterns[asked.layer][asked.head, asked.query, : asked.query + 1]
+    return scores, tuple(pattern.tolist())
 
 
 def _sides(

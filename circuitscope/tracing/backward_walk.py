@@ -4,6 +4,7 @@
 2. Walk the stages down. Where the walk reaches a row's stage, inject its direction into G.
 3. At every stage read G out against what was written there: one matrix product per position.
 4. Where the method lets effects pass through the module, add the pulled-back G to G.
+5. Where a dictionary cuts the stream, the rows above end: G returns to 0.
 
 Positions that no row of the batch reads cost nothing: attention only looks back, and MLPs and
 logits read their own position alone.
@@ -127,6 +128,9 @@ class BackwardWalk:
                 G[:live] += here.through(G[:live])
                 if here.spreads:
                     readers.spread(np.arange(live))
+            if here.cuts:
+                G[:live] = 0
+                readers.leave(np.arange(live))
             self._pulse()
         return out
 
@@ -197,6 +201,11 @@ class _Readers:
     def spread(self, rows: NDArray[np.int64]) -> None:
         """Let rows read every position up to their own."""
         self._mask[rows] = self._places <= self._position[rows, None]
+        self._rows.clear()
+
+    def leave(self, rows: NDArray[np.int64]) -> None:
+        """Let rows read nothing more."""
+        self._mask[rows] = False
         self._rows.clear()
 
     def at(self, position: int) -> Tensor:

@@ -19,6 +19,7 @@ import torch
 from circuitscope.core.anatomy import Site
 from circuitscope.core.intervention import Intervention
 from circuitscope.core.keys import BiasUnit, NodeKey, NodeKind
+from circuitscope.models.frozen import FrozenModel
 
 if TYPE_CHECKING:
     from circuitscope.tracing.measurement import Switches
@@ -56,9 +57,14 @@ def bias_off(switches: Switches, bias: NodeKey, target: NodeKey) -> Intervention
 
 
 def _written(switches: Switches, bias: NodeKey) -> tuple[Site, torch.Tensor]:
-    """Return where a constant is added to what passes, and the constant, [d_model]."""
+    """Return where a constant is added to what passes, and it: [d_model] or [pos, d_model]."""
     family, module = switches.model.family, switches.model.module
     vector: torch.Tensor | None
+    if bias.unit == BiasUnit.MODULE and _passed(switches, bias):
+        frozen = FrozenModel(switches.model, switches.cache, switches.settings.gated, torch.float64)
+        is_attention = bias.site is Site.ATTN_OUT
+        constants = frozen.attn_constants if is_attention else frozen.mlp_constants
+        return bias.site, constants(bias.layer).module
     if bias.unit == BiasUnit.DECODER:
         dictionary = switches.dictionary(bias)
         assert dictionary is not None, "a b_dec without dictionary"
@@ -72,6 +78,10 @@ def _written(switches: Switches, bias: NodeKey) -> tuple[Site, torch.Tensor]:
         site, vector = bias.site, family.mlp_weights(module, bias.layer).b_out
     assert vector is not None, f"{bias} holds nothing"
     return site, vector
+
+
+def _passed(switches: Switches, bias: NodeKey) -> bool:
+    return switches.plan.passes(bias.site, bias.layer)
 
 
 def encoder_constant(switches: Switches, target: NodeKey) -> float:

@@ -1,4 +1,4 @@
-"""Trace further: give one more node a row of its own."""
+"""Trace further: give one more node a row of its own, or explain one more attention score."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from circuitscope.core.errors import CircuitScopeError, TraceError
 from circuitscope.core.keys import NodeKey, NodeKind
 from circuitscope.core.progress import Progress, silent
 from circuitscope.models.threads import fitting_threads
+from circuitscope.tracing.attention_score import score_of
 from circuitscope.tracing.method import find_method
 from circuitscope.tracing.reopen import dictionaries_of, settings_of
 
@@ -51,7 +52,8 @@ def grow(
     Args:
         circuit: A circuit traced here; it stays as it is.
         model: The model it was traced in.
-        node: Key of a feature, head or neuron that is active on the prompt.
+        node: Key of a feature, head or neuron that is active on the prompt, or of an attention
+            score, which becomes one more root.
         dictionaries: Those of the trace; None opens the folders named in the provenance.
         progress: Hears of every row.
 
@@ -62,11 +64,11 @@ def grow(
         TraceError: The circuit cannot be run again here, or no such node is active.
     """
     key = _key(circuit, node)
-    if key.kind not in _GROWING:
+    if key.kind not in (*_GROWING, NodeKind.SCORE):
         raise TraceError(
             f"{key} cannot be traced further: nothing inside the model feeds it.",
             kept="The circuit is unchanged.",
-            hint="Choose a feature, head or neuron.",
+            hint="Choose a feature, head, neuron or attention score.",
         )
     method = find_method(circuit.provenance.method)
     if not hasattr(method, "rerun"):
@@ -75,6 +77,9 @@ def grow(
             kept="The circuit is unchanged.",
         )
     settings = settings_of(circuit, model)
+    if key.kind is NodeKind.SCORE:
+        score = score_of(model.anatomy, key)
+        settings = replace(settings, targets=tuple(dict.fromkeys((*settings.targets, score))))
     # Nothing may be summed unranked, or the wanted node could be among it.
     whole = replace(settings, max_nodes=None)
     keep = {_numbers(circuit.nodes.key(int(i))) for i in np.flatnonzero(circuit.expanded)}

@@ -51,8 +51,7 @@ class Switches:
 
     def dictionary(self, key: NodeKey) -> Dictionary | None:
         """Return the dictionary of a feature or error node, None for a whole output."""
-        is_attention = key.site is Site.ATTN_OUT
-        return (self.plan.attention if is_attention else self.plan.mlp)[key.layer]
+        return self.plan.at(key.site, key.layer)
 
     def off(self, node: int) -> Intervention:
         """Return the change that switches a node off."""
@@ -232,11 +231,15 @@ def _held(
     switches: Switches, edits: dict[Place, list[tuple[int, Intervention]]], target: NodeKey
 ) -> list[Place]:
     """Return the outputs to hold: all but the target's own, at the place where they are edited."""
-    held = []
+    held = [
+        (dictionary.card.write_site, dictionary.card.layers[0])
+        for dictionary in switches.plan.stream
+        if (dictionary.card.feature_site, dictionary.card.layers[0]) != (target.site, target.layer)
+    ]
     for layer in range(switches.model.anatomy.n_layers):
         for site, inner in ((Site.ATTN_OUT, Site.HEAD_Z), (Site.MLP_OUT, Site.MLP_HIDDEN)):
             own = target.layer == layer and target.site in (site, inner)
-            if not own:
+            if not own and not switches.plan.passes(site, layer):
                 held.append((inner, layer))
                 if (inner, layer) not in edits:
                     held.append((site, layer))

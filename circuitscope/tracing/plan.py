@@ -2,7 +2,9 @@
 
 Every attention and MLP output is explained exactly once. Where a dictionary fits, its features
 and one error per position; elsewhere heads or neurons (`units="auto"`), or, where only features
-are wanted, the whole output as one error.
+are wanted, the whole output as one error. Dictionaries of the residual stream cut it: all paths
+pass through their features and error. With these alone (`units="features"`) modules pass effects
+on, frozen, and edges run from one cut to the next.
 """
 
 from __future__ import annotations
@@ -16,12 +18,15 @@ from circuitscope.core.settings import MlpRule, TraceSettings
 from circuitscope.dictionaries.dictionary import Dictionary
 from circuitscope.dictionaries.fit import check_fit
 from circuitscope.tracing.method import Refusal, cards_of
+from circuitscope.tracing.sources import STREAM, stage_of
 
 THROUGH = "attribution"
 """The method in which attention without dictionary passes effects on."""
 
 TRANSCODER_READS = (Site.MLP_IN, Site.LN2_NORMALIZED, Site.RESID_MID)
 """Sites from which a transcoder of the MLP may read."""
+
+_ORDER = (Site.RESID_PRE, Site.ATTN_OUT, Site.RESID_MID, Site.MLP_OUT, Site.RESID_POST)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +43,8 @@ class Plan:
         cross: The cross-layer transcoder whose layers `mlp` holds, None where there is none.
         left_out: First positions whose MLP outputs are no nodes, only summed as unexplained.
         constants: False where biases and positions are no nodes, only summed as unexplained.
+        stream: Dictionaries of the residual stream, bottom to top. There the stream is their
+            features and error; where only features are wanted, modules between them pass.
     """
 
     attention: tuple[Dictionary | None, ...]
@@ -48,18 +55,35 @@ class Plan:
     cross: Dictionary | None = None
     left_out: int = 0
     constants: bool = True
+    stream: tuple[Dictionary, ...] = ()
 
     @property
     def dictionaries(self) -> tuple[Dictionary, ...]:
-        """Return the dictionaries used, layer by layer, attention first; a CLT once."""
+        """Return the dictionaries used, from the bottom to the top of the stream; a CLT once."""
         if self.cross is not None:
             return (*(found for found in self.attention if found is not None), self.cross)
-        pairs = zip(self.attention, self.mlp, strict=True)
-        return tuple(found for pair in pairs for found in pair if found is not None)
+        places = (place for layer in range(len(self.mlp)) for place in self.places(layer))
+        return tuple(found for _, found in places if found is not None)
+
+    def places(self, layer: int) -> list[tuple[Site, Dictionary | None]]:
+        """Return the places of a layer in the order of the stream, and what explains each."""
+        cuts = {
+            dictionary.card.write_site: dictionary
+            for dictionary in self.stream
+            if dictionary.card.layers[0] == layer
+        }
+        modules = {Site.ATTN_OUT: self.attention[layer], Site.MLP_OUT: self.mlp[layer]}
+        return [(site, modules.get(site, cuts.get(site))) for site in _ORDER]
+
+    def passes(self, site: Site, layer: int) -> bool:
+        """Return whether a module, ATTN_OUT or MLP_OUT of a layer, lets effects pass, frozen."""
+        if dict(self.places(layer))[site] is not None:
+            return False
+        return (self.through and site is Site.ATTN_OUT) or (self.whole and bool(self.stream))
 
     def at(self, site: Site, layer: int) -> Dictionary | None:
         """Return the dictionary whose features have a site in a layer, None where none has."""
-        found = (self.attention if site is Site.ATTN_OUT else self.mlp)[layer]
+        found = dict(self.places(layer)).get(site.writes)
         return found if found is not None and found.card.feature_site is site else None
 
 
@@ -87,10 +111,13 @@ def make_plan(
     attention, mlp = at(Site.ATTN_OUT), at(Site.MLP_OUT)
     whole = settings.units == "features"
     through = settings.method == THROUGH
-    remarks += _gaps((() if through else attention), mlp, whole) if chosen else []
+    cut = sorted((stage_of(*place), index) for place, index in chosen.items() if place[0] in STREAM)
+    stream = tuple(dictionaries[index] for _, index in cut)
     crossing = {index for index in chosen.values() if len(cards_of(dictionaries)[index].layers) > 1}
     cross = _as_read(dictionaries[crossing.pop()], anatomy) if crossing else None
-    plan = Plan(attention, mlp, whole, tuple(remarks), through, cross)
+    plan = Plan(attention, mlp, whole, (), through, cross, stream=stream)
+    remarks += _gaps(plan) if chosen else []
+    plan = replace(plan, remarks=tuple(remarks))
     if settings.conventions == "circuit-tracer":
         return replace(plan, left_out=_n_left_out(anatomy), constants=False)
     return plan
@@ -166,7 +193,7 @@ def _choose(
     for index, card in enumerate(cards):
         reason = _unfit(card, settings)
         places = [(card.write_site, layer) for layer in card.layers]
-        taken = [chosen[place] for place in places if place in chosen]
+        taken = [chosen[place] for place in places for place in _same(place) if place in chosen]
         if not reason and taken:
             reason = f"{cards[taken[0]].name} already explains that place"
         if reason:
@@ -175,6 +202,16 @@ def _choose(
             chosen |= dict.fromkeys(places, index)
     remarks = [f"Not used: {', '.join(names)} ({why})." for why, names in unused.items()]
     return chosen, remarks
+
+
+def _same(place: tuple[Site, int]) -> tuple[tuple[Site, int], ...]:
+    """Return the names of a place: the stream before a layer is that after the one below it."""
+    site, layer = place
+    if site is Site.RESID_PRE and layer:
+        return place, (Site.RESID_POST, layer - 1)
+    if site is Site.RESID_POST:
+        return place, (Site.RESID_PRE, layer + 1)
+    return (place,)
 
 
 def _unfit(card: DictionaryCard, settings: TraceSettings) -> str:
@@ -189,21 +226,26 @@ def _unfit(card: DictionaryCard, settings: TraceSettings) -> str:
         return "circuit-tracer's graphs have no attention features"
     if card.write_site is Site.MLP_OUT and card.read_site in TRANSCODER_READS:
         return "" if settings.mlp == "transcoder" else "MLPs are read by the secant rule"
-    if card.is_transcoder or card.write_site not in (Site.ATTN_OUT, Site.MLP_OUT):
+    sites = _ORDER if settings.method != THROUGH else (Site.ATTN_OUT, Site.MLP_OUT)
+    if card.is_transcoder or card.write_site not in sites:
         return f"this method cannot trace {card.read_site.text} to {card.write_site.text}"
     if card.write_site is Site.MLP_OUT and settings.mlp == "transcoder":
         return "MLPs are read through transcoders"
     return ""
 
 
-def _gaps(
-    attention: tuple[Dictionary | None, ...], mlp: tuple[Dictionary | None, ...], whole: bool
-) -> list[str]:
+def _gaps(plan: Plan) -> list[str]:
     remarks = []
-    # Attention that passes effects on is no gap.
-    for name, found, instead in (("attention", attention, "heads"), ("MLP", mlp, "neurons")):
+    for name, site, found, instead in (
+        ("attention", Site.ATTN_OUT, plan.attention, "heads"),
+        ("MLP", Site.MLP_OUT, plan.mlp, "neurons"),
+    ):
+        if plan.through and site is Site.ATTN_OUT:
+            continue  # attention that passes effects on is no gap
         missing = [str(layer) for layer, item in enumerate(found) if item is None]
         if missing:
-            word = "one error node per position" if whole else instead
+            word = "one error node per position" if plan.whole else instead
+            passes = any(plan.passes(site, int(layer)) for layer in missing)
+            word = "effects pass it, frozen" if passes else word
             remarks.append(f"No dictionary for {name} in layer {', '.join(missing)}: {word}.")
     return remarks

@@ -4,6 +4,7 @@ For every row, a direction at the module's output is pulled back to the module's
 the module adds whatever its input is booked on constants:
 
     logit                W_U column                 <- last norm            at its position
+    stream feature       encoder row                           at its position
     transcoder feature   encoder row                <- norm before the MLP  at its position
     MLP feature          encoder row <- W_out <- frozen gates <- W_in <- norm  at its position
     neuron               one entry of the same      <- W_in <- norm         at its position
@@ -34,7 +35,7 @@ from circuitscope.models.frozen import Constants, FrozenModel
 from circuitscope.models.gates import Gates, freeze_gates
 from circuitscope.tracing.attention_score import score_of, score_rows
 from circuitscope.tracing.plan import Plan
-from circuitscope.tracing.sources import Bias
+from circuitscope.tracing.sources import STREAM, Bias
 from circuitscope.tracing.writers import norm_back
 
 
@@ -124,9 +125,12 @@ class ReadPoints:
         if kind is NodeKind.NEURON:
             return self._neurons(layer, at, units)
         assert kind is NodeKind.FEATURE, f"{kind.name} nodes have no row"
-        dictionary = (self._plan.attention if site is Site.ATTN_OUT else self._plan.mlp)[layer]
+        dictionary = self._plan.at(site, layer)
         assert dictionary is not None, "a feature without dictionary"
         rows_in = dictionary.encoder_rows(units).to(self._dtype)
+        if site in STREAM:
+            constant = dictionary.encoder_constants(units).to(self._dtype)
+            return Injection(rows_in, {(site, layer, BiasUnit.ENCODER): constant})
         pull = {
             Site.ATTN_OUT: self._attention_directions,
             Site.MLP_OUT: self._mlp_directions,

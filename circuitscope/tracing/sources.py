@@ -3,9 +3,14 @@
 The stream at a position is the sum of what was written to it:
 
     stage 0         token and position embeddings
-    stage 1 + 2 l   attention of layer l: features, error and b_dec; or heads and b_O
-    stage 2 + 2 l   MLP of layer l: features, error and b_dec; or neurons and b_out
-    stage 1 + 2 L   nothing is written: the logits read here
+    stage 1 + 4 l   the stream before layer l, where a dictionary of the stream cuts it
+    stage 2 + 4 l   attention of layer l: features, error and b_dec; or heads and b_O
+    stage 3 + 4 l   the stream between attention and MLP, where a dictionary cuts it
+    stage 4 + 4 l   MLP of layer l: features, error and b_dec; or neurons and b_out
+    stage 2 + 4 L   nothing is written: the logits read here
+
+At a cut the stream is that dictionary's features, error and b_dec; what was written below is seen
+only through them.
 
 A row of attributions has one column per writer, one per constant on the way (BIAS nodes), and a
 last one, `rest`, for writers that are too many to be nodes; these are summed as vectors, exactly.
@@ -35,18 +40,30 @@ class Through(Protocol):
 
 def attention_stage(layer: int) -> int:
     """Return the stage at which a layer's attention writes."""
-    return 1 + 2 * layer
+    return 2 + 4 * layer
 
 
 def mlp_stage(layer: int) -> int:
     """Return the stage at which a layer's MLP writes."""
-    return 2 + 2 * layer
+    return 4 + 4 * layer
+
+
+STREAM = {Site.RESID_PRE: 1, Site.RESID_MID: 3, Site.RESID_POST: 5}
+"""Sites of the residual stream, and the stage at which a dictionary there cuts layer 0."""
+
+
+def stage_of(site: Site, layer: int) -> int:
+    """Return the stage at which a dictionary's features write."""
+    if site in STREAM:
+        return STREAM[site] + 4 * layer
+    return (attention_stage if site is Site.ATTN_OUT else mlp_stage)(layer)
 
 
 def attention_layer(stage: int) -> int:
     """Return the layer whose attention writes at a stage."""
-    assert stage % 2 == 1, "MLPs write at even stages"
-    return (stage - 1) // 2
+    layer, left = divmod(stage - attention_stage(0), 4)
+    assert left == 0, "attention writes at every fourth stage"
+    return layer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +86,7 @@ class Stage:
         through: Pulls directions at the module's output back to its input, where the method lets
             effects pass; None where every path ends at a writer.
         spreads: True where that reaches earlier positions, as attention does.
+        cuts: True where these writers are the whole stream, so that nothing passes below.
     """
 
     groups: list[Group] = field(default_factory=list)
@@ -76,6 +94,7 @@ class Stage:
     constants: list[tuple[int, Tensor]] = field(default_factory=list)
     through: Through | None = None
     spreads: bool = False
+    cuts: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -32,7 +32,7 @@ from circuitscope.models.prompts import find_token, token_text
 from circuitscope.tracing.attention_score import placed, score_key, score_label, sides_of
 from circuitscope.tracing.plan import Plan
 from circuitscope.tracing.read_points import Explained
-from circuitscope.tracing.sources import Columns, Sources, attention_stage, mlp_stage
+from circuitscope.tracing.sources import Columns, Sources, attention_stage, stage_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +84,7 @@ def explained_rows(roots: Sequence[Root], sources: Sources) -> Explained:
     """Put the roots and all expandable writers into one table; roots come first."""
     c, candidates = sources.columns, sources.candidates
     keys = [root.key for root in roots]
-    columns = [_column_of(c, key) for key in keys]
+    columns = [column_of(c, key) for key in keys]
 
     def joined(name: str) -> NDArray[np.int64]:
         own = np.array([int(getattr(key, name)) for key in keys], np.int64)
@@ -105,7 +105,8 @@ def explained_rows(roots: Sequence[Root], sources: Sources) -> Explained:
     )
 
 
-def _column_of(c: Columns, key: NodeKey) -> int:
+def column_of(c: Columns, key: NodeKey) -> int:
+    """Return where a writer stands in the rows, -1 where there is no such writer."""
     same = (c.kind == key.kind) & (c.site == key.site) & (c.layer == key.layer)
     found = np.flatnonzero(same & (c.position == key.position) & (c.unit == key.unit))
     return int(found[0]) if len(found) else -1
@@ -240,7 +241,7 @@ def _score(frozen: FrozenModel, target: AttentionScore) -> Root:
 
 def _feature(frozen: FrozenModel, plan: Plan, target: Feature, position: int) -> Root:
     site, layer = Site.parse(target.site), target.layer
-    parts = [part for part in (*plan.attention, *plan.mlp) if part is not None]
+    parts = [part for part in (*plan.attention, *plan.mlp, *plan.stream) if part is not None]
     by_place = {(d.card.feature_site, d.card.layers[0]): d for d in parts}
     dictionary = by_place.get((site, layer))
     if target.dictionary is not None:
@@ -265,7 +266,7 @@ def _feature(frozen: FrozenModel, plan: Plan, target: Feature, position: int) ->
     # All positions, as where features are found: a product of one row rounds differently.
     h = dictionary.preactivations(frozen.cache.site(card.read_site, layer))
     value = dictionary.activate(h)
-    stage = (attention_stage if site is Site.ATTN_OUT else mlp_stage)(layer)
+    stage = stage_of(site, layer)
     return Root(
         NodeKey(NodeKind.FEATURE, site, layer, position, target.unit), 1.0, stage,
         float(h[position, target.unit]), float(value[position, target.unit]), "",

@@ -1,6 +1,8 @@
 """Gather the writers of a run: break every module's output as the plan says.
 
 1. Token and position embeddings.
+   Where a dictionary explains the stream itself, its features, errors and b_dec stand there for
+   all that was written below.
 2. Layer by layer, attention before MLP: features, errors and b_dec where there is a dictionary;
    what passes straight through where the method lets it; else heads or neurons and the module's
    bias; else the whole output as one error per position.
@@ -25,6 +27,7 @@ from circuitscope.models.frozen import FrozenModel
 from circuitscope.models.gates import activation
 from circuitscope.tracing.plan import Plan
 from circuitscope.tracing.sources import (
+    STREAM,
     Bias,
     Columns,
     Group,
@@ -32,6 +35,7 @@ from circuitscope.tracing.sources import (
     Stage,
     attention_stage,
     mlp_stage,
+    stage_of,
 )
 
 _REST: Final = None
@@ -52,14 +56,15 @@ def collect_sources(
     writers = _Writers(frozen, plan, features, _neuron_floor(frozen, plan, max_neurons))
     writers.add_embeddings()
     for layer in range(n_layers):
-        for site, dictionary in (
-            (Site.ATTN_OUT, plan.attention[layer]),
-            (Site.MLP_OUT, plan.mlp[layer]),
-        ):
+        for site, dictionary in plan.places(layer):
             if dictionary is not None:
                 writers.add_features(dictionary)
-            elif plan.through and site is Site.ATTN_OUT:
+            elif site in STREAM:
+                continue
+            elif site is Site.ATTN_OUT and plan.passes(site, layer):
                 writers.pass_attention(layer)
+            elif plan.passes(site, layer):
+                writers.pass_mlp(layer)
             elif plan.whole:
                 writers.add_whole(site, layer)
             elif site is Site.ATTN_OUT:
@@ -85,7 +90,7 @@ class _Writers:
         self._frozen, self._plan = frozen, plan
         self._features, self._floor = features, floor
         self._dtype = frozen.dtype
-        self._stages = [Stage() for _ in range(2 + 2 * frozen.model.anatomy.n_layers)]
+        self._stages = [Stage() for _ in range(2 + 4 * frozen.model.anatomy.n_layers)]
         self._names: list[NDArray[np.int64]] = []
         self._numbers: list[NDArray[np.float64]] = []
         self._constants: list[tuple[int, Bias | None, Tensor]] = []
@@ -107,7 +112,8 @@ class _Writers:
     def add_features(self, dictionary: Dictionary) -> None:
         """Add a dictionary's active features, its errors, its b_dec, and let its skip pass."""
         layer, site = dictionary.card.layers[0], dictionary.card.feature_site
-        stage = (attention_stage if site is Site.ATTN_OUT else mlp_stage)(layer)
+        stage = stage_of(site, layer)
+        self._stages[stage].cuts = site in STREAM
         found = self._features.active[site, layer]
         error = self._features.error[site, layer].to(self._dtype)
         places = torch.arange(len(error) + 1, device=error.device)
@@ -179,9 +185,24 @@ class _Writers:
             (stage, (Site.LN1_NORMALIZED, layer, BiasUnit.NORM), constants.norm),
         ]
 
+    def pass_mlp(self, layer: int) -> None:
+        """Let an MLP pass effects on through its frozen gates; add its constants."""
+        frozen, stage = self._frozen, mlp_stage(layer)
+
+        def through(g: Tensor, at: Tensor | None = None) -> Tensor:
+            assert at is None, "the walk that packs positions knows no cuts"
+            return frozen.mlp_vjp(layer, g)
+
+        self._stages[stage].through = through
+        constants = frozen.mlp_constants(layer)
+        self._constants += [
+            (stage, (Site.MLP_OUT, layer, BiasUnit.MODULE), constants.module),
+            (stage, (Site.LN2_NORMALIZED, layer, BiasUnit.NORM), constants.norm),
+        ]
+
     def add_whole(self, site: Site, layer: int) -> None:
         """Add a module's output as one error per position."""
-        stage = (attention_stage if site is Site.ATTN_OUT else mlp_stage)(layer)
+        stage = stage_of(site, layer)
         for position, vector in enumerate(self._frozen.cache.site(site, layer).to(self._dtype)):
             if position < self._plan.left_out:
                 vector = self._leave_out(stage, position, vector)
@@ -319,6 +340,9 @@ def _all_biases(plan: Plan, n_layers: int) -> list[Bias]:
             if dictionary is not None:
                 own = dictionary.card.feature_site
                 found += [(own, layer, BiasUnit.ENCODER), (own, layer, BiasUnit.DECODER)]
+    for dictionary in plan.stream:
+        place = dictionary.card.feature_site, dictionary.card.layers[0]
+        found += [(*place, BiasUnit.ENCODER), (*place, BiasUnit.DECODER)]
     return [
         *found,
         (Site.LN_FINAL, n_layers, BiasUnit.NORM),

@@ -73,7 +73,8 @@ class ByAutograd:
         grads = {p: g[0] for p, g in zip(places, found, strict=True) if g is not None}
         sources = self._run.sources
         out = np.zeros(len(sources.columns), np.float32)
-        for stage, here in zip(sources.stages, self._stages, strict=False):
+        written = [stage for stage in sources.stages if stage.groups]
+        for stage, here in zip(written, self._stages, strict=True):
             for group in stage.groups:
                 kind = sources.columns.kind[group.columns.start]
                 place = here[-1] if kind == NodeKind.POSITION else here[0]

@@ -50,5 +50,5 @@ def test_held_hidden_values_keep_the_mlp_silent(llama: LoadedModel) -> None:
 
 
 def test_sites_that_cannot_be_held_are_our_own_mistake(llama: LoadedModel) -> None:
-    with pytest.raises(AssertionError, match="resid_pre cannot be held"):
-        frozen_run(llama, llama.capture(IDS), hold=[(Site.RESID_PRE, 0)])
+    with pytest.raises(AssertionError, match="mlp_in cannot be held"):
+        frozen_run(llama, llama.capture(IDS), hold=[(Site.MLP_IN, 0)])

@@ -251,3 +251,14 @@ def test_a_score_cannot_be_switched_off(run, model, dictionaries):
     circuit: Circuit = run(targets=SCORES[:1])
     with pytest.raises(TraceError, match=r"score/pattern/1/7/.* cannot be switched off"):
         verify(model, circuit, nodes=[int(circuit.roots[0])], dictionaries=dictionaries)
+
+
+def test_scores_are_explained_through_attention_too(run, model):
+    """Where attention passes effects on, the row is another, and adds up to the same score."""
+    direct = run(targets=SCORES[:2])
+    through = run(targets=SCORES[:2], method="attribution")
+    assert through.conservation.max() < 1e-4
+    for circuit in (direct, through):
+        roots = circuit.roots
+        total = [circuit.edges.weight[circuit.edges.into(int(root))].sum() for root in roots]
+        np.testing.assert_allclose(total, direct.preactivation[direct.roots], atol=2e-5)

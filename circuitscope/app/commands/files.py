@@ -10,6 +10,7 @@ from circuitscope.app.whereabouts import go_back, recall
 from circuitscope.app.widgets import button
 from circuitscope.app.words import tr
 from circuitscope.core.errors import ChangedOnDisk, CircuitScopeError, ProjectLocked
+from circuitscope.core.keys import NodeKind
 from circuitscope.core.shipped import shipped_path
 
 SUFFIX = ".circuitscope"
@@ -225,6 +226,26 @@ def try_changes(desk: Desk) -> QDialog:
 
     dialog = TrialDialog(desk)
     dialog.show()
+    return dialog
+
+
+def trace_further(desk: Desk) -> None:
+    """Compute what feeds the selected node."""
+    desk.session.grow(desk.session.selected_keys()[0])
+
+
+def why_there(desk: Desk, edge: int | None = None) -> QDialog:
+    """Explain the attention behind an edge, or behind the selected node's strongest input."""
+    from circuitscope.app.dialogs.attention import AttentionDialog
+
+    session = desk.session
+    if edge is None:
+        inputs = session.circuit.inputs(session.selection[0])
+        constants = (NodeKind.BIAS, NodeKind.POSITION)
+        written = (found for found in inputs if found.source.kind not in constants)
+        edge = next((found.index for found in written), None)
+    dialog = AttentionDialog(desk, edge)
+    dialog.open()
     return dialog
 
 

@@ -383,6 +383,13 @@ class PromptBox(QWidget):
             return asked
         return self._preview.ids if self._preview is not None else ()
 
+    def token_texts(self) -> tuple[str, ...]:
+        """Return the texts of the prompt's tokens, as the trace will run it; () where unknown."""
+        if self.generation is not None:
+            said = self.generation.steps[: max(self.step, 0)]
+            return (*self.generation.prompt.texts, *(word.text for word in said))
+        return self._preview.texts if self._preview is not None else ()
+
     def targets(self) -> tuple[Target, ...]:
         """Return what is explained: a logit, a difference, or the likeliest tokens."""
         if self.generation is None or self.step < 0:

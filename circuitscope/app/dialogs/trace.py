@@ -17,6 +17,7 @@ from circuitscope.app.dialogs.dictionary_choice import DictionaryChoiceBox
 from circuitscope.app.dialogs.errors import show_error
 from circuitscope.app.dialogs.model_choice import ModelChoiceBox
 from circuitscope.app.dialogs.prompt import PromptBox
+from circuitscope.app.dialogs.score_choice import ScoreChoiceBox
 from circuitscope.app.forms import SettingsForm
 from circuitscope.app.theme import icon
 from circuitscope.app.widgets import button, hairline, section, text_label
@@ -77,8 +78,11 @@ class TraceDialog(QDialog):
         column.setSpacing(16)
         self.model = ModelChoiceBox(desk)
         self.prompt = PromptBox(desk)
+        self.score = ScoreChoiceBox(desk, self.prompt)
         self.dictionaries = DictionaryChoiceBox(desk)
-        for widget in (self.model, hairline(), self.prompt, hairline(), self.dictionaries):
+        for widget in (
+            self.model, hairline(), self.prompt, self.score, hairline(), self.dictionaries,
+        ):  # fmt: skip
             column.addWidget(widget)
         self._add_method(column)
         column.addStretch()
@@ -88,6 +92,7 @@ class TraceDialog(QDialog):
         outer.addLayout(self._foot())
         self.model.changed.connect(self._model_changed)
         self.prompt.changed.connect(self._refresh)
+        self.score.changed.connect(self._refresh)
         self.dictionaries.changed.connect(self._refresh)
         self._held = None
         self._room = ""
@@ -165,6 +170,7 @@ class TraceDialog(QDialog):
             if status.state == "ready":
                 self.prompt.follow_model()
             self.dictionaries.follow(status)
+            self.score.follow(status)
         self._refresh()
 
     def reason(self) -> str:
@@ -204,6 +210,8 @@ class TraceDialog(QDialog):
 
     def _plan(self) -> str:
         name = self.prompt.name()
+        if self.score.target() is not None:
+            return tr("Explains the attention score of {0}.").format(self.score.name())
         if not name:
             return tr("Explains the likeliest next tokens; Generate lets you choose one.")
         if " − " in name:
@@ -213,7 +221,7 @@ class TraceDialog(QDialog):
     def settings(self) -> TraceSettings:
         """Return what is asked for."""
         return TraceSettings(
-            prompt=self.prompt.prompt(), targets=self.prompt.targets(),
+            prompt=self.prompt.prompt(), targets=self.score.targets() or self.prompt.targets(),
             dictionaries=self.dictionaries.chosen(), method=self.method.currentData(),
             **self._form.values(), **self._advanced.values(),
         )  # fmt: skip
@@ -222,7 +230,7 @@ class TraceDialog(QDialog):
         """Start the job and close the dialog."""
         settings = self.settings()
         try:
-            self._desk.session.trace(settings, self.prompt.name())
+            self._desk.session.trace(settings, self.score.name() or self.prompt.name())
         except CircuitScopeError as error:
             show_error(self, error)
             return

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtGui import QContextMenuEvent
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QMenu, QVBoxLayout, QWidget
 
+from circuitscope.app.commands.files import why_there
+from circuitscope.app.conditions import traced_here
 from circuitscope.app.desk import Desk
-from circuitscope.app.naming import is_constant, is_named, list_name, short_line
+from circuitscope.app.naming import is_attention, is_constant, is_named, list_name, short_line
 from circuitscope.app.widgets import (
     Clickable,
     ShareBar,
@@ -34,6 +37,7 @@ class Line:
         weight: Signed contribution to the target's pre-activation.
         node: Index of the node a click walks to, -1 for sums of constants.
         muted: Whether the view hides the node; named: whether its name is not automatic.
+        edge: The edge it stands for, -1 for sums.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Line:
     node: int = -1
     muted: bool = False
     named: bool = True
+    edge: int = -1
 
 
 def _row_size(circuit: Circuit, node: int) -> float:
@@ -56,7 +61,7 @@ def _edge_line(desk: Desk, circuit: Circuit, edge: Edge, node: int, size: float)
     share = edge.weight / size if size else 0.0
     name, detail = list_name(desk.session, node), short_line(circuit, node)
     named = is_named(desk.session, node)
-    return Line(name, detail, share, edge.weight, node, muted, named)
+    return Line(name, detail, share, edge.weight, node, muted, named, edge.index)
 
 
 def inputs_of(desk: Desk, circuit: Circuit, node: int) -> list[Line]:
@@ -97,7 +102,7 @@ class EdgeRow(Clickable):
 
     def __init__(self, desk: Desk, line: Line) -> None:
         super().__init__()
-        self.line = line
+        self._desk, self.line = desk, line
         self.setFixedHeight(38)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
@@ -129,6 +134,23 @@ class EdgeRow(Clickable):
         if line.node < 0:
             self.setCursor(Qt.CursorShape.ArrowCursor)
             self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        """Offer to explain the attention that an edge passes."""
+        if self.line.edge < 0:
+            return
+        session, menu = self._desk.session, QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.setToolTipsVisible(True)
+        edge = session.circuit.edge(self.line.edge)
+        why = menu.addAction(tr("Why did it look there?…"))
+        reason = traced_here(session)
+        if not is_attention(session.circuit, edge.target.index):
+            reason = tr("This edge passes no attention.")
+        why.setEnabled(not reason)
+        why.setToolTip(reason or tr("Split the edge by head, and show the pairs behind the score."))
+        why.triggered.connect(lambda *_: why_there(self._desk, self.line.edge))
+        menu.popup(event.globalPos())
 
 
 class EdgeList(QWidget):

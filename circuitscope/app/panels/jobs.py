@@ -17,6 +17,7 @@ from circuitscope.app.desk import Desk
 from circuitscope.app.theme import icon, pixmap
 from circuitscope.app.widgets import MARGIN, button, elided, scrolled, text_label
 from circuitscope.app.words import DOT, count, seconds, tr
+from circuitscope.engine.reasons import ExplainAttention
 from circuitscope.engine.requests import (
     EstimateTrace,
     Generate,
@@ -32,7 +33,7 @@ from circuitscope.session.jobs import Job
 KEPT = 50
 QUIET = (
     PreviewPrompt, Generate, Predict, InspectDictionaries, InspectModel, ListModels, ListDevices,
-    EstimateTrace,
+    EstimateTrace, ExplainAttention,
 )  # fmt: skip
 """Short questions of dialogs and panels; these show their answers and their errors themselves."""
 
