@@ -126,7 +126,8 @@ def explain_attention(
     settings = request.settings
     model = holdings.model(request.model, progress)
     dictionaries = holdings.dictionaries(settings.dictionaries, str(model.device), progress)
-    score, parts, direct = request.score, (), 0.0
+    score, direct = request.score, 0.0
+    parts: tuple[HeadPart, ...] = ()
     if request.edge is not None:
         source, target, weight = request.edge
         ends = Ends(NodeKey.parse(source), NodeKey.parse(target), weight)
