@@ -36,6 +36,7 @@ from circuitscope.core.settings import (
 )
 from circuitscope.core.sources import Head, MeanActivations, Mlp, Source, Span
 from circuitscope.core.viewing import SOCKET
+from circuitscope.tracing.prompt_set import stable_core, trace_set
 
 if TYPE_CHECKING:
     import networkx
@@ -104,8 +105,10 @@ __all__ = [
     "prune",
     "scores",
     "split_by_head",
+    "stable_core",
     "to_networkx",
     "trace",
+    "trace_set",
     "verify",
 ]
 

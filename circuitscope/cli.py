@@ -170,6 +170,13 @@ def trace(  # noqa: PLR0913 - one argument for each option
     ids: Annotated[
         bool, typer.Option("--ids", help="PROMPT is token ids, such as 1,17,4.")
     ] = False,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="File of further prompts, one a line; keeps what all have in common."),
+    ] = None,
+    share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="With --prompts: least part a node appears in.")
+    ] = 0.8,
     name: Annotated[str, typer.Option(help="Name in the project; else the prompt.")] = "",
     out: Annotated[
         Path | None, typer.Option(help="Project file to add it to; made where missing.")
@@ -178,8 +185,11 @@ def trace(  # noqa: PLR0913 - one argument for each option
     quiet: Quiet = False,
 ) -> None:
     """Compute the circuit behind what a model says next."""
+    read: Callable[[str], Any] = _ids if ids else str
+    lines = prompts.read_text("utf-8").splitlines() if prompts else []
+    further = [read(line) for line in lines if line.strip()]
     settings = TraceSettings(
-        prompt=_ids(prompt) if ids else prompt,
+        prompt=read(prompt),
         targets=tuple(parse_target(text) for text in target or ["logit:top"]),
         dictionaries=tuple(str(folder.expanduser().absolute()) for folder in dictionaries or []),
         max_nodes=max_nodes or None, batch_size=batch_size, dtype=dtype, method=method,
@@ -188,7 +198,11 @@ def trace(  # noqa: PLR0913 - one argument for each option
     )  # fmt: skip
     with _session() as session:
         _project_for(session, out)
-        job, circuit = _traced(session, model, settings, name, device, quiet=quiet)
+        more = [settings.prompt, *further] if further else []
+        _done(session, session.load_model(model, device=device, dtype=dtype), quiet=quiet)
+        job = _done(session, session.trace(settings, name, more, share), quiet=quiet)
+        circuit = session.circuit
+        assert circuit is not None
         saved = _saved(session, out)
     _report(job, circuit, saved, as_json=as_json)
 
@@ -339,16 +353,6 @@ def _saved(session: Session, out: Path | None) -> Path | None:
         raise _UnsavedError(
             type(error)(error.message, kept=f"{error.kept} {kept}".strip(), hint=error.hint)
         ) from error
-
-
-def _traced(
-    session: Session, model: Path, settings: TraceSettings, name: str, device: str, *, quiet: bool
-) -> tuple[Job, Circuit]:
-    _done(session, session.load_model(model, device=device, dtype=settings.dtype), quiet=quiet)
-    job = _done(session, session.trace(settings, name), quiet=quiet)
-    circuit = session.circuit
-    assert circuit is not None
-    return job, circuit
 
 
 def _done(session: Session, job: Job, *, quiet: bool) -> Job:

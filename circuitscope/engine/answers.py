@@ -217,6 +217,7 @@ def _estimate_trace(
 ) -> TraceEstimate:
     from circuitscope.models.devices import available_memory
     from circuitscope.models.prompts import read_prompt
+    from circuitscope.tracing.duration import estimate_seconds
     from circuitscope.tracing.memory import estimate_for
 
     settings = request.settings
@@ -224,7 +225,8 @@ def _estimate_trace(
     opened = holdings.dictionaries(settings.dictionaries, str(model.device), progress)
     n_pos = len(read_prompt(model, settings.prompt).token_ids)
     needed = estimate_for(model, opened, settings, n_pos)
-    return TraceEstimate(asdict(needed), available_memory(model.device))
+    seconds = estimate_seconds(model, opened, settings, n_pos)
+    return TraceEstimate(asdict(needed), available_memory(model.device), seconds)
 
 
 def _inspect_dictionaries(
@@ -308,6 +310,14 @@ def _trace(request: Trace, holdings: Holdings, progress: Progress) -> Finding:
 
     def work(batch_size: int | None) -> Finding:
         chosen = replace(settings, batch_size=batch_size)
+        if request.prompts:
+            from circuitscope.tracing.prompt_set import stable_core, trace_prompts
+
+            def traced(prompt: Prompt) -> Finding:
+                return trace(model, replace(chosen, prompt=prompt), dictionaries, progress)
+
+            found = trace_prompts(traced, request.prompts, progress)
+            return stable_core(found, request.share)
         return trace(model, chosen, dictionaries, progress)
 
     return _within_memory(work, settings.batch_size, progress)

@@ -155,10 +155,17 @@ class Predict:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Compute a circuit; `settings.dictionaries` are the folders of the dictionaries."""
+    """Compute a circuit; `settings.dictionaries` are the folders of the dictionaries.
+
+    Attributes:
+        prompts: Where there are any, all of them are traced and their stable core is returned.
+        share: Least part of the prompts that a node or edge of the core appears in.
+    """
 
     model: ModelChoice
     settings: TraceSettings
+    prompts: tuple[Prompt, ...] = ()
+    share: float = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,14 +376,16 @@ class DeviceList:
 
 @dataclass(frozen=True, slots=True)
 class TraceEstimate:
-    """Bytes that a trace needs besides the model, by part, and what is free.
+    """Bytes that a trace needs besides the model, by part, what is free, and the time.
 
     Attributes:
         free: On the model's device.
+        seconds: About how long its rows take; 0 where that is not known.
     """
 
     parts: dict[str, int]
     free: int
+    seconds: float = 0.0
 
     @property
     def total(self) -> int:

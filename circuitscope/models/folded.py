@@ -1,9 +1,10 @@
 """Attention with a frozen pattern as two matrices and a mix, ready for packed rows.
 
 Pulling a direction at attn_out back to resid_pre takes W_O^T, the pattern's transpose, W_V^T, the
-norm's gain, its centring and its denominator. All but the pattern act on one position, so they are
-folded once: the gain and the centring into W_V, the denominators into the pattern. What is left
-are two large products and the mix, with nothing between them to read and write again.
+norm's gain, its centring and its denominator; where a norm follows attention, that one too. All
+but the pattern act on one position, so they are folded once: gains and centring into the
+matrices, denominators into the pattern. What is left are two large products and the mix, with
+nothing between them to read and write again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from circuitscope.core.anatomy import Site
+from circuitscope.models.family import Norm
 from circuitscope.models.frozen import FrozenModel
 
 
@@ -62,11 +64,30 @@ class FoldedAttention:
 def fold_attention(frozen: FrozenModel, layer: int) -> FoldedAttention:
     """Fold one layer's attention at the frozen pass."""
     weights = frozen.weights.attention(layer)
-    norm = frozen.weights.norm(Site.LN1_NORMALIZED, layer)
-    write = weights.W_V.transpose(1, 2).flatten(0, 1) * norm.weight
-    if norm.kind == "layer":
-        write = write - write.mean(-1, keepdim=True)
-    scale = frozen.cache.norm_scales[Site.LN1_NORMALIZED, layer].to(frozen.dtype)
-    mix = frozen.cache.patterns[layer].to(frozen.dtype).transpose(1, 2) / scale[:, None]
+    write = weights.W_V.transpose(1, 2).flatten(0, 1)
     read = weights.W_O.flatten(0, 1).T
+    mix = frozen.cache.patterns[layer].to(frozen.dtype).transpose(1, 2)
+    before = _norm(frozen, "LN1_NORMALIZED", layer)
+    if before is not None:
+        norm, scale = before
+        write = write * norm.weight
+        if norm.kind == "layer":
+            write = write - write.mean(-1, keepdim=True)
+        mix = mix / scale[:, None]
+    after = _norm(frozen, "ATTN_OUT_NORM", layer)
+    if after is not None:
+        norm, scale = after
+        if norm.kind == "layer":
+            read = read - read.mean(0)
+        read = norm.weight[:, None] * read
+        mix = mix / scale
     return FoldedAttention(read, mix.contiguous(), write.contiguous(), weights.n_kv)
+
+
+def _norm(frozen: FrozenModel, name: str, layer: int) -> tuple[Norm, Tensor] | None:
+    """Return a norm and its denominators, [pos]; None where the model has none there."""
+    site = Site.__members__.get(name)
+    norm = None if site is None else frozen.weights.norm(site, layer)
+    if site is None or norm is None or norm.kind not in ("layer", "rms"):
+        return None
+    return norm, frozen.cache.norm_scales[site, layer].to(frozen.dtype)

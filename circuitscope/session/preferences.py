@@ -55,6 +55,7 @@ class EngineChoices:
 class TraceChoices:
     """What a new trace starts from."""
 
+    method: str = "direct"
     max_nodes: int = 2048
     units: str = "auto"
     mlp: str = "secant"

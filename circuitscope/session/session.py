@@ -152,10 +152,17 @@ class Session(Document):
         """Describe a dictionary folder; the job's result is a `DictionaryCards`."""
         return self.jobs.add(f"Look at {Path(path).name}", InspectDictionaries(str(path)))
 
-    def trace(self, settings: TraceSettings, name: str = "") -> Job:
+    def trace(
+        self,
+        settings: TraceSettings,
+        name: str = "",
+        prompts: Sequence[Prompt] = (),
+        share: float = 0.8,
+    ) -> Job:
         """Compute a circuit, add it to the project and show it; `Job.result_id` is its id.
 
-        Without an open project a new, untitled one is started.
+        Without an open project a new, untitled one is started. With several prompts, all are
+        traced as one job, and the circuit is what appears in at least a share of them.
         """
         choice = self._model.choice
         project = self._project or self.new_project()
@@ -163,11 +170,13 @@ class Session(Document):
         def store(job: Job, circuit: Any) -> None:
             job.result_id = self._of(project).add_finding(circuit, name or _explained(circuit))
             job.result = None  # the project has it now
+            work.fold_first_position(project, job.result_id)
             self.activate(job.result_id)
 
         if settings.dictionaries:
             self.preferences.add_dictionaries(choice.path, settings.dictionaries)
-        return self.jobs.add(f"Trace “{_shown(settings.prompt)}”", Trace(choice, settings), store)
+        request = Trace(choice, settings, tuple(prompts), share)
+        return self.jobs.add(f"Trace “{_shown(settings.prompt)}”", request, store)
 
     def grow(self, node: str) -> Job:
         """Trace further from a node of the active circuit: a new circuit, the drawing moves along.

@@ -5,15 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import CannotExpress
+from circuitscope.core.keys import NodeKind
 from circuitscope.core.progress import Progress
 from circuitscope.core.rows import Row, RowKey, Rows
 from circuitscope.exchange import format as exchange
 from circuitscope.exchange.format import Document, Imported, WriteOptions
+from circuitscope.graph.prune import prune
+from circuitscope.project import verbs
 from circuitscope.project.edit import change
 from circuitscope.project.file import ProjectFile
 from circuitscope.project.wording import short
+
+_FIRST = "first position"
 
 _WHATS = {"link": "link_graph", "link_graph": "link_graph", "circuit": "circuit", "auto": "auto"}
 
@@ -46,6 +53,22 @@ class Project(ProjectFile):
             ExchangeError: The file is not what it seems; the project is unchanged.
         """
         return add_imported(self, exchange.import_file(path, progress), Path(path))
+
+
+def fold_first_position(project: ProjectFile, finding_id: str) -> None:
+    """Fold what an attribution graph shows at its first position into one group.
+
+    Models write large constant vectors there; one expandable node says so without crowding.
+    """
+    circuit = project.circuit(finding_id)
+    if circuit.provenance.method != "attribution":
+        return
+    nodes = circuit.nodes
+    units = nodes.of_kind(NodeKind.FEATURE, NodeKind.NEURON) & (nodes.position == 0)
+    kept = np.flatnonzero(units & prune(circuit).node_mask).tolist()
+    if len(kept) > 1:
+        drawing = project.drawing(finding_id)
+        drawing.commit(verbs.group(drawing, [nodes.key(node) for node in kept], _FIRST))
 
 
 def add_imported(project: ProjectFile, imported: Imported, path: Path) -> str:

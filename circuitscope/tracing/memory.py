@@ -19,7 +19,7 @@ from circuitscope.core.errors import OutOfMemory
 from circuitscope.core.settings import TraceSettings
 from circuitscope.models.devices import available_memory
 from circuitscope.tracing.method import cards_of
-from circuitscope.tracing.plan import used_cards
+from circuitscope.tracing.plan import THROUGH, used_cards
 
 if TYPE_CHECKING:
     from circuitscope.dictionaries.dictionary import Dictionary
@@ -32,6 +32,7 @@ _VECTORS_PER_LAYER = 9
 """Vectors of d_model kept per layer: residuals, norms, inputs and outputs."""
 _USUAL_L0 = 64
 _MOST_BATCH = 256e6
+_MOST_PACKED = 110e6
 _MOST_NEURONS = 30_000
 _READ_WHOLE = ("gemma_scope", "dictionary_learning")
 """Formats whose files cannot be mapped into memory."""
@@ -86,12 +87,33 @@ def estimate(
     layer = n_pos * widths + anatomy.n_heads * n_pos**2
     cache = anatomy.n_layers * layer + 2 * n_pos * anatomy.d_vocab
     batch = min(_MOST_BATCH, n_rows * n_pos * anatomy.d_model * number) * 3
+    vectors = n_sources * anatomy.d_model
+    if settings.method == THROUGH:
+        batch = min(_MOST_PACKED, batch)
+        # Readings hold each vector once more, joined by position; a CLT's for later layers too.
+        vectors = 2 * vectors + sum(n_pos * _later(card) for card in cards) * anatomy.d_model
     return TraceMemory(
         weights=0 if dtype == settings.dtype else _layer_weights(anatomy) * number,
         dictionaries=sum(_weights_of(card) for card in still) * _FLOAT,
-        activations=int((cache + n_sources * anatomy.d_model) * number + batch),
+        activations=int((cache + vectors) * number + batch),
         rows=_ROW_COPIES * n_rows * n_sources * number,
     )
+
+
+def operations(
+    anatomy: ModelAnatomy, cards: Sequence[DictionaryCard], settings: TraceSettings, n_pos: int
+) -> float:
+    """Return about how many operations the rows of an attribution graph take.
+
+    Rows lie, on average, in the middle layer and at the middle position.
+    """
+    n_sources = _n_sources(anatomy, cards, settings, n_pos)
+    n_rows = n_sources if settings.max_nodes is None else min(settings.max_nodes, n_sources)
+    heads = anatomy.n_heads * anatomy.d_head
+    both = heads + anatomy.n_kv_heads * anatomy.d_head
+    layer = 2 * anatomy.d_model * both * n_pos / 2 + heads * n_pos**2 / 3
+    skip = 2 * anatomy.d_model**2 * n_pos / 2 if any(card.skip for card in cards) else 0
+    return n_rows * (anatomy.n_layers / 2 * (layer + skip) + anatomy.d_model * n_sources / 2)
 
 
 def estimate_for(
@@ -177,8 +199,10 @@ def _n_sources(
         layer for card in cards if card.write_site is Site.ATTN_OUT for layer in card.layers
     }
     mlp = {layer for card in cards if card.write_site is Site.MLP_OUT for layer in card.layers}
-    per_position = 2 + sum(_active(card) + 1 for card in cards)
+    per_position = 2 + sum((_active(card) + 1) * len(card.layers) for card in cards)
     bare_attention, bare_mlp = anatomy.n_layers - len(attention), anatomy.n_layers - len(mlp)
+    if settings.method == THROUGH:
+        bare_attention = 0
     if settings.units == "features":
         return int(n_pos * (per_position + bare_attention + bare_mlp))
     neurons = n_pos * bare_mlp * anatomy.d_mlp
@@ -192,10 +216,18 @@ def _active(card: DictionaryCard) -> float:
     return min(float(stated), float(card.n_features))
 
 
+def _later(card: DictionaryCard) -> float:
+    """Return how many vectors a CLT's active features of a position write to later layers."""
+    n_layers = len(card.layers)
+    return 2 * _active(card) * n_layers * (n_layers - 1) / 2
+
+
 def _weights_of(card: DictionaryCard) -> int:
     skip = card.d_in * card.d_out if card.skip else 0
-    n_written = len(card.layers) if card.is_transcoder else 1
-    return card.n_features * (card.d_in + n_written * card.d_out + 2) + skip
+    n_layers = len(card.layers)
+    written = n_layers * (n_layers + 1) // 2
+    read = n_layers * (card.d_in + 2)
+    return card.n_features * (read + written * card.d_out) + skip
 
 
 def _layer_weights(anatomy: ModelAnatomy) -> int:

@@ -144,7 +144,7 @@ class PackedWalk:
             rows, places = batch.at(reading.position, live)
             if not len(rows):
                 continue
-            product = batch.G[places] @ reading.vectors.T
+            product = batch.G.index_select(0, places) @ reading.vectors.T
             if reading.own is not None:
                 n = reading.own.stop - reading.own.start
                 out[:, reading.own].index_add_(0, rows, product[:, :n])

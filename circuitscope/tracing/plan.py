@@ -157,7 +157,8 @@ def used_cards(
     cards: Sequence[DictionaryCard], settings: TraceSettings
 ) -> tuple[DictionaryCard, ...]:
     """Return the dictionaries that a trace would use; their weights are not read."""
-    return tuple(cards[index] for index in _choose(cards, settings)[0].values())
+    chosen, _ = _choose(cards, fitted(settings, cards))
+    return tuple(cards[index] for index in dict.fromkeys(chosen.values()))
 
 
 def refusal(cards: Sequence[DictionaryCard], settings: TraceSettings) -> Refusal | None:

@@ -13,9 +13,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,8 @@ from circuitscope.core.errors import TraceError
 from circuitscope.core.finding import Provenance
 from circuitscope.core.keys import NodeKey, NodeKind
 from circuitscope.core.progress import Progress, silent
-from circuitscope.core.settings import TraceSettings
+from circuitscope.core.settings import Target, TraceSettings, parse_target
 from circuitscope.graph.prune import prune
-from circuitscope.tracing.method import trace
 
 if TYPE_CHECKING:
     from circuitscope.dictionaries.dictionary import Dictionary
@@ -71,29 +70,18 @@ class CircuitSet:
     edges: Spread
 
 
-def trace_prompts(  # noqa: PLR0913 - options by keyword
-    model: LoadedModel,
-    prompts: Sequence[str | tuple[int, ...]],
-    settings: TraceSettings,
-    dictionaries: Sequence[Dictionary] = (),
-    progress: Progress | None = None,
-    *,
-    node_threshold: float = 0.8,
-    edge_threshold: float = 0.98,
+def trace_prompts(
+    traced: Callable[[Any], Circuit], prompts: Sequence[Any], progress: Progress | None = None
 ) -> CircuitSet:
-    """Trace prompts with the same settings and match their circuits.
+    """Trace prompts one after the other and match their circuits.
 
     Args:
-        model: The model.
-        prompts: Texts or token ids.
-        settings: Everything but the prompt.
-        dictionaries: Opened dictionaries.
-        progress: Hears of every prompt, and may cancel.
-        node_threshold: Pruning of each circuit, as in `prune`.
-        edge_threshold: The same.
+        traced: Traces one prompt; the same settings for all.
+        prompts: Texts, token ids or chats.
+        progress: Hears of every prompt.
 
     Raises:
-        TraceError: There are fewer than two prompts, or one cannot be traced; it is named.
+        TraceError: There are fewer than two prompts.
     """
     if len(prompts) < 2:
         raise TraceError(
@@ -104,8 +92,48 @@ def trace_prompts(  # noqa: PLR0913 - options by keyword
     circuits = []
     for number, prompt in enumerate(prompts):
         hear.note(f"Prompt {number + 1} of {len(prompts)}")
-        circuits.append(trace(model, replace(settings, prompt=prompt), dictionaries, hear))
-    return match(circuits, node_threshold, edge_threshold, settings.seed)
+        circuits.append(traced(prompt))
+    return match(circuits)
+
+
+def trace_set(
+    model: LoadedModel,
+    prompts: Sequence[Any],
+    method: str = "attribution",
+    dictionaries: Sequence[Dictionary] | None = None,
+    targets: Sequence[str | Target] | str | Target = ("logit:top",),
+    *,
+    progress: Progress | None = None,
+    **more: Any,
+) -> CircuitSet:
+    """Trace prompts as one job: how often nodes and edges appear, how strongly, how surely.
+
+    Args:
+        model: From `load_model`.
+        prompts: At least two texts, lists of ids or chats.
+        method: Name of the method.
+        dictionaries: From `load_dictionaries`.
+        targets: What is explained in every prompt.
+        progress: Hears of the work and may cancel it.
+        more: Other fields of `TraceSettings`, such as max_nodes.
+    """
+    from circuitscope.tracing.method import cards_of, trace
+
+    opened = () if dictionaries is None else dictionaries
+    asked = [targets] if isinstance(targets, (str, Target)) else targets
+    folders = tuple(dict.fromkeys(card.path for card in cards_of(opened)))
+    settings = TraceSettings(
+        method=method,
+        targets=tuple(parse_target(target) for target in asked),
+        dictionaries=folders,
+        **more,
+    )
+
+    def traced(prompt: Any) -> Circuit:
+        read = prompt if isinstance(prompt, str) else model.prompt(prompt).token_ids
+        return trace(model, replace(settings, prompt=read), opened, progress)
+
+    return trace_prompts(traced, prompts, progress)
 
 
 def match(

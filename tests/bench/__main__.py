@@ -19,7 +19,8 @@ HERE = Path(__file__).parent
 
 def main() -> int:
     """Run the chosen groups and write what they measured."""
-    groups = sorted(path.stem for path in HERE.glob("*.py") if not path.stem.startswith("_"))
+    stems = (path.stem for path in HERE.glob("*.py") if not path.stem.startswith("_"))
+    groups = sorted(stem.replace("_", "-") for stem in stems)
     asked = (sys.argv[1] if len(sys.argv) > 1 else os.environ.get("ONLY", "")).split(",")
     chosen = [name for name in asked if name] or groups
     unknown = [name for name in chosen if name not in groups]
@@ -30,7 +31,7 @@ def main() -> int:
     measured = []
     for name in chosen:
         console.print(f"[dim]{name} …[/dim]")
-        measured += importlib.import_module(f"tests.bench.{name}").run()
+        measured += importlib.import_module(f"tests.bench.{name.replace('-', '_')}").run()
     target = Path("build") / "bench.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(measured, indent=1), "utf-8")

@@ -30,7 +30,8 @@ from circuitscope.session.session import ModelStatus
 
 PLAIN = ("max_nodes", "units")
 ADVANCED = (
-    "mlp", "gated", "logit_mass", "max_logits", "batch_size", "update_interval", "dtype", "seed",
+    "mlp", "gated", "conventions", "logit_mass", "max_logits", "batch_size", "update_interval",
+    "dtype", "seed",
 )  # fmt: skip
 
 _ROOM_MS = 500
@@ -206,6 +207,9 @@ class TraceDialog(QDialog):
         if job.state == "done" and job.result is not None:
             needed, free = gigabytes(job.result.total), gigabytes(job.result.free)
             self._room = " " + tr("Needs about {0}; {1} are free.").format(needed, free)
+            if job.result.seconds:
+                seconds = max(1.0, job.result.seconds)
+                self._room += " " + tr("Takes about {0:.0f} s.").format(seconds)
         self._summary.setText(self._plan() + self._room)
 
     def _plan(self) -> str:
