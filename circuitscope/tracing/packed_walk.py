@@ -7,6 +7,7 @@
    can hold something: no row is walked above its stage or beyond its position.
 3. At every stage read G out against what was written there: one product per position.
 4. Where attention passes, add what its output reads from its input; `folded` has the products.
+5. Where a dictionary cuts the stream, the rows above end: G returns to 0.
 
 Constants are the same at all positions but for attention sinks: their part is one skinny product,
 summed over each row's places.
@@ -112,6 +113,8 @@ class PackedWalk:
                     self._fold(number).pull(G, batch.runs(live), batch.room)
                 else:
                     G += stage.through(G, batch.places[: len(G)])
+            if stage.cuts:
+                batch.G[: batch.ends[live - 1]] = 0
             self._pulse()
         return out
 

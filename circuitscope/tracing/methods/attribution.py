@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
 
 _REFERENCE_BATCH = 512
+_MOST_STEP = 128
 _REMARK = (
     "Logits are explained less their mean over the vocabulary and before any soft cap; edges pass "
     "through attention, whose patterns are fixed."
@@ -87,10 +88,10 @@ class Attribution:
         clock = Clock()
         run = _open(model, dictionaries, settings, progress)
         weights = np.array([root.weight for root in run.roots])
-        budget = Budget(settings.max_nodes, settings.update_interval, settings.batch_size)
-        if settings.conventions == "circuit-tracer":
-            queue = settings.update_interval * (settings.batch_size or _REFERENCE_BATCH)
-            budget = replace(budget, queue=queue)
+        rows_at_once = rows_between_rankings(settings)
+        budget = Budget(
+            settings.max_nodes, settings.update_interval, settings.batch_size, rows_at_once
+        )
         rows = expand_strongest(run.walk, run.explained, run.sources, weights, budget, progress)
         return _with_banner(finish(run, rows, clock, progress))
 
@@ -107,6 +108,13 @@ class Attribution:
         run = _open(model, dictionaries, settings, progress)
         rows = expand_chosen(run.walk, rows_of(run, keep), settings.batch_size, progress)
         return _with_banner(finish(run, rows, clock, progress))
+
+
+def rows_between_rankings(settings: TraceSettings) -> int:
+    """Return how many rows come between two rankings: a quarter of a budget by default."""
+    if settings.conventions == "circuit-tracer":
+        return settings.update_interval * (settings.batch_size or _REFERENCE_BATCH)
+    return settings.update_interval * min(max((settings.max_nodes or 0) // 16, 1), _MOST_STEP)
 
 
 def _open(
