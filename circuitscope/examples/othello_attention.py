@@ -39,9 +39,9 @@ def sign_of_distance(s: Subject) -> Finding:
     same, other = (float(np.mean(agreed[name])) for name in agreed)
     return Finding(
         SIGN,
-        "Contributions through OV from mine/theirs features to mine/theirs features of the same "
-        "square, by token distance: share of their absolute sum whose sign is as the rule says "
-        "(even keeps, odd turns; chance 50 %), mean over layers 1 to 4, bar 75 %.",
+        "Contributions through OV from features that tell of mine or theirs to such features of "
+        "the same square, by token distance: share of their absolute sum whose sign is as the "
+        "rule says (even keeps, odd turns; chance 50 %), mean over layers 1 to 4, bar 75 %.",
         "holds" if same >= 0.75 else "holds in part" if same >= 0.6 else "does not hold",
         (
             f"Same square: {same:.0%}; other squares, as a control: {other:.0%}.",
@@ -60,12 +60,12 @@ def _copy_signs(
     contributions with the sign of the rule, and of all.
     """
     source, facts = s.places[source_name], s.facts
-    rows_s = source.of_kind(facts, "mine", "theirs")
-    rows_t = target.of_kind(facts, "mine", "theirs")
+    rows_s = source.telling_of(facts, "mine", "theirs")
+    rows_t = target.telling_of(facts, "mine", "theirs")
     if not len(rows_s) or not len(rows_t):
         return
     unit_s, unit_t = source.meaning.unit[rows_s], target.meaning.unit[rows_t]
-    first_s, first_t = source.meaning.first[rows_s], target.meaning.first[rows_t]
+    first_s, first_t = source.meaning.telling[rows_s], target.meaning.telling[rows_t]
     same_square = facts.squares[first_s][:, None] == facts.squares[first_t]
     same_side = facts.kinds[first_s][:, None] == facts.kinds[first_t]
     asked = s.sample.asked.numpy()
@@ -113,31 +113,36 @@ def _ov(
 
 def interleaved(s: Subject) -> Finding:
     """Claim 7: find heads that attend to every second move, and split their scores by source."""
-    lines, bars, shares = [], [], []
+    lines, bars = [], []
+    sums: dict[str, float] = {}
     for layer in range(s.n_layers):
         pattern = s.read(f"pattern_{layer}")
         n = pattern.shape[-1]
         query, key = np.nonzero(np.tri(n, k=-1, dtype=bool))
         odd = (query - key) % 2 == 1
         asked = s.sample.asked.numpy()[:, query]
-        for head in range(pattern.shape[1]):
-            mass = pattern[:, head][:, query, key] * asked
-            share = float(mass[:, odd].sum() / mass.sum())
-            if max(share, 1 - share) < 0.8:
-                continue
-            split = _split_contrast(s, layer, head)
-            total = sum(split.values())
-            named = sum(split[k] for k in split if "token" not in k) / total
-            shares.append(named)
-            side = "the opponent's" if share > 0.5 else "one's own"
-            bars.append((f"{layer}.{head}", max(share, 1 - share)))
+        mass = pattern[:, :, query, key] * asked[:, None]
+        share = mass[..., odd].sum((0, 2)) / mass.sum((0, 2))
+        one_sided = np.flatnonzero(np.maximum(share, 1 - share) >= 0.8)
+        split: dict[str, float] = {}
+        for head in one_sided.tolist():
+            bars.append((f"{layer}.{head}", float(max(share[head], 1 - share[head]))))
+            contrast = _split_contrast(s, layer, head)
+            total = sum(contrast.values())
+            for name, value in contrast.items():
+                split[name] = split.get(name, 0.0) + value / total
+        if len(one_sided):
             lines.append(
-                f"Head {layer}.{head} attends to {side} moves ({max(share, 1 - share):.0%} of its "
-                f"attention to earlier moves). Contrast of scores between them and the others: "
-                + ", ".join(f"{k} {v / total:.0%}" for k, v in split.items()) + "."
+                f"Layer {layer}: {int((share[one_sided] > 0.5).sum())} heads look at the "
+                f"opponent's moves, {int((share[one_sided] < 0.5).sum())} at one's own; their "
+                "contrast: "
+                + ", ".join(f"{k} {v / len(one_sided):.0%}" for k, v in split.items()
+                            if abs(v) / len(one_sided) >= 0.005) + "."
             )  # fmt: skip
+        for name, value in split.items():
+            sums[name] = sums.get(name, 0.0) + value
     found = len(bars)
-    named = float(np.mean(shares)) if shares else 0.0
+    named = sum(v for k, v in sums.items() if "token" not in k) / max(1, found)
     return Finding(
         INTERLEAVED,
         "Heads that give 80 % of their attention to earlier moves to every second one: at least "
@@ -145,7 +150,11 @@ def interleaved(s: Subject) -> Finding:
         "(position, token embedding, what earlier modules wrote): share without the token "
         "embedding, bar 75 %.",
         "does not hold" if not found else judge(named, 0.75),
-        (f"{found} heads; share through position and earlier features: {named:.0%}.", *lines),
+        (
+            f"{found} of {s.n_layers * s.model.config.n_head} heads; share through position and "
+            f"earlier features: {named:.0%}.",
+            *lines,
+        ),
         tuple(bars),
     )
 

@@ -207,6 +207,7 @@ Made by `make othello`.
 def main() -> None:
     """Write the page from the command line."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
     parser = argparse.ArgumentParser(description=make.__doc__)
     parser.add_argument("--folder", type=Path, default=shipped_path("projects", "othello"))
     resources = shipped_path("resources")

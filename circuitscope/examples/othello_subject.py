@@ -24,6 +24,8 @@ __all__ = ["GAMES", "GOOD", "Finding", "Place", "Subject", "judge"]
 
 GOOD = 0.7
 """F1 from which on a rule counts as what a feature means."""
+PRECISE = 0.9
+"""How often a fact must hold where a feature fires for the feature to be one of that fact."""
 SEED, GAMES = 4_000_037, 210
 
 
@@ -57,6 +59,11 @@ class Place:
         """Return the rows of `meaning` whose rule is about one of these kinds and good."""
         m = self.meaning
         return np.flatnonzero(np.isin(facts.kinds[m.first], kinds) & (m.f1 >= least))
+
+    def telling_of(self, facts: Facts, *kinds: str) -> NDArray[np.int64]:
+        """Return the rows that tell most about such a fact, and rarely fire without it."""
+        m = self.meaning
+        return np.flatnonzero(np.isin(facts.kinds[m.telling], kinds) & (m.precision >= PRECISE))
 
 
 @dataclass(slots=True)
@@ -147,8 +154,14 @@ def _run(model: GPT2LMHeadModel, sample: Sample) -> dict[str, NDArray[np.float32
     return seen
 
 
-def judge(value: float, bar: float) -> str:
-    """Return the verdict on a number: above the bar, above its half, or below."""
+def judge(value: float, bar: float, telling: float = 0.0) -> str:
+    """Return the verdict on a number: above the bar, above its half, or below.
+
+    Args:
+        value: By rules, where features are counted.
+        bar: Set before the number was seen.
+        telling: The same by telling facts; above the bar, the claim holds in part.
+    """
     if value >= bar:
         return "holds"
-    return "holds in part" if value >= bar / 2 else "does not hold"
+    return "holds in part" if value >= bar / 2 or telling >= bar else "does not hold"

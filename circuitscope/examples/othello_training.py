@@ -316,6 +316,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--all", action="store_true", help="everything, to the ready project")
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
     torch.set_num_threads(chosen.threads)
     settings = ModelSettings(targets=chosen.targets, seed=chosen.seed)
     if chosen.dictionaries:

@@ -79,6 +79,15 @@ def test_planted_rules_are_found(facts: othello_evidence.Facts) -> None:
     assert meaning.f1.min() > 0.99
 
 
+def test_a_feature_that_fires_at_times_tells_of_its_fact(facts: othello_evidence.Facts) -> None:
+    sometimes = np.random.default_rng(2).random(len(facts.true)) < 0.15
+    values = (fact(facts, "E3 mine") * sometimes)[:, None].astype(np.float32)
+    meaning = othello_evidence.explain(values, facts)
+    assert facts.names[meaning.telling[0]] == "E3 mine"
+    assert meaning.precision[0] == 1
+    assert meaning.f1[0] < 0.5
+
+
 def test_noise_has_no_good_rule(facts: othello_evidence.Facts) -> None:
     noise = np.random.default_rng(1).random((len(facts.true), 5)).astype(np.float32)
     noise[noise < 0.9] = 0
