@@ -11,7 +11,8 @@ from circuitscope.app.words import tr
 from circuitscope.core.shipped import shipped_path
 
 PAGES = (
-    "getting-started", "the-example", "othello", "tracing", "contextual-decomposition",
+    "getting-started", "the-example", "othello", "othello-findings", "tracing",
+    "contextual-decomposition",
     "reading-a-circuit",
     "interventions", "exactness", "projects", "exporting", "command-line", "actions",
 )  # fmt: skip
