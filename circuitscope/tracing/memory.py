@@ -91,7 +91,8 @@ def estimate(
     if settings.method == THROUGH:
         batch = min(_MOST_PACKED, batch)
         # Readings hold each vector once more, joined by position; a CLT's for later layers too.
-        vectors = 2 * vectors + sum(n_pos * _later(card) for card in cards) * anatomy.d_model
+        later = int(sum(n_pos * _later(card) for card in cards))
+        vectors = 2 * vectors + later * anatomy.d_model
     return TraceMemory(
         weights=0 if dtype == settings.dtype else _layer_weights(anatomy) * number,
         dictionaries=sum(_weights_of(card) for card in still) * _FLOAT,

@@ -220,9 +220,9 @@ class _Batch:
             device = self.G.device
             places = torch.from_numpy(self.starts[rows] + position).to(device)
             self._at[position] = rows, torch.from_numpy(rows).to(device), places
-        known, rows, places = self._at[position]
+        known, members, found = self._at[position]
         n = int(np.searchsorted(known, live))
-        return rows[:n], places[:n]
+        return members[:n], found[:n]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

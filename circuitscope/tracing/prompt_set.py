@@ -237,7 +237,8 @@ def stable_core(found: CircuitSet, share: float = 0.8) -> Circuit:
     mean = found.nodes.mean[kept]
     table = NodeTable.from_keys(keys, activation=np.zeros(n), influence=_without(mean, roots))
     edges = EdgeTable(
-        pairs[:, 0].astype(np.int32), pairs[:, 1].astype(np.int32), found.edges.mean[inside],
+        pairs[:, 0].astype(np.int32), pairs[:, 1].astype(np.int32),
+        found.edges.mean[inside].astype(np.float32),
         np.full(len(pairs), Route.DIRECT),
     )  # fmt: skip
     zeros = np.zeros(n, np.float32)
@@ -246,7 +247,8 @@ def stable_core(found: CircuitSet, share: float = 0.8) -> Circuit:
         for key, part in zip(keys, found.nodes.share[kept], strict=True)
     )
     return Circuit(
-        first.tokens, first.token_ids, table, edges, np.array(roots, np.int32), mean[roots],
+        first.tokens, first.token_ids, table, edges, np.array(roots, np.int32),
+        mean[roots].astype(np.float32),
         zeros, zeros, zeros, np.zeros(n, bool), _provenance(found, share), labels,
     )  # fmt: skip
 
