@@ -24,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import Cancelled, CircuitScopeError, ProjectError
 from circuitscope.core.settings import TraceSettings, parse_target
+from circuitscope.dictionaries.hub_cache import as_written
 from circuitscope.engine.client import InProcessEngine
 from circuitscope.examples import demo as demonstration
 from circuitscope.exchange.theme import PRESETS
@@ -38,6 +39,8 @@ from circuitscope.trial_verbs import add_verbs
 log = logging.getLogger(__name__)
 
 OpenWindow = Callable[[Path | None], int]
+_DICTIONARIES = "Folder or repository of dictionaries; may be given again."
+_CHECK_TEXT = "The capital of the state containing Dallas is Austin, and the city lies in Texas."
 VERBS = frozenset(["trace", "export", "import", "check", "doctor", "demo", "lens", "ablate"])
 _CANCELLED = 130
 _STATES = {"good": "[green]✓[/]", "advice": "[yellow]![/]", "bad": "[red]✗[/]"}
@@ -152,9 +155,7 @@ def trace(  # noqa: PLR0913 - one argument for each option
             "score:LAYER.HEAD:QUERY<-KEY."
         ),
     ] = None,
-    dictionaries: Annotated[
-        list[Path] | None, typer.Option(help="Folder of dictionaries; may be given again.")
-    ] = None,
+    dictionaries: Annotated[list[str] | None, typer.Option(help=_DICTIONARIES)] = None,
     method: Annotated[
         str, _option("method", more=" direct, attribution or contextual.")
     ] = "direct",
@@ -191,7 +192,7 @@ def trace(  # noqa: PLR0913 - one argument for each option
     settings = TraceSettings(
         prompt=read(prompt),
         targets=tuple(parse_target(text) for text in target or ["logit:top"]),
-        dictionaries=tuple(str(folder.expanduser().absolute()) for folder in dictionaries or []),
+        dictionaries=tuple(as_written(text) for text in dictionaries or []),
         max_nodes=max_nodes or None, batch_size=batch_size, dtype=dtype, method=method,
         update_interval=update_interval, conventions=_choice("conventions", conventions),
         units=_choice("units", units), mlp=_choice("mlp", mlp), gated=_choice("gated", gated),
@@ -274,9 +275,31 @@ def check(
     raise typer.Exit(1 if problems else 0)
 
 
-@app.command(epilog="Example: circuitscope doctor --json")
-def doctor(as_json: AsJson = False) -> None:
-    """Say what is installed, which devices and how much memory there is, and what to fix."""
+@app.command(
+    epilog="Example: circuitscope doctor --json; or of dictionaries: circuitscope doctor "
+    "--model ./model --dictionaries ./dictionaries"
+)
+def doctor(
+    as_json: AsJson = False,
+    model: Annotated[Path | None, typer.Option(help="Model to check dictionaries on.")] = None,
+    dictionaries: Annotated[list[str] | None, typer.Option(help=_DICTIONARIES)] = None,
+    prompt: Annotated[str, typer.Option(help="Text to check them on.")] = _CHECK_TEXT,
+    quiet: Quiet = False,
+) -> None:
+    """Say what is installed and what to fix; or how well dictionaries do on a model."""
+    if dictionaries:
+        if model is None:
+            _usage("--dictionaries needs --model, the model to check them on.")
+        with _session() as session:
+            _done(session, session.load_model(model), quiet=quiet)
+            paths = [as_written(text) for text in dictionaries]
+            job = _done(session, session.check_dictionaries(prompt, paths), quiet=quiet)
+            checks: Any = job.result
+        if as_json:
+            _print_json([check.as_json() for check in checks.checks])
+        else:
+            _print_facts([doctors.fact_of(check) for check in checks.checks])
+        return
     facts = doctors.examine()
     if as_json:
         _print_json([asdict(fact) for fact in facts])

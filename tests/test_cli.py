@@ -477,3 +477,17 @@ def test_the_lens_and_a_change_from_the_command_line(shell: Shell, tiny_llama: P
     assert any(shift["before"] != shift["after"] for shift in found["shifts"])
     assert shell("ablate", tiny_llama, prompt, "logit/logits/2/8/4") == 2
     assert "cannot be changed" in shell.err
+
+
+def test_doctor_checks_dictionaries_on_a_model(
+    shell: Shell, tiny_llama: Path, tmp_path: Path
+) -> None:
+    write_sae(tmp_path / "set" / "one", "mlp_out", 1)
+    asked = ("doctor", "--model", tiny_llama, "--dictionaries", tmp_path / "set")
+    assert shell(*asked, "--prompt", PROMPT, "--json") == 0
+    (found,) = json.loads(shell.out)
+    assert (found["name"], found["layer"], found["read_site"]) == ("one", 1, "mlp_out")
+    assert shell(*asked, "--prompt", PROMPT) == 0
+    assert "one, layer 1" in shell.out
+    assert "spliced" in shell.out
+    assert shell("doctor", "--dictionaries", "x") == 2

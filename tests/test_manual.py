@@ -54,6 +54,10 @@ def test_verbs_methods_and_formats_are_in_the_manual() -> None:
     text = text_of_all_pages()
     verbs = set(typer.main.get_command(cli.app).commands)
     assert not {verb for verb in verbs if f"circuitscope {verb}" not in text}
-    for group in ("circuitscope.methods", "circuitscope.file_formats"):
+    for group in (
+        "circuitscope.methods",
+        "circuitscope.file_formats",
+        "circuitscope.dictionary_formats",
+    ):
         names = {entry.name for entry in entry_points(group=group)}
         assert not {name for name in names if name.lower() not in text.lower()}

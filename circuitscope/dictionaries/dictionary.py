@@ -27,6 +27,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from circuitscope.core.anatomy import Site
 from circuitscope.core.dictionary import DictionaryCard
 
 _BLOCK = 16_000_000
@@ -148,6 +149,11 @@ class Dictionary:
     def described(self, card: DictionaryCard) -> Dictionary:
         """Return the same dictionary under another card."""
         return Dictionary(card, list(self._parts.values()))
+
+    def reading(self, site: Site) -> Dictionary:
+        """Return the same dictionary reading another site; an autoencoder writes there too."""
+        write = self.card.write_site if self.card.is_transcoder else site
+        return self.described(replace(self.card, read_site=site, write_site=write))
 
     def to(self, device: torch.device | str) -> Dictionary:
         """Return the dictionary with its tensors on a device."""

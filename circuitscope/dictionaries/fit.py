@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from circuitscope.core.anatomy import ModelAnatomy, Site
 from circuitscope.core.dictionary import DictionaryCard
 from circuitscope.core.errors import DictionaryMismatch
+from circuitscope.dictionaries.dictionary import Dictionary
 
 
 def check_fit(card: DictionaryCard, anatomy: ModelAnatomy) -> None:
@@ -31,6 +34,18 @@ def check_fit(card: DictionaryCard, anatomy: ModelAnatomy) -> None:
             kept="Nothing has been changed.",
             hint=f"Choose a dictionary trained on {name}.",
         )
+
+
+def as_read(dictionary: Dictionary, anatomy: ModelAnatomy) -> Dictionary:
+    """Return a dictionary with the site its hook name means in this model.
+
+    TransformerLens shows `ln2.hook_normalized` before the gain of an RMSNorm, but after the gain
+    and bias of a LayerNorm, where it is the MLP's input.
+    """
+    card = dictionary.card
+    if anatomy.norm == "rms" or card.read_site is not Site.LN2_NORMALIZED:
+        return dictionary
+    return dictionary.described(replace(card, read_site=Site.MLP_IN))
 
 
 def site_width(site: Site, anatomy: ModelAnatomy) -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
+from circuitscope.core.catalogue import size_of
 from circuitscope.core.errors import DictionaryFilesMissing
 
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
@@ -79,12 +80,31 @@ def resolve(text: str | Path) -> Path:
     found = _snapshot(reference)
     if found is not None and (found / reference.inside).exists():
         return found / reference.inside
+    size = size_of(reference.repo)
     what = f"{reference.inside} of {reference.repo}" if reference.inside else reference.repo
     raise DictionaryFilesMissing(
-        f"{what} is not in the local cache {cache_folder()}.",
+        f"{what}{f' ({size} in all)' if size else ''} is not in the local cache {cache_folder()}.",
         kept="Nothing was downloaded: CircuitScope works offline.",
         hint=f"Download it once with: {reference.download_line}",
     )
+
+
+def as_written(text: str) -> str:
+    """Return what stands for a folder or reference in settings: an absolute path, or itself."""
+    local = Path(text).expanduser()
+    known = parse_reference(text)
+    return text if known is not None and not local.exists() else str(local.absolute())
+
+
+def cached_repositories() -> list[str]:
+    """Return the repositories in the local cache, newest first."""
+    try:
+        folders = [item for item in cache_folder().glob("models--*--*") if item.is_dir()]
+        folders.sort(key=lambda item: item.stat().st_mtime, reverse=True)
+    except OSError:
+        return []
+    names = (item.name.removeprefix("models--").split("--") for item in folders)
+    return ["/".join(parts) for parts in names if len(parts) == 2]
 
 
 def _snapshot(reference: HubReference) -> Path | None:

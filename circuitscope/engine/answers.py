@@ -25,8 +25,10 @@ from circuitscope.engine.reasons import (
 from circuitscope.engine.requests import (
     Alternative,
     Chat,
+    CheckDictionaries,
     DeviceList,
     DictionaryCards,
+    DictionaryChecks,
     EstimateTrace,
     Generate,
     GeneratedToken,
@@ -238,6 +240,18 @@ def _inspect_dictionaries(
     return DictionaryCards(request.path, load_dictionaries(request.path).cards)
 
 
+def _check_dictionaries(
+    request: CheckDictionaries, holdings: Holdings, progress: Progress
+) -> DictionaryChecks:
+    from circuitscope.dictionaries.self_check import check_dictionaries
+    from circuitscope.models.prompts import read_prompt
+
+    model = holdings.model(request.model, progress)
+    dictionaries = holdings.dictionaries(request.paths, str(model.device), progress)
+    ids = read_prompt(model, request.prompt).token_ids
+    return DictionaryChecks(check_dictionaries(model, ids, dictionaries, progress))
+
+
 def _preview_prompt(
     request: PreviewPrompt, holdings: Holdings, progress: Progress
 ) -> PromptPreview:
@@ -418,6 +432,7 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     ListModels: _list_models,
     ListDevices: _list_devices,
     EstimateTrace: _estimate_trace,
+    CheckDictionaries: _check_dictionaries,
     PreviewPrompt: _preview_prompt,
     Generate: _generate,
     Predict: _predict,
@@ -429,6 +444,6 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     ExplainAttention: explain_attention,
 }
 _NEEDS_TORCH = {
-    LoadModel, ListDevices, EstimateTrace, PreviewPrompt, Generate, Predict, Trace, TryChanges,
-    ReadLens, Grow, ExplainAttention,
+    LoadModel, ListDevices, CheckDictionaries, EstimateTrace, PreviewPrompt, Generate, Predict,
+    Trace, TryChanges, ReadLens, Grow, ExplainAttention,
 }  # fmt: skip

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from circuitscope.core.anatomy import ModelAnatomy
 from circuitscope.core.circuit import Finding
 from circuitscope.core.dictionary import DictionaryCard
+from circuitscope.core.dictionary_check import DictionaryCheck
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.settings import TraceSettings
 
@@ -111,6 +112,15 @@ class InspectDictionaries:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckDictionaries:
+    """Measure how well the dictionaries of some folders do on a prompt."""
+
+    model: ModelChoice
+    prompt: Prompt
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PreviewPrompt:
     """Split a prompt into the tokens that the model will see.
 
@@ -183,6 +193,7 @@ Request = Union[
     ListDevices,
     EstimateTrace,
     InspectDictionaries,
+    CheckDictionaries,
     PreviewPrompt,
     Generate,
     Predict,
@@ -401,6 +412,13 @@ class DictionaryCards:
     cards: tuple[DictionaryCard, ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True)
+class DictionaryChecks:
+    """What was measured of dictionaries, one entry a layer."""
+
+    checks: tuple[DictionaryCheck, ...] = ()
+
+
 Result = Union[
     Pong,
     ModelReady,
@@ -409,6 +427,7 @@ Result = Union[
     DeviceList,
     TraceEstimate,
     DictionaryCards,
+    DictionaryChecks,
     PromptPreview,
     Generation,
     Predictions,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from circuitscope.dictionaries.training import DictionaryWeights
+from circuitscope.dictionaries.writing import write_sae_lens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,36 +79,19 @@ def write_dictionary(
         made_for: SAELens' `model_name`, `prepend_bos` and `context_size`.
     """
     hook, hook_out = _HOOKS[kind]
-    d_in, d_sae = weights.W_enc.shape
-    config = {
-        "architecture": "jumprelu_transcoder" if hook_out else "jumprelu",
-        "d_in": d_in,
-        "d_sae": d_sae,
-        "dtype": "float32",
-        "device": "cpu",
-        "apply_b_dec_to_input": False,
-        "normalize_activations": "none",
-        "reshape_activations": "none",
-        "metadata": {
-            "sae_lens_version": "6.0.0",
+    names = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
+    write_sae_lens(
+        folder,
+        {name: getattr(weights, name) for name in names},
+        architecture="jumprelu_transcoder" if hook_out else "jumprelu",
+        hooks=(hook.format(layer), hook_out and hook_out.format(layer)),
+        metadata={
             "model_name": made_for["model_name"],
-            "hook_name": hook.format(layer),
-            "hook_head_index": None,
             "prepend_bos": made_for["prepend_bos"],
             "context_size": made_for["context_size"],
             "metrics": {name: round(value, 6) for name, value in metrics.items()},
         },
-    }
-    if hook_out:
-        config["d_out"] = weights.W_dec.shape[1]
-        config["metadata"]["hook_name_out"] = hook_out.format(layer)
-        config["hook_name_out"] = hook_out.format(layer)
-    folder.mkdir(parents=True, exist_ok=True)
-    names = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
-    tensors = {name: np.ascontiguousarray(getattr(weights, name), "f4") for name in names}
-    save_file(tensors, folder / "sae_weights.safetensors")
-    # Last, since a folder with this file counts as finished.
-    (folder / "cfg.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    )
 
 
 def read_dictionary(folder: Path) -> DictionaryWeights:

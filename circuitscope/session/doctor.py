@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+from circuitscope.core.dictionary_check import DictionaryCheck
 from circuitscope.core.places import state_home
 from circuitscope.core.registry import Registry
 
@@ -56,6 +57,12 @@ def examine() -> list[Fact]:
         *(_plugins(group) for group in GROUPS),
         _folder(),
     ]
+
+
+def fact_of(check: DictionaryCheck) -> Fact:
+    """Return what was measured of one layer of a dictionary as a line of the report."""
+    state: Literal["good", "advice"] = "advice" if check.advice else "good"
+    return Fact(f"{check.name}, layer {check.layer}", check.text, state, check.advice)
 
 
 def has_display() -> bool:

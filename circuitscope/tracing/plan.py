@@ -16,7 +16,7 @@ from circuitscope.core.anatomy import ModelAnatomy, Site
 from circuitscope.core.dictionary import DictionaryCard
 from circuitscope.core.settings import MlpRule, TraceSettings
 from circuitscope.dictionaries.dictionary import Dictionary
-from circuitscope.dictionaries.fit import check_fit
+from circuitscope.dictionaries.fit import as_read, check_fit
 from circuitscope.tracing.method import Refusal, cards_of
 from circuitscope.tracing.sources import STREAM, stage_of
 
@@ -104,7 +104,7 @@ def make_plan(
         found: list[Dictionary | None] = []
         for layer in range(anatomy.n_layers):
             index = chosen.get((site, layer))
-            whole = None if index is None else _as_read(dictionaries[index], anatomy)
+            whole = None if index is None else as_read(dictionaries[index], anatomy)
             found.append(None if whole is None else whole.layer(layer))
         return tuple(found)
 
@@ -114,7 +114,7 @@ def make_plan(
     cut = sorted((stage_of(*place), index) for place, index in chosen.items() if place[0] in STREAM)
     stream = tuple(dictionaries[index] for _, index in cut)
     crossing = {index for index in chosen.values() if len(cards_of(dictionaries)[index].layers) > 1}
-    cross = _as_read(dictionaries[crossing.pop()], anatomy) if crossing else None
+    cross = as_read(dictionaries[crossing.pop()], anatomy) if crossing else None
     plan = Plan(attention, mlp, whole, (), through, cross, stream=stream)
     remarks += _gaps(plan) if chosen else []
     plan = replace(plan, remarks=tuple(remarks))
@@ -139,18 +139,6 @@ def _n_left_out(anatomy: ModelAnatomy) -> int:
     """Return the first positions that circuit-tracer drops: 4 for Gemma 3's chat models, else 1."""
     name = anatomy.name.lower()
     return 4 if "gemma-3" in name and name.endswith("-it") else 1
-
-
-def _as_read(dictionary: Dictionary, anatomy: ModelAnatomy) -> Dictionary:
-    """Return a dictionary with the site its hook name means in this model.
-
-    TransformerLens shows `ln2.hook_normalized` before the gain of an RMSNorm, but after the gain
-    and bias of a LayerNorm, where it is the MLP's input.
-    """
-    card = dictionary.card
-    if anatomy.norm == "rms" or card.read_site is not Site.LN2_NORMALIZED:
-        return dictionary
-    return dictionary.described(replace(card, read_site=Site.MLP_IN))
 
 
 def used_cards(

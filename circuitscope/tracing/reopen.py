@@ -61,4 +61,9 @@ def dictionaries_of(circuit: Circuit, given: Sequence[Dictionary] | None) -> Seq
             kept="The circuit is unchanged.",
             hint="Give the dictionaries it was traced with, or trace it again.",
         )
-    return [found[by_digest[card.digest]] for card in cards]
+    used = [found[by_digest[card.digest]] for card in cards]
+    # A site chosen by hand stands in the provenance, not in the dictionary's own settings.
+    return [
+        item.described(replace(item.card, read_site=card.read_site, write_site=card.write_site))
+        for item, card in zip(used, cards, strict=True)
+    ]

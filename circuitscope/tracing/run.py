@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 import torch
 
 import circuitscope
-from circuitscope.core.dictionary import DictionaryCard
+from circuitscope.core.dictionary_check import POOR, DictionaryCheck
 from circuitscope.core.errors import NothingActive, TraceError
 from circuitscope.core.finding import Provenance
 from circuitscope.core.progress import Progress
 from circuitscope.core.settings import TraceSettings
 from circuitscope.dictionaries.dictionary import Dictionary
-from circuitscope.dictionaries.features import SparseFeatures, encode_prompt, explained_variance
+from circuitscope.dictionaries.features import SparseFeatures, encode_prompt
 from circuitscope.dictionaries.fit import name_remark
+from circuitscope.dictionaries.self_check import check_features
 from circuitscope.models.capture import capture
 from circuitscope.models.frozen import FrozenModel
 from circuitscope.models.prompts import Prompt, read_prompt
@@ -134,12 +135,21 @@ def _provenance(run: Run, settings: TraceSettings, started: str) -> Provenance:
     model = run.frozen.model
     remarks = list(run.plan.remarks)
     cards = []
+    poor = []
     for dictionary in run.plan.dictionaries:
         card = dictionary.card
-        here = _measured(run, card)
+        checks = check_features(dictionary, run.features, run.frozen.cache)
+        here = _measured(checks)
         cards.append({**card.as_json(), "here": here})
         if remark := name_remark(card, model.anatomy, here["explained_variance"]):
             remarks.append(remark)
+        if here["explained_variance"] < POOR:
+            poor.append(card.name)
+    if poor:
+        remarks.append(
+            f"Less than half of the variance is explained here by {', '.join(poor)}; a check of the "
+            "dictionaries tries neighbouring sites."
+        )
     if run.sources.n_dropped:
         remarks.append(
             f"{run.sources.n_dropped} weak neurons were summed as unexplained without being ranked."
@@ -159,15 +169,12 @@ def _provenance(run: Run, settings: TraceSettings, started: str) -> Provenance:
     )
 
 
-def _measured(run: Run, card: DictionaryCard) -> dict[str, float]:
-    """Return how well a dictionary does on this prompt."""
-    cache, features = run.frozen.cache, run.features
-    places = [(card.feature_site, layer) for layer in card.layers]
-    variance = [explained_variance(cache.site(*place), features.error[place]) for place in places]
-    active = [len(features.active[place]) / cache.n_pos for place in places]
+def _measured(checks: Sequence[DictionaryCheck]) -> dict[str, float]:
+    """Return how well a dictionary does on this prompt, the mean over its layers."""
+    names = {"explained_variance": 4, "l0": 2, "silent_share": 4}
     return {
-        "explained_variance": round(sum(variance) / len(variance), 4),
-        "l0": round(sum(active) / len(active), 2),
+        name: round(sum(getattr(check, name) for check in checks) / len(checks), digits)
+        for name, digits in names.items()
     }
 
 

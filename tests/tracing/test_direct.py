@@ -195,7 +195,7 @@ def test_provenance_tells_what_was_used_and_what_not(run):
     ]  # fmt: skip
     assert any("mlp_out_0, mlp_out_1" in remark for remark in p.remarks)
     assert any("trained on tiny" in remark for remark in p.remarks)
-    assert {"explained_variance", "l0"} == set(p.dictionaries[0]["here"])
+    assert {"explained_variance", "l0", "silent_share"} == set(p.dictionaries[0]["here"])
     assert set(p.scores) == {"error_share", "replacement", "completeness"}
     assert 0 < p.scores["error_share"] < 1
     assert p.settings["prompt"] == PROMPT

@@ -95,6 +95,7 @@ class TraceDialog(QDialog):
         self.prompt.changed.connect(self._refresh)
         self.score.changed.connect(self._refresh)
         self.dictionaries.changed.connect(self._refresh)
+        self.dictionaries.check_asked.connect(self._check_dictionaries)
         self._held = None
         self._room = ""
         self._pause = QTimer(self)
@@ -221,6 +222,16 @@ class TraceDialog(QDialog):
         if " − " in name:
             return tr("Explains why {0} rather than {1}.").format(*name.split(" − ", 1))
         return tr("Explains the logit of {0}.").format(name)
+
+    def _check_dictionaries(self) -> None:
+        reason = self.reason()
+        if reason:
+            self._summary.setText(reason)
+            return
+        job = self._desk.session.check_dictionaries(
+            self.prompt.prompt(), self.dictionaries.chosen()
+        )
+        to_gui(job.changed, self.dictionaries.show_checks, self.dictionaries)
 
     def settings(self) -> TraceSettings:
         """Return what is asked for."""
