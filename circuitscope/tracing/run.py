@@ -147,8 +147,8 @@ def _provenance(run: Run, settings: TraceSettings, started: str) -> Provenance:
             poor.append(card.name)
     if poor:
         remarks.append(
-            f"Less than half of the variance is explained here by {', '.join(poor)}; a check of the "
-            "dictionaries tries neighbouring sites."
+            f"Less than half of the variance is explained here by {', '.join(poor)}; a check of "
+            "the dictionaries tries neighbouring sites."
         )
     if run.sources.n_dropped:
         remarks.append(
