@@ -289,7 +289,8 @@ class Dictionary:
             # SAELens' own: sample deviation, epsilon outside.
             return flat.std(dim=-1) + 1e-5
         if self.card.input_norm == "constant_norm_rescale":
-            return flat.norm(dim=-1) / flat.shape[-1] ** 0.5
+            length: Tensor = torch.linalg.vector_norm(flat, dim=-1)
+            return length / flat.shape[-1] ** 0.5
         return flat.new_ones(len(flat))
 
     def _seen(self, x: Tensor) -> Tensor:
@@ -310,7 +311,7 @@ class Dictionary:
 
 def _rows(matrix: Tensor, ids: Tensor, scale: Tensor | None) -> Tensor:
     """Return rows in float32 on the device of ids; each is read once, in ascending order."""
-    needed, inverse = ids.unique(return_inverse=True)
+    needed, inverse = torch.unique(ids, return_inverse=True)
     there = needed.to(matrix.device)
     rows = matrix.index_select(0, there).to(ids.device, torch.float32)
     if scale is not None:

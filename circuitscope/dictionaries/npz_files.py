@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import numpy as np
 import torch
@@ -97,7 +97,7 @@ def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 def _tensor(path: Path, archive: zipfile.ZipFile, array: _Array) -> Tensor:
-    order = "F" if array.fortran else "C"
+    order: Literal["C", "F"] = "F" if array.fortran else "C"
     if array.info.compress_type == zipfile.ZIP_STORED and array.shape:
         start = _data_start(path, array.info) + array.header
         numbers = np.memmap(path, array.dtype, "c", start, array.shape, order)

@@ -91,7 +91,7 @@ def check_features(
             l0=round(int(later.sum()) / n_pos, 2),
             promised_l0=_promised(card),
             explained_variance=round(variance, 4),
-            silent_share=round(1 - len(found.unit.unique()) / card.n_features, 4),
+            silent_share=round(1 - len(torch.unique(found.unit)) / card.n_features, 4),
         )  # fmt: skip
         checks.append(check)
     return tuple(checks)
