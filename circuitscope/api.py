@@ -36,15 +36,18 @@ from circuitscope.core.settings import (
 )
 from circuitscope.core.sources import Head, MeanActivations, Mlp, Source, Span
 from circuitscope.core.viewing import SOCKET
+from circuitscope.session.dictionaries import (
+    check_dictionaries,
+    load_dictionaries,
+    save_dictionaries,
+)
 from circuitscope.tracing.prompt_set import stable_core, trace_set
 
 if TYPE_CHECKING:
     import networkx
     from numpy.typing import NDArray
 
-    from circuitscope.core.dictionary_check import DictionaryCheck
     from circuitscope.dictionaries.dictionary import Dictionary
-    from circuitscope.dictionaries.format import DictionarySet
     from circuitscope.graph.prune import Pruned
     from circuitscope.models.folder import ModelSummary
     from circuitscope.models.loading import LoadedModel
@@ -150,41 +153,6 @@ def inspect_model(path: Path | str) -> ModelSummary:
     from circuitscope.models import folder
 
     return folder.inspect_model(path)
-
-
-def load_dictionaries(
-    path: Path | str | Sequence[Path | str], device: str = "cpu"
-) -> DictionarySet:
-    """Open a dictionary folder or a folder of them: a sequence, also by name.
-
-    Repositories ("org/name", "hf://org/name/folder") are looked for in the local cache.
-    """
-    from circuitscope.dictionaries import format as dictionary_format
-
-    return dictionary_format.load_dictionaries(path, device)
-
-
-def check_dictionaries(
-    model: LoadedModel,
-    prompt: Written,
-    dictionaries: Sequence[Dictionary],
-    progress: Progress | None = None,
-) -> tuple[DictionaryCheck, ...]:
-    """Measure how well dictionaries do on a prompt or short text, layer by layer."""
-    from circuitscope.dictionaries import self_check
-    from circuitscope.models.prompts import read_prompt
-
-    ids = read_prompt(model, prompt).token_ids
-    return self_check.check_dictionaries(model, ids, dictionaries, progress)
-
-
-def save_dictionaries(
-    dictionaries: Sequence[Dictionary], folder: Path | str, format: str = "sae_lens"
-) -> Path:
-    """Write dictionaries for other tools, as "sae_lens" or "circuit_tracer"."""
-    from circuitscope.dictionaries import writing
-
-    return writing.save_dictionaries(dictionaries, folder, format)
 
 
 def trace(  # noqa: PLR0913 - the settings of a trace, by keyword

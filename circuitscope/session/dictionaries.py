@@ -1,0 +1,51 @@
+"""Open, write and check dictionaries; torch is imported when one of these is called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from circuitscope.core.progress import Progress
+
+if TYPE_CHECKING:
+    from circuitscope.core.dictionary_check import DictionaryCheck
+    from circuitscope.dictionaries.dictionary import Dictionary
+    from circuitscope.dictionaries.format import DictionarySet
+    from circuitscope.models.loading import LoadedModel
+    from circuitscope.models.prompts import Written
+
+
+def load_dictionaries(
+    path: Path | str | Sequence[Path | str], device: str = "cpu"
+) -> DictionarySet:
+    """Open a dictionary folder or a folder of them: a sequence, also by name.
+
+    Repositories ("org/name", "hf://org/name/folder") are looked for in the local cache.
+    """
+    from circuitscope.dictionaries import format as dictionary_format
+
+    return dictionary_format.load_dictionaries(path, device)
+
+
+def check_dictionaries(
+    model: LoadedModel,
+    prompt: Written,
+    dictionaries: Sequence[Dictionary],
+    progress: Progress | None = None,
+) -> tuple[DictionaryCheck, ...]:
+    """Measure how well dictionaries do on a prompt or short text, layer by layer."""
+    from circuitscope.dictionaries import self_check
+    from circuitscope.models.prompts import read_prompt
+
+    ids = read_prompt(model, prompt).token_ids
+    return self_check.check_dictionaries(model, ids, dictionaries, progress)
+
+
+def save_dictionaries(
+    dictionaries: Sequence[Dictionary], folder: Path | str, format: str = "sae_lens"
+) -> Path:
+    """Write dictionaries for other tools, as "sae_lens" or "circuit_tracer"."""
+    from circuitscope.dictionaries import writing
+
+    return writing.save_dictionaries(dictionaries, folder, format)
