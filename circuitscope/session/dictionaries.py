@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circuitscope.core.progress import Progress
+from circuitscope.dictionaries.hub_cache import cached_repositories
 
 if TYPE_CHECKING:
     from circuitscope.core.dictionary_check import DictionaryCheck
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from circuitscope.dictionaries.format import DictionarySet
     from circuitscope.models.loading import LoadedModel
     from circuitscope.models.prompts import Written
+
+__all__ = [
+    "cached_repositories", "check_dictionaries", "load_dictionaries", "save_dictionaries",
+]  # fmt: skip
 
 
 def load_dictionaries(

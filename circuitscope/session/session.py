@@ -16,7 +16,6 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import ProjectError
 from circuitscope.core.intervention import Intervention
 from circuitscope.core.settings import AttentionScore, TraceSettings
-from circuitscope.dictionaries import hub_cache
 from circuitscope.engine.client import Engine, ProcessEngine
 from circuitscope.engine.reasons import ExplainAttention, Grow
 from circuitscope.engine.requests import (
@@ -153,10 +152,6 @@ class Session(Document):
     def inspect_dictionaries(self, path: Path | str) -> Job:
         """Describe a dictionary folder; the job's result is a `DictionaryCards`."""
         return self.jobs.add(f"Look at {Path(path).name}", InspectDictionaries(str(path)))
-
-    def cached_repositories(self) -> list[str]:
-        """Return the repositories in Hugging Face's cache on this computer, newest first."""
-        return hub_cache.cached_repositories()
 
     def check_dictionaries(self, prompt: Prompt, paths: Sequence[str]) -> Job:
         """Measure dictionaries on a prompt; the job's result is a `DictionaryChecks`."""

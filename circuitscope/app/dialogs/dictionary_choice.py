@@ -14,6 +14,7 @@ from circuitscope.core.anatomy import ModelAnatomy, Site
 from circuitscope.core.catalogue import PublishedSet, sets_for
 from circuitscope.core.dictionary import DictionaryCard
 from circuitscope.core.dictionary_check import DictionaryCheck
+from circuitscope.session.dictionaries import cached_repositories
 from circuitscope.session.jobs import Job
 from circuitscope.session.session import ModelStatus
 
@@ -126,7 +127,7 @@ class DictionaryChoiceBox(QWidget):
             remembered = self._desk.session.preferences.now.recent.dictionaries.get(str(path), [])
             for place in candidate_folders(path, remembered):
                 self.look_at(place)
-            for repo in self._desk.session.cached_repositories()[:_MOST_CACHED]:
+            for repo in cached_repositories()[:_MOST_CACHED]:
                 self._look_at(repo, found=True)
         self._show_published(status)
         self.changed.emit()

@@ -55,6 +55,8 @@ class PromptBox(QWidget):
         self.step = -1
         self.problem: CircuitScopeError | None = None
         self._preview: PromptPreview | None = None
+        self._given: Target | None = None
+        self._given_name = ""
         self._jobs: list[Job] = []
         self._generated: list[QPushButton] = []
         column = QVBoxLayout(self)
