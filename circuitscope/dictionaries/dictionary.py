@@ -311,6 +311,7 @@ class Dictionary:
 
 def _rows(matrix: Tensor, ids: Tensor, scale: Tensor | None) -> Tensor:
     """Return rows in float32 on the device of ids; each is read once, in ascending order."""
+    ids = torch.as_tensor(ids)
     needed, inverse = torch.unique(ids, return_inverse=True)
     there = needed.to(matrix.device)
     rows = matrix.index_select(0, there).to(ids.device, torch.float32)

