@@ -287,10 +287,12 @@ class Dictionary:
         flat = x.flatten(1)
         if self.card.input_norm == "layer_norm":
             # SAELens' own: sample deviation, epsilon outside.
-            return flat.std(dim=-1) + 1e-5
+            deviation: Tensor = flat.std(dim=-1) + 1e-5
+            return deviation
         if self.card.input_norm == "constant_norm_rescale":
             length: Tensor = torch.linalg.vector_norm(flat, dim=-1)
-            return length / flat.shape[-1] ** 0.5
+            mean: Tensor = length / flat.shape[-1] ** 0.5
+            return mean
         return flat.new_ones(len(flat))
 
     def _seen(self, x: Tensor) -> Tensor:

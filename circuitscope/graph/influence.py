@@ -46,12 +46,14 @@ def counted_edges(circuit: Circuit) -> NDArray[np.bool_]:
     Not those of constants, nor relevances: these are effects along all paths already.
     """
     constant = circuit.nodes.of_kind(*CONSTANTS)[circuit.edges.source]
-    return ~constant & ~relevance_edges(circuit)
+    counted: NDArray[np.bool_] = ~constant & ~relevance_edges(circuit)
+    return counted
 
 
 def relevance_edges(circuit: Circuit) -> NDArray[np.bool_]:
     """Return which edges are relevances of contextual decomposition, bool [m]."""
-    return circuit.edges.route == Route.RELEVANCE
+    found: NDArray[np.bool_] = circuit.edges.route == Route.RELEVANCE
+    return found
 
 
 def is_relevance(circuit: Circuit) -> bool:

@@ -73,7 +73,8 @@ def _gpt2(module: HfModule) -> Blueprint:
 
     def embed(ids: Tensor) -> Tensor:
         places = torch.arange(len(ids), device=ids.device)
-        return body.wte(ids) + body.wpe(places)
+        embedded: Tensor = body.wte(ids) + body.wpe(places)
+        return embedded
 
     def block(layer: int, part: HfModule) -> Block:
         d_head = config.n_embd // n_heads
@@ -167,7 +168,8 @@ def _encoder(module: HfModule, body: HfModule, readout: Readout) -> Blueprint:
         )  # fmt: skip
 
     def embed(ids: Tensor) -> Tensor:
-        return body.embeddings(input_ids=ids[None])[0]
+        embedded: Tensor = body.embeddings(input_ids=ids[None])[0]
+        return embedded
 
     blocks = tuple(block(part) for part in body.encoder.layer)
     return Blueprint(embed, blocks, readout, causal=False)

@@ -146,10 +146,10 @@ class Hooks:
 
         def enter(_: Any, args: tuple) -> None:
             modes.append(_SoftmaxEdit(editor))
-            modes[-1].__enter__()
+            modes[-1].__enter__()  # type: ignore[no-untyped-call]  # torch has no types
 
         def leave(_: Any, args: tuple, output: Any) -> None:
-            modes.pop().__exit__(None, None, None)
+            modes.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]  # as above
 
         self._handles.append(module.register_forward_pre_hook(enter))
         # Also after an error, so that the softmax is never caught anywhere else.

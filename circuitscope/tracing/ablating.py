@@ -153,6 +153,6 @@ def mean_activations(
             z_sum = arrays if not z_sum else [a + b for a, b in zip(z_sum, arrays, strict=True)]
             n += 1 if same else len(ids)
             hear.advance()
-    dtype = np.float64 if model.dtype == torch.float64 else np.float32
+    dtype: type[np.floating] = np.float64 if model.dtype == torch.float64 else np.float32
     z, mlp = ((part / n).astype(dtype) for part in z_sum)
     return MeanActivations(z, mlp, model.anatomy.digest, len(read))

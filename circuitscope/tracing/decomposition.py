@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -79,7 +79,8 @@ def with_eps(blueprint: Blueprint, eps: float | None) -> Blueprint:
 
     def block(old: Block) -> Block:
         names = ("norm1", "norm2", "branch1", "branch2")
-        return replace(old, **{name: changed(getattr(old, name)) for name in names})
+        norms: dict[str, Any] = {name: changed(getattr(old, name)) for name in names}
+        return replace(old, **norms)
 
     out = blueprint.readout
     stages = tuple(replace(stage, norm=changed(stage.norm)) for stage in out.stages)
@@ -98,7 +99,7 @@ class Pair:
 
     def over(self, *shape: int) -> Pair:
         """Return both parts with the last axis split."""
-        return Pair(self.r.unflatten(-1, shape), self.i.unflatten(-1, shape))
+        return Pair(torch.unflatten(self.r, -1, shape), torch.unflatten(self.i, -1, shape))
 
     def flat(self) -> Pair:
         """Return both parts with the last two axes joined."""
@@ -243,8 +244,8 @@ class PairWalk:
         attention = block.attention
         read = x if block.post else self._norm(x, block.norm1)
         maps = [self._affine(read, one) for one in attention.qkv]
-        r = torch.cat([one.r for one in maps], -1).split(attention.widths, -1)
-        i = torch.cat([one.i for one in maps], -1).split(attention.widths, -1)
+        r = torch.split(torch.cat([one.r for one in maps], -1), list(attention.widths), -1)
+        i = torch.split(torch.cat([one.i for one in maps], -1), list(attention.widths), -1)
         q, k, v = (Pair(a, b).over(-1, attention.d_head) for a, b in zip(r, i, strict=True))
         for recorder, parts in zip(
             self._recorders, ((q.r, k.r, v.r), (q.i, k.i, v.i)), strict=True

@@ -125,7 +125,7 @@ def read_cases(
     """
     if isinstance(prompts, str) or not len(prompts):
         raise TraceError("Discovery needs a list of prompts.", kept=_KEPT)
-    many = list(metric) if isinstance(metric, (list, tuple)) else [metric] * len(prompts)
+    many = list(metric) if isinstance(metric, Sequence) else [metric] * len(prompts)
     if len(many) != len(prompts):
         raise TraceError(
             f"There are {len(prompts)} prompts but {len(many)} metrics.",
@@ -223,7 +223,7 @@ class _Shares(Silent):
         columns = torch.tensor(self._columns[key], device=r.device)
         rows = torch.tensor(at.numbers, device=r.device)
         if self._by_position:
-            columns = columns.unflatten(0, (self._totals.n_pos, -1))[places]
+            columns = torch.unflatten(columns, 0, (self._totals.n_pos, -1))[places]
             self.between[rows[:, None, None], columns[None]] = share
             return
         # Positions before a window hold nothing; the last layer has only what is read.

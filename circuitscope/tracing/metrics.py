@@ -118,8 +118,9 @@ def _contrast(logits: Tensor, sizes: list[int]) -> Tensor:
 
 
 def _probability(logits: Tensor, columns: Tensor, sizes: list[int]) -> Tensor:
-    a, b = logits.softmax(-1)[..., columns].split(sizes, -1)
-    return a.sum(-1) - b.sum(-1)
+    a, b = torch.split(logits.softmax(-1)[..., columns], sizes, -1)
+    difference: Tensor = a.sum(-1) - b.sum(-1)
+    return difference
 
 
 def _direction(blueprint: Blueprint, metric: Direction, at: int) -> Meter:

@@ -308,8 +308,8 @@ class RelevanceWalk:
         ]
         joined = torch.cat(maps, -1) if len(maps) > 1 else maps[0]
         q, k, v = (
-            part.unflatten(-1, (-1, attention.d_head))
-            for part in joined.split(attention.widths, -1)
+            torch.unflatten(part, -1, (-1, attention.d_head))
+            for part in torch.split(joined, list(attention.widths), -1)
         )
         recorder.qkv(layer, (q, k, v), self._where(slice(0, len(r)), window))
         rows = None if isinstance(queries, slice) else queries - window.start
@@ -360,7 +360,7 @@ class RelevanceWalk:
         block, t = self._totals.blueprint.blocks[layer], self._totals.layers[layer]
         z = here.settle(z, t.attention.z)
         flat = self._clamp("z", z.flatten(-2), t.attention.z[here.at].flatten(-2))
-        z = flat.unflatten(-1, self._totals.blueprint.heads)
+        z = torch.unflatten(flat, -1, self._totals.blueprint.heads)
         sources.put_z(layer, z, at)
         recorder.z(layer, z, at)
         whole = t.attention.z[here.at].flatten(-2)

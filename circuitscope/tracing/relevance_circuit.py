@@ -89,7 +89,7 @@ def discover(  # noqa: PLR0913 - options by keyword
         model, prompts, metric, search, ablation=ablation, means=means, weights=weights,
         evaluation=evaluation, evaluation_metric=evaluation_metric, progress=progress,
     )  # fmt: skip
-    first = metric[0] if isinstance(metric, (list, tuple)) else metric
+    first = metric[0] if isinstance(metric, Sequence) else metric
     root = metric_root(model, first, cases[0].meter.position)
     settings = {
         "method": "contextual", "targets": _targets(first), "metric": _plain(first),
@@ -166,8 +166,9 @@ def as_circuit(  # noqa: PLR0913 - the parts of a circuit
     )  # fmt: skip
     return Circuit(
         read.tokens, read.token_ids, NodeTable.from_keys(keys, np.append(relevance, whole)),
-        EdgeTable(source, target, weight, np.full(len(ends), Route.RELEVANCE)),
-        np.array([n - 1]), np.array([root.weight]), pre, np.zeros(n), np.zeros(n),
+        EdgeTable(source, target, weight.astype(np.float32), np.full(len(ends), Route.RELEVANCE)),
+        np.array([n - 1]), np.array([root.weight]), pre, np.zeros(n, np.float32),
+        np.zeros(n, np.float32),
         np.zeros(n, bool), provenance, (*("" for _ in units), root.label),
     )  # fmt: skip
 

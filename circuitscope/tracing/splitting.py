@@ -357,7 +357,7 @@ class _Targets(Silent):
         self._keep(layer, "z", z, at)
 
     def residual(self, layer: int, mid: Tensor, at: Where) -> None:
-        self._keep(layer, "residual", mid.unflatten(-1, (-1, self._d_head)), at)
+        self._keep(layer, "residual", torch.unflatten(mid, -1, (-1, self._d_head)), at)
 
     def mlp(self, layer: int, out: Tensor, at: Where) -> None:
         self._keep(layer, "mlp", out, at)

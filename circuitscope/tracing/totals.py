@@ -219,7 +219,8 @@ def _attention(x: Tensor, attention: Attention, mask: Tensor | None) -> Attentio
     images = tuple(image(x, one) for one in attention.qkv)
     joined = torch.cat([one.after for one in images], -1) if len(images) > 1 else images[0].after
     q, k, v = (
-        part.unflatten(-1, (-1, attention.d_head)) for part in joined.split(attention.widths, -1)
+        torch.unflatten(part, -1, (-1, attention.d_head))
+        for part in torch.split(joined, list(attention.widths), -1)
     )
     q_norm = None if attention.q_norm is None else scaled(q, attention.q_norm)
     k_norm = None if attention.k_norm is None else scaled(k, attention.k_norm)
