@@ -35,6 +35,13 @@ class Site(IntEnum):
     MLP_TRANSCODER = 18
     LN_FINAL = 19
     LOGITS = 20
+    ATTN_OUT_NORM = 21
+    """The norm of what attention writes, in post-norm and sandwich blocks."""
+    MLP_OUT_NORM = 22
+    RESID_MID_NORM = 23
+    """The norm of the stream itself after attention, as in BERT."""
+    RESID_POST_NORM = 24
+    EMBED_NORM = 25
 
     @property
     def text(self) -> str:
@@ -91,6 +98,11 @@ _HOOK_NAMES = {
     Site.MLP_TRANSCODER: "blocks.{layer}.hook_mlp_out",
     Site.LN_FINAL: "ln_final.hook_normalized",
     Site.LOGITS: "hook_logits",
+    Site.ATTN_OUT_NORM: "blocks.{layer}.ln1_post.hook_normalized",
+    Site.MLP_OUT_NORM: "blocks.{layer}.ln2_post.hook_normalized",
+    Site.RESID_MID_NORM: "blocks.{layer}.ln1.hook_normalized",
+    Site.RESID_POST_NORM: "blocks.{layer}.ln2.hook_normalized",
+    Site.EMBED_NORM: "embed.ln.hook_normalized",
 }
 
 
@@ -102,9 +114,15 @@ class ModelAnatomy:
         architecture: Hugging Face class name, such as "LlamaForCausalLM".
         digest: sha256 over the weights' file names, sizes and headers and config.json.
         norm: "layer" or "rms".
-        norm_place: "pre", "post" or "sandwich".
+        norm_place: "pre": of what a module reads; "post": of what it writes, before it is added;
+            "sandwich": both; "post_add": of the stream itself after each addition, as in BERT.
+        parallel_blocks: Whether the MLP reads what attention reads, not what it has written.
         positions: "learned", "rotary", "alibi" or "relative".
+        rotary: Rotary settings in words, such as "theta 500000, llama3 x 8"; else "".
         activation: Name of the MLP nonlinearity in transformers' spelling.
+        n_labels: Classes of a sequence classifier; 0 for language models.
+        attention_window: Positions that local attention looks back; None where all is global.
+        labels: Names of the classes.
     """
 
     architecture: str
@@ -118,7 +136,7 @@ class ModelAnatomy:
     d_vocab: int
     n_ctx: int
     norm: Literal["layer", "rms"] = "layer"
-    norm_place: Literal["pre", "post", "sandwich"] = "pre"
+    norm_place: Literal["pre", "post", "sandwich", "post_add"] = "pre"
     parallel_blocks: bool = False
     positions: Literal["learned", "rotary", "alibi", "relative"] = "learned"
     gated_mlp: bool = False
@@ -127,6 +145,10 @@ class ModelAnatomy:
     logit_softcap: float | None = None
     attention_softcap: float | None = None
     digest: str = ""
+    rotary: str = ""
+    n_labels: int = 0
+    attention_window: int | None = None
+    labels: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return a plain dictionary for files and pipes."""
@@ -136,4 +158,5 @@ class ModelAnatomy:
     def from_json(data: dict[str, Any]) -> "ModelAnatomy":
         """Rebuild from `as_json`; unknown keys of newer versions are dropped."""
         known = ModelAnatomy.__dataclass_fields__
-        return ModelAnatomy(**{key: value for key, value in data.items() if key in known})
+        given = {key: value for key, value in data.items() if key in known}
+        return ModelAnatomy(**given | {"labels": tuple(given.get("labels", ()))})

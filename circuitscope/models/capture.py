@@ -14,7 +14,17 @@ from torch import Tensor
 
 from circuitscope.core.anatomy import Site
 from circuitscope.core.errors import CircuitScopeError
-from circuitscope.models.family import NORM_PARTS, Norm, Part, Side, split_last
+from circuitscope.models.family import (
+    BLOCK_NORMS,
+    NORM_PARTS,
+    SITE_PLACES,
+    ModelFamily,
+    Norm,
+    Part,
+    Side,
+    site_place,
+    split_last,
+)
 from circuitscope.models.hooks import Hooks
 from circuitscope.models.prompts import check_ids
 
@@ -32,6 +42,7 @@ class ForwardCache:
         token_ids: The prompt, int64 [pos].
         embed: What the word embedding writes, [pos, d_model].
         pos_embed: What learned positions write, [pos, d_model], or None.
+        type_embed: What the segment writes, [pos, d_model], or None.
         resid: Residual stream by (RESID_PRE | RESID_MID | RESID_POST, layer), [pos, d_model].
         attn_in: Attention input after its norm, [pos, d_model].
         patterns: Attention probabilities, [head, query, key].
@@ -43,16 +54,20 @@ class ForwardCache:
         mlp_up: Ungated factor u of gated MLPs, bias included; empty for plain MLPs.
         mlp_hidden: act(g) or act(g) * u, [pos, d_mlp].
         mlp_out: What the MLP writes, with its bias, [pos, d_model].
-        norm_scales: Denominators by (LN1_NORMALIZED | LN2_NORMALIZED, layer) and
+        norm_scales: Denominators by the norm's site and layer, (EMBED_NORM, 0) and
             (LN_FINAL, n_layers), [pos]: normalised = (x - mean?) / scale.
         normalized: The normalised vectors themselves, before gain and bias, by the same keys.
-        final: Output of the last norm, [pos, d_model].
-        logits: [pos, d_vocab].
+        head_gate: Pre-activation between the last block and the last norm, as in BERT, or None.
+        final: What the unembedding reads: output of the last norm, [pos, d_model]; [d_model] in
+            a classifier.
+        raw_logits: [pos, d_vocab], before any soft cap; [label] in a classifier.
+        logits: The same after the soft cap, as the model gives them.
     """
 
     token_ids: Tensor
     embed: Tensor
     pos_embed: Tensor | None
+    type_embed: Tensor | None
     resid: dict[tuple[Site, int], Tensor]
     attn_in: dict[int, Tensor]
     patterns: dict[int, Tensor]
@@ -66,7 +81,9 @@ class ForwardCache:
     mlp_out: dict[int, Tensor]
     norm_scales: dict[tuple[Site, int], Tensor]
     normalized: dict[tuple[Site, int], Tensor]
+    head_gate: Tensor | None
     final: Tensor
+    raw_logits: Tensor
     logits: Tensor
 
     @property
@@ -83,7 +100,7 @@ class ForwardCache:
         place = Site.parse(site)
         whole = {
             Site.EMBED: self.embed, Site.POS_EMBED: self.pos_embed,
-            Site.LN_FINAL: self.final, Site.LOGITS: self.logits,
+            Site.LN_FINAL: self.final, Site.LOGITS: self.raw_logits,
         }  # fmt: skip
         by_layer = {
             Site.ATTN_IN: self.attn_in, Site.PATTERN: self.patterns, Site.HEAD_V: self.values,
@@ -122,51 +139,66 @@ def capture(
     """
     check_ids(model.anatomy, token_ids)
     raw, patterns, logits = _run(model, token_ids, prepare)
-    n_layers = model.anatomy.n_layers
+    n_layers, family = model.anatomy.n_layers, model.family
 
     def layers(part: Part, side: Side = "output") -> dict[int, Tensor]:
+        if part not in family.parts:
+            return {}
         return {layer: raw[part, side, layer] for layer in range(n_layers)}
 
-    resid = {(Site.RESID_PRE, layer): t for layer, t in layers(Part.BLOCK, "input").items()}
-    resid |= {(Site.RESID_MID, layer): t for layer, t in layers(Part.LN2, "input").items()}
-    resid |= {(Site.RESID_POST, layer): t for layer, t in layers(Part.BLOCK).items()}
+    def seen(site: Site) -> dict[int, Tensor]:
+        place = site_place(family, site)
+        return {} if place is None else layers(*place)
+
+    stream = (Site.RESID_PRE, Site.RESID_MID, Site.RESID_POST)
     normalized, scales = _norms(model, raw)
-    z = layers(Part.ATTENTION_WRITE, "input")
     heads = (model.anatomy.n_heads, model.anatomy.d_head)
-    value = layers(Part.VALUE)
     return ForwardCache(
         token_ids=torch.tensor(list(token_ids), device=model.device),
         embed=raw[Part.EMBED, "output", 0],
         pos_embed=raw.get((Part.POS_EMBED, "output", 0)),
-        resid=resid,
-        attn_in=layers(Part.LN1),
+        type_embed=raw.get((Part.TYPE_EMBED, "output", 0)),
+        resid={(site, layer): t for site in stream for layer, t in seen(site).items()},
+        attn_in=seen(Site.ATTN_IN),
         patterns=patterns,
-        values={n: model.family.values(model.module, t) for n, t in value.items()},
-        head_z={n: split_last(t, *heads) for n, t in z.items()},
-        attn_out=layers(Part.ATTENTION_WRITE),
-        mlp_in=layers(Part.LN2),
+        values=seen(Site.HEAD_V),
+        head_z={n: split_last(t, *heads) for n, t in seen(Site.HEAD_Z).items()},
+        attn_out=seen(Site.ATTN_OUT),
+        mlp_in=seen(Site.MLP_IN),
         mlp_gate=layers(Part.MLP_GATE),
-        mlp_up=layers(Part.MLP_UP) if Part.MLP_UP in model.family.parts else {},
-        mlp_hidden=layers(Part.MLP_WRITE, "input"),
-        mlp_out=layers(Part.MLP_WRITE),
+        mlp_up=layers(Part.MLP_UP),
+        mlp_hidden=seen(Site.MLP_HIDDEN),
+        mlp_out=seen(Site.MLP_OUT),
         norm_scales=scales,
         normalized=normalized,
-        final=raw[Part.LN_FINAL, "output", 0],
+        head_gate=raw.get((Part.HEAD_DENSE, "output", 0)),
+        final=raw[Part.UNEMBED, "input", 0],
+        raw_logits=raw[Part.UNEMBED, "output", 0],
         logits=logits,
     )
 
 
 _Key = tuple[Part, Side, int]
-_IN_BLOCKS: tuple[tuple[Part, tuple[Side, ...]], ...] = (
-    (Part.BLOCK, ("input", "output")),
-    (Part.LN1, ("input", "output")),
-    (Part.VALUE, ("output",)),
-    (Part.ATTENTION_WRITE, ("input", "output")),
-    (Part.LN2, ("input", "output")),
-    (Part.MLP_GATE, ("output",)),
-    (Part.MLP_UP, ("output",)),
-    (Part.MLP_WRITE, ("input", "output")),
+_WHOLE: tuple[tuple[Part, Side], ...] = (
+    (Part.EMBED, "output"),
+    (Part.POS_EMBED, "output"),
+    (Part.TYPE_EMBED, "output"),
+    (Part.EMBED_NORM, "input"),
+    (Part.HEAD_DENSE, "output"),
+    (Part.LN_FINAL, "input"),
+    (Part.UNEMBED, "input"),
+    (Part.UNEMBED, "output"),
 )
+"""What is read once in a pass."""
+
+
+def _in_blocks(family: ModelFamily) -> list[tuple[Part, Side]]:
+    """Return what is read in each layer."""
+    outside = (Site.EMBED, Site.POS_EMBED, Site.LN_FINAL, Site.LOGITS)
+    places = [site_place(family, site) for site in SITE_PLACES if site not in outside]
+    norms: list[tuple[Part, Side]] = [(NORM_PARTS[site], "input") for site in BLOCK_NORMS]
+    gates: list[tuple[Part, Side]] = [(Part.MLP_GATE, "output"), (Part.MLP_UP, "output")]
+    return list(dict.fromkeys([place for place in places if place] + norms + gates))
 
 
 def _run(
@@ -192,16 +224,15 @@ def _run(
             hooks.read_pattern(layer, store)
 
         for layer in range(model.anatomy.n_layers):
-            for part, sides in _IN_BLOCKS:
-                for side in sides:
-                    keep(part, side, layer)
+            for part, side in _in_blocks(model.family):
+                keep(part, side, layer)
             keep_pattern(layer)
-        keep(Part.EMBED, "output", 0)
-        keep(Part.POS_EMBED, "output", 0)
-        keep(Part.LN_FINAL, "input", 0)
-        keep(Part.LN_FINAL, "output", 0)
-        logits = hooks.forward([list(token_ids)])
-    return raw, patterns, exact(logits[0])
+        for part, side in _WHOLE:
+            keep(part, side, 0)
+        logits = exact(hooks.forward([list(token_ids)])[0])
+    if model.anatomy.logit_softcap is None:
+        logits = raw[Part.UNEMBED, "output", 0]
+    return raw, patterns, logits
 
 
 def exact(tensor: Tensor) -> Tensor:
@@ -212,6 +243,8 @@ def exact(tensor: Tensor) -> Tensor:
 
 def norm_scale(norm: Norm, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return a norm's centred input [.., d_model] and its denominator [..]."""
+    if norm.kind == "none":
+        return x, torch.ones_like(x[..., 0])
     centred = x - x.mean(-1, keepdim=True) if norm.kind == "layer" else x
     return centred, (centred.square().mean(-1) + norm.eps).sqrt()
 
@@ -219,13 +252,18 @@ def norm_scale(norm: Norm, x: Tensor) -> tuple[Tensor, Tensor]:
 def _norms(
     model: LoadedModel, raw: dict[_Key, Tensor]
 ) -> tuple[dict[tuple[Site, int], Tensor], dict[tuple[Site, int], Tensor]]:
-    n_layers = model.anatomy.n_layers
-    places = [(site, layer) for layer in range(n_layers) for site in list(NORM_PARTS)[:2]]
+    """Return normalised vectors and denominators; LN1 and LN2 also where they change nothing."""
+    n_layers, family = model.anatomy.n_layers, model.family
+    reads = {Site.LN1_NORMALIZED: Site.RESID_PRE, Site.LN2_NORMALIZED: Site.RESID_MID}
+    places = [(site, layer, layer) for layer in range(n_layers) for site in BLOCK_NORMS]
+    places += [(Site.EMBED_NORM, 0, 0), (Site.LN_FINAL, n_layers, 0)]
     normalized, scales = {}, {}
-    for site, layer in [*places, (Site.LN_FINAL, n_layers)]:
-        at = 0 if site is Site.LN_FINAL else layer
-        norm = model.family.norm(model.module, site, at)
-        centred, scale = norm_scale(norm, raw[NORM_PARTS[site], "input", at])
-        scales[site, layer] = scale
-        normalized[site, layer] = centred / scale[:, None]
+    for site, layer, at in places:
+        place: tuple[Part, Side] | None = (NORM_PARTS[site], "input")
+        if NORM_PARTS[site] not in family.parts:
+            place = site_place(family, reads[site]) if site in reads else None
+        if place is not None:
+            norm = family.norm(model.module, site, at)
+            centred, scales[site, layer] = norm_scale(norm, raw[*place, at])
+            normalized[site, layer] = centred / scales[site, layer][:, None]
     return normalized, scales

@@ -1,9 +1,16 @@
 """What a model family tells CircuitScope, and the parts families share.
 
 A family is mostly a table: which submodule of the Hugging Face model plays which `Part`. From it
-the shared code below finds where to hook each `Site` and reads the weights in one layout, so
-capture, interventions and frozen maps are written once. Everything here is free of torch at
-import time: a model's folder is described from config.json alone.
+the shared code finds where to hook each `Site` and reads the weights in one layout, so capture,
+interventions and frozen maps are written once. One description covers all blocks:
+
+    attention reads LN1(resid_pre) and writes attn_out = ATTN_OUT_NORM(heads W_O)
+    resid_mid = RESID_MID_NORM(resid_pre + attn_out)
+    the MLP reads LN2(resid_mid) and writes mlp_out = MLP_OUT_NORM(hidden W_out)
+    resid_post = RESID_POST_NORM(resid_mid + mlp_out)
+
+A norm that a family does not list changes nothing; in parallel blocks the MLP reads LN2(resid_pre).
+Everything here is free of torch at import time: a model's folder is described from config.json.
 """
 
 from __future__ import annotations
@@ -26,52 +33,83 @@ FAMILIES = "circuitscope.families"
 
 
 class Part(StrEnum):
-    """Name a submodule by what it does in a block."""
+    """Name a submodule by what it does; a family lists those that its models have."""
 
     EMBED = "embed"
     POS_EMBED = "pos_embed"
+    TYPE_EMBED = "type_embed"
+    EMBED_NORM = "embed_norm"
     BLOCK = "block"
     LN1 = "ln1"
+    """Norm of what attention reads."""
     ATTENTION = "attention"
+    """Gets the attention's input and returns its patterns second."""
+    QUERY = "query"
+    """Computes the queries, maybe together with keys and values; see `ModelFamily.view`."""
+    KEY = "key"
     VALUE = "value"
-    """Computes the values, maybe together with queries and keys; see `ModelFamily.values`."""
     ATTENTION_WRITE = "attention_write"
+    ATTN_OUT_NORM = "attn_out_norm"
+    """Norm of what attention writes, before it is added."""
+    RESID_MID_NORM = "resid_mid_norm"
+    """Norm of the stream after attention was added."""
     LN2 = "ln2"
+    """Norm of what the MLP reads."""
+    MLP = "mlp"
+    """Gets the MLP's input."""
     MLP_GATE = "mlp_gate"
     """Computes the pre-activation that goes through the nonlinearity (W_in of a plain MLP)."""
     MLP_UP = "mlp_up"
     """Computes the ungated factor u of a gated MLP; absent in plain MLPs."""
     MLP_WRITE = "mlp_write"
+    MLP_OUT_NORM = "mlp_out_norm"
+    RESID_POST_NORM = "resid_post_norm"
+    HEAD_DENSE = "head_dense"
+    """Linear map before a nonlinearity between the last block and the last norm, as in BERT."""
     LN_FINAL = "ln_final"
     UNEMBED = "unembed"
+    ROTARY = "rotary"
+    Q_NORM = "q_norm"
+    K_NORM = "k_norm"
 
 
 Side = Literal["input", "output"]
 
-SITE_PLACES: dict[Site, tuple[Part, Side]] = {
-    Site.EMBED: (Part.EMBED, "output"),
-    Site.POS_EMBED: (Part.POS_EMBED, "output"),
-    Site.RESID_PRE: (Part.BLOCK, "input"),
-    Site.ATTN_IN: (Part.LN1, "output"),
-    Site.HEAD_V: (Part.VALUE, "output"),
-    Site.HEAD_Z: (Part.ATTENTION_WRITE, "input"),
-    Site.ATTN_OUT: (Part.ATTENTION_WRITE, "output"),
-    Site.RESID_MID: (Part.LN2, "input"),
-    Site.MLP_IN: (Part.LN2, "output"),
-    Site.MLP_HIDDEN: (Part.MLP_WRITE, "input"),
-    Site.MLP_OUT: (Part.MLP_WRITE, "output"),
-    Site.RESID_POST: (Part.BLOCK, "output"),
-    Site.LN_FINAL: (Part.LN_FINAL, "output"),
-    Site.LOGITS: (Part.UNEMBED, "output"),
+SITE_PLACES: dict[Site, tuple[tuple[Part, Side], ...]] = {
+    Site.EMBED: ((Part.EMBED, "output"),),
+    Site.POS_EMBED: ((Part.POS_EMBED, "output"),),
+    Site.RESID_PRE: ((Part.BLOCK, "input"),),
+    Site.ATTN_IN: ((Part.ATTENTION, "input"),),
+    Site.HEAD_V: ((Part.VALUE, "output"),),
+    Site.HEAD_Z: ((Part.ATTENTION_WRITE, "input"),),
+    Site.ATTN_OUT: ((Part.ATTN_OUT_NORM, "output"), (Part.ATTENTION_WRITE, "output")),
+    Site.RESID_MID: ((Part.LN2, "input"), (Part.MLP, "input")),
+    Site.MLP_IN: ((Part.MLP, "input"),),
+    Site.MLP_HIDDEN: ((Part.MLP_WRITE, "input"),),
+    Site.MLP_OUT: ((Part.MLP_OUT_NORM, "output"), (Part.MLP_WRITE, "output")),
+    Site.RESID_POST: ((Part.BLOCK, "output"),),
+    Site.LN_FINAL: ((Part.UNEMBED, "input"),),
+    Site.LOGITS: ((Part.UNEMBED, "output"),),
 }
-"""Where each site is seen in a pre-norm, sequential block."""
+"""Where each site is seen: at the first of these parts that a model has.
+
+resid_mid is what the MLP, or the norm before it, reads. In a parallel block that is resid_pre.
+"""
 
 NORM_PARTS: dict[Site, Part] = {
     Site.LN1_NORMALIZED: Part.LN1,
+    Site.ATTN_OUT_NORM: Part.ATTN_OUT_NORM,
+    Site.RESID_MID_NORM: Part.RESID_MID_NORM,
     Site.LN2_NORMALIZED: Part.LN2,
+    Site.MLP_OUT_NORM: Part.MLP_OUT_NORM,
+    Site.RESID_POST_NORM: Part.RESID_POST_NORM,
+    Site.EMBED_NORM: Part.EMBED_NORM,
     Site.LN_FINAL: Part.LN_FINAL,
 }
 """The norms by the sites that name them in `ForwardCache.norm_scales`."""
+
+BLOCK_NORMS = tuple(NORM_PARTS)[:6]
+"""The norms that each layer may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +120,13 @@ class Norm:
         weight: Gain, [d_model], as multiplied (Gemma's 1 + w is already added).
         bias: [d_model] or None.
         kind: "layer" subtracts the mean and divides by the standard deviation; "rms" divides by
-            the root mean square.
+            the root mean square; "none" changes nothing: the model has no norm there.
     """
 
     weight: Tensor
     bias: Tensor | None
     eps: float
-    kind: Literal["layer", "rms"]
+    kind: Literal["layer", "rms", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +141,8 @@ class AttentionWeights:
         b_Q: [head, d_head] or None; b_K, b_V: [kv_head, d_head] or None; b_O: [d_model] or None.
         n_kv: Number of key and value heads.
         scale: Factor of the scores; None for 1 / sqrt(d_head).
-        q_norm, k_norm: Norms over d_head of queries and keys before they are turned, or None.
+        q_norm, k_norm: Norms of queries and keys before they are turned, or None. Their weight is
+            [d_head], or [head * d_head] where one norm spans all heads.
     """
 
     W_Q: Tensor
@@ -145,16 +184,35 @@ class MlpWeights:
         return self.W_gate is not None
 
 
+@dataclass(frozen=True, slots=True)
+class HeadWeights:
+    """What stands between the last block and the unembedding: act(x W + b), then the last norm.
+
+    Attributes:
+        W: [d_model, d_model]; b: [d_model] or None.
+        activation: Name of the nonlinearity.
+        first_only: True where it reads the first position alone, as classifiers do.
+    """
+
+    W: Tensor
+    b: Tensor | None
+    activation: str
+    first_only: bool
+
+
 class ModelFamily(Protocol):
     """Describe one Hugging Face architecture; registered under its class name.
 
-    Attributes:
-        architecture: Class name in config.json.
-        parts: Path of each part's submodule, with "{layer}" where it is repeated.
+    Most families are a `models.table.Table`.
     """
 
-    architecture: str
-    parts: Mapping[Part, str]
+    @property
+    def architecture(self) -> str:
+        """Return the class name in config.json."""
+
+    @property
+    def parts(self) -> Mapping[Part, str]:
+        """Return the path of each part's submodule, with "{layer}" where it is repeated."""
 
     def describe(self, config: Mapping[str, Any]) -> ModelAnatomy:
         """Return the anatomy from config.json; needs no weights and no torch."""
@@ -166,10 +224,13 @@ class ModelFamily(Protocol):
         """Return one layer's MLP weights as views in the model's own dtype."""
 
     def norm(self, model: HfModule, site: Site, layer: int) -> Norm:
-        """Return a norm: LN1_NORMALIZED or LN2_NORMALIZED of a layer, or LN_FINAL."""
+        """Return the norm that a site names, of kind "none" where the model has none there."""
 
-    def values(self, model: HfModule, output: Tensor) -> Tensor:
-        """Return a view of the values [.., pos, kv_head, d_head] in the VALUE part's output."""
+    def view(self, model: HfModule, part: Part, output: Tensor) -> Tensor:
+        """Return a part's own numbers as a view of what its submodule computes.
+
+        QUERY, KEY and VALUE have their heads split off, [.., pos, head, d_head].
+        """
 
     def turn(self, model: HfModule, layer: int, x: Tensor, position: int, n_pos: int) -> Tensor:
         """Return queries or keys [.., d_head] as their position turns them before they meet.
@@ -177,11 +238,20 @@ class ModelFamily(Protocol):
         The same x where positions are not rotary; n_pos is the length of the prompt.
         """
 
+    def head(self, model: HfModule) -> HeadWeights | None:
+        """Return what stands before the last norm and the unembedding, or None."""
+
     def unembed(self, model: HfModule) -> tuple[Tensor, Tensor | None]:
-        """Return W_U [d_model, d_vocab] and b_U [d_vocab] or None."""
+        """Return W_U [d_model, d_vocab] and b_U [d_vocab] or None; of classes in a classifier."""
 
     def embedding(self, model: HfModule) -> tuple[Tensor, Tensor | None]:
         """Return W_E [d_vocab, d_model] as written to the stream, and W_pos [n_ctx, d_model]."""
+
+
+def site_place(family: ModelFamily, site: Site) -> tuple[Part, Side] | None:
+    """Return where a site is seen in models of a family; None where they do not have it."""
+    places = (place for place in SITE_PLACES.get(site, ()) if place[0] in family.parts)
+    return next(places, None)
 
 
 def part_module(family: ModelFamily, model: HfModule, part: Part, layer: int = 0) -> HfModule:
@@ -197,49 +267,4 @@ def linear(module: HfModule) -> tuple[Tensor, Tensor | None]:
 
 def split_last(tensor: Tensor, *shape: int) -> Tensor:
     """Return a view whose last axis is split; one entry of shape may be -1."""
-    return tensor.view(*tensor.shape[:-1], *shape)
-
-
-def split_heads(weight: Tensor, bias: Tensor | None, d_head: int) -> tuple[Tensor, Tensor | None]:
-    """Split a projection [d_model, head * d_head] into [head, d_model, d_head] and its bias."""
-    d_model = weight.shape[0]
-    per_head = weight.reshape(d_model, -1, d_head).transpose(0, 1)
-    return per_head, None if bias is None else bias.reshape(-1, d_head)
-
-
-def turn_halves(rotary: HfModule, x: Tensor, position: int, n_pos: int) -> Tensor:
-    """Turn x [.., d_head] by a rotary embedding that pairs entry i with entry i + half.
-
-    Args:
-        rotary: The model's own module, which gives cosines and sines for positions.
-        x: Queries or keys; where the cosines are narrower only the first entries are turned.
-        position: Of x.
-        n_pos: Length of the prompt, on which some embeddings depend.
-    """
-    import torch
-
-    cos, sin = rotary(x, torch.arange(n_pos, device=x.device)[None])
-    cos, sin = cos[0, position].to(x), sin[0, position].to(x)
-    first, second = x[..., : cos.shape[-1]].chunk(2, -1)
-    turned = torch.cat([first, second], -1) * cos + torch.cat([-second, first], -1) * sin
-    return torch.cat([turned, x[..., cos.shape[-1] :]], -1)
-
-
-def read_norm(module: HfModule, kind: Literal["layer", "rms"], eps: float) -> Norm:
-    """Return a norm whose gain is its weight as stored."""
-    return Norm(module.weight, getattr(module, "bias", None), eps, kind)
-
-
-def read_mlp(family: ModelFamily, model: HfModule, layer: int, activation: str) -> MlpWeights:
-    """Return the weights of an MLP whose projections are separate submodules."""
-    W_gate, b_gate = linear(part_module(family, model, Part.MLP_GATE, layer))
-    W_out, b_out = linear(part_module(family, model, Part.MLP_WRITE, layer))
-    if Part.MLP_UP not in family.parts:
-        return MlpWeights(W_gate, b_gate, None, None, W_out, b_out, activation)
-    W_in, b_in = linear(part_module(family, model, Part.MLP_UP, layer))
-    return MlpWeights(W_in, b_in, W_gate, b_gate, W_out, b_out, activation)
-
-
-def read_unembed(family: ModelFamily, model: HfModule) -> tuple[Tensor, Tensor | None]:
-    """Return W_U [d_model, d_vocab] and its bias or None."""
-    return linear(part_module(family, model, Part.UNEMBED))
+    return tensor.unflatten(-1, shape)

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from circuitscope.core.anatomy import Site
 from circuitscope.models.capture import ForwardCache
-from circuitscope.models.family import NORM_PARTS, SITE_PLACES, Part, split_last
-from circuitscope.models.gates import GatedRule, freeze_gates
+from circuitscope.models.family import BLOCK_NORMS, NORM_PARTS, Part, site_place, split_last
+from circuitscope.models.gates import GatedRule, activation, freeze_gates
 from circuitscope.models.hooks import Editor, Hooks
 
 if TYPE_CHECKING:
@@ -64,18 +64,20 @@ def frozen_run(  # noqa: PLR0913 - options by keyword
     found: dict[Place, Tensor] = {}
     with Hooks(model) as hooks:
         for layer in range(model.anatomy.n_layers):
-            _freeze_norm(model, hooks, cache, Site.LN1_NORMALIZED, layer)
-            _freeze_norm(model, hooks, cache, Site.LN2_NORMALIZED, layer)
+            for site in BLOCK_NORMS:
+                _freeze_norm(model, hooks, cache, site, layer)
             _freeze_pattern(model, hooks, cache, layer)
             _freeze_gates(model, hooks, cache, layer, gated)
+        _freeze_norm(model, hooks, cache, Site.EMBED_NORM, 0)
         _freeze_norm(model, hooks, cache, Site.LN_FINAL, model.anatomy.n_layers)
+        _freeze_head(model, hooks, cache)
         for site, layer in hold:
             assert site in _HOLDABLE, f"{site.text} cannot be held"
             _hold(hooks, site, layer, cache.site(site, layer))
         for (site, layer), editor in (edits or {}).items():
             hooks.edit_site(site, layer, _shaped(hooks, site, editor))
         for site, layer in read:
-            _read(hooks, found, site, layer)
+            _read(model, hooks, found, site, layer)
         ids = cache.token_ids.expand(batch, -1)
         hooks.forward(ids)
     return found
@@ -84,6 +86,8 @@ def frozen_run(  # noqa: PLR0913 - options by keyword
 def _freeze_norm(
     model: LoadedModel, hooks: Hooks, cache: ForwardCache, site: Site, layer: int
 ) -> None:
+    if not hooks.has(NORM_PARTS[site]):
+        return
     at = 0 if site is Site.LN_FINAL else layer
     norm = model.family.norm(model.module, site, at)
     scale = cache.norm_scales[site, layer][:, None].to(model.dtype)
@@ -96,12 +100,28 @@ def _freeze_norm(
     hooks.replace(NORM_PARTS[site], at, normalise)
 
 
+def _freeze_head(model: LoadedModel, hooks: Hooks, cache: ForwardCache) -> None:
+    """Let the map before the last norm pass with its gate fixed."""
+    head = model.family.head(model.module)
+    if head is None or cache.head_gate is None:
+        return
+    gate = activation(head.activation).gate(cache.head_gate).to(model.dtype)
+    kept: list[Tensor] = []
+
+    def remember(output: Tensor) -> None:
+        kept[:] = [output]
+
+    hooks.read(Part.HEAD_DENSE, "output", 0, remember)
+    reader = Part.LN_FINAL if hooks.has(Part.LN_FINAL) else Part.UNEMBED
+    hooks.edit(reader, "input", 0, lambda _: kept[0] * gate)
+
+
 def _freeze_pattern(model: LoadedModel, hooks: Hooks, cache: ForwardCache, layer: int) -> None:
     pattern = cache.patterns[layer].to(model.dtype)
     values: list[Tensor] = []
 
     def remember(output: Tensor) -> None:
-        values[:] = [model.family.values(model.module, output)]
+        values[:] = [output]
 
     def mix(z: Tensor) -> Tensor:
         per_head = values[0].repeat_interleave(model.anatomy.n_heads // values[0].shape[-2], -2)
@@ -144,8 +164,12 @@ def _shaped(hooks: Hooks, site: Site, editor: Editor) -> Editor:
     return lambda tensor: editor(split_last(tensor.clone(), *hooks.head_shape)).flatten(-2)
 
 
-def _read(hooks: Hooks, found: dict[Place, Tensor], site: Site, layer: int) -> None:
-    part, side = SITE_PLACES[site]
+def _read(
+    model: LoadedModel, hooks: Hooks, found: dict[Place, Tensor], site: Site, layer: int
+) -> None:
+    place = site_place(model.family, site)
+    assert place is not None, f"the model has no {site.text}"
+    part, side = place
 
     def store(tensor: Tensor) -> None:
         shaped = split_last(tensor, *hooks.head_shape) if site is Site.HEAD_Z else tensor

@@ -5,7 +5,8 @@
 3. MLP gates are constants (`gates`): plain h = gate(g0) * g. Gated, by the rule chosen:
    half: h = 1/2 gate(g0) u0 * g + 1/2 act(g0) * u; through_u: h = act(g0) * u;
    gradient: h = act'(g0) u0 * g + act(g0) * u, plus a constant.
-4. What is left is affine. Each map here comes as `*_jvp` (push a change forward), `*_vjp` (pull a
+4. Where a map and a nonlinearity stand before the last norm, as in BERT, its gate is a constant.
+5. What is left is affine. Each map here comes as `*_jvp` (push a change forward), `*_vjp` (pull a
    direction back) and its constants, so that map(input) + constants = what the module wrote.
 
 All tensors may have leading batch axes. Inputs may be shorter than the prompt: in a causal model
@@ -24,7 +25,7 @@ from torch import Tensor
 from circuitscope.core.anatomy import Site
 from circuitscope.models.capture import ForwardCache
 from circuitscope.models.family import split_last
-from circuitscope.models.gates import GatedRule, Gates, freeze_gates
+from circuitscope.models.gates import GatedRule, Gates, activation, freeze_gates
 from circuitscope.models.weights import Weights
 
 if TYPE_CHECKING:
@@ -72,18 +73,22 @@ class FrozenModel:
     # Norms
 
     def _scale(self, site: Site, layer: int, n: int) -> Tensor:
-        at = self.model.anatomy.n_layers if site is Site.LN_FINAL else layer
+        at = {Site.LN_FINAL: self.model.anatomy.n_layers, Site.EMBED_NORM: 0}.get(site, layer)
         return self.cache.norm_scales[site, at][:n, None].to(self.dtype)
 
     def norm_jvp(self, site: Site, layer: int, x: Tensor) -> Tensor:
         """Push x [.., pos, d_model] through a norm with frozen scale, bias left out."""
         norm = self.weights.norm(site, layer)
+        if norm.kind == "none":
+            return x
         centred = x - x.mean(-1, keepdim=True) if norm.kind == "layer" else x
         return centred / self._scale(site, layer, x.shape[-2]) * norm.weight
 
     def norm_vjp(self, site: Site, layer: int, g: Tensor) -> Tensor:
         """Pull g [.., pos, d_model] at a norm's output back to its input."""
         norm = self.weights.norm(site, layer)
+        if norm.kind == "none":
+            return g
         back = g * norm.weight / self._scale(site, layer, g.shape[-2])
         return back - back.mean(-1, keepdim=True) if norm.kind == "layer" else back
 
@@ -134,28 +139,45 @@ class FrozenModel:
 
     def write_heads(self, layer: int, z: Tensor) -> Tensor:
         """Return what each head writes for head_z, [.., pos, head, d_model], without b_O."""
-        return torch.einsum("...phe,hed->...phd", z, self.weights.attention(layer).W_O)
+        writes = torch.einsum("...phe,hed->...hpd", z, self.weights.attention(layer).W_O)
+        return self.norm_jvp(Site.ATTN_OUT_NORM, layer, writes).transpose(-3, -2)
+
+    def attn_bias(self, layer: int) -> Tensor:
+        """Return what attention writes beside its heads: b_O, and its norm's bias, [pos, d_model].
+
+        [d_model] where no norm makes it differ from position to position.
+        """
+        return self._written_bias(Site.ATTN_OUT_NORM, layer, self.weights.attention(layer).b_O)
+
+    def _written_bias(self, site: Site, layer: int, bias: Tensor | None) -> Tensor:
+        norm = self.norm_bias(site, layer)
+        if bias is None:
+            return norm
+        if self.weights.norm(site, layer).kind == "none":
+            return bias
+        return norm + self.norm_jvp(site, layer, bias.expand(self.cache.n_pos, -1))
 
     def attn_jvp(self, layer: int, x: Tensor) -> Tensor:
         """Push x [.., pos, d_model] at resid_pre through norm and attention to attn_out."""
         W_O = self.weights.attention(layer).W_O
-        return self.heads_jvp(layer, x).flatten(-2) @ W_O.flatten(0, 1)
+        out = self.heads_jvp(layer, x).flatten(-2) @ W_O.flatten(0, 1)
+        return self.norm_jvp(Site.ATTN_OUT_NORM, layer, out)
 
     def attn_vjp(self, layer: int, g: Tensor) -> Tensor:
         """Pull g [.., pos, d_model] at attn_out back to resid_pre (the skip not added)."""
         W_O = self.weights.attention(layer).W_O
+        g = self.norm_vjp(Site.ATTN_OUT_NORM, layer, g)
         z = split_last(g @ W_O.flatten(0, 1).T, *W_O.shape[:2])
         return self.heads_vjp(layer, z)
 
     def attn_constants(self, layer: int) -> Constants:
         """Return the constant part of attn_out, each [pos, d_model]."""
-        weights = self.weights.attention(layer)
-        heads = self.heads_constants(layer)
-        flat = weights.W_O.flatten(0, 1)
-        module = heads.module.flatten(-2) @ flat
-        if weights.b_O is not None:
-            module = module + weights.b_O
-        return Constants(module, heads.norm.flatten(-2) @ flat)
+        heads, flat = self.heads_constants(layer), self.weights.attention(layer).W_O.flatten(0, 1)
+        module, norm = (
+            self.norm_jvp(Site.ATTN_OUT_NORM, layer, part.flatten(-2) @ flat)
+            for part in (heads.module, heads.norm)
+        )
+        return Constants(module + self.attn_bias(layer), norm)
 
     # MLPs with frozen gates
 
@@ -233,28 +255,68 @@ class FrozenModel:
         norm = self._gate(layer, on_g.expand(n, -1), None if on_u is None else on_u.expand(n, -1))
         return Constants(module if constant is None else module + constant, norm)
 
-    def _write_hidden(self, layer: int, hidden: Tensor) -> Tensor:
+    def write_hidden(self, layer: int, hidden: Tensor) -> Tensor:
         """Return what hidden values [.., pos, d_mlp] write, [.., pos, d_model], without b_out."""
-        return hidden @ self.weights.mlp(layer).W_out
+        return self.norm_jvp(Site.MLP_OUT_NORM, layer, hidden @ self.weights.mlp(layer).W_out)
+
+    def mlp_bias(self, layer: int) -> Tensor:
+        """Return what the MLP writes whatever its hidden values; shaped like `attn_bias`."""
+        return self._written_bias(Site.MLP_OUT_NORM, layer, self.weights.mlp(layer).b_out)
 
     def mlp_jvp(self, layer: int, x: Tensor) -> Tensor:
         """Push x [.., pos, d_model] at resid_mid through norm and MLP to mlp_out."""
-        return self._write_hidden(layer, self.hidden_jvp(layer, x))
+        return self.write_hidden(layer, self.hidden_jvp(layer, x))
 
     def mlp_vjp(self, layer: int, g: Tensor) -> Tensor:
         """Pull g [.., pos, d_model] at mlp_out back to resid_mid (the skip not added)."""
+        g = self.norm_vjp(Site.MLP_OUT_NORM, layer, g)
         return self.hidden_vjp(layer, g @ self.weights.mlp(layer).W_out.T)
 
     def mlp_constants(self, layer: int) -> Constants:
         """Return the constant part of mlp_out, each [pos, d_model]."""
-        b_out = self.weights.mlp(layer).b_out
         hidden = self.hidden_constants(layer)
-        module = self._write_hidden(layer, hidden.module)
-        return Constants(
-            module if b_out is None else module + b_out, self._write_hidden(layer, hidden.norm)
-        )
+        module = self.write_hidden(layer, hidden.module) + self.mlp_bias(layer)
+        return Constants(module, self.write_hidden(layer, hidden.norm))
 
-    # Unembedding
+    # Head and unembedding
+
+    def head_jvp(self, x: Tensor) -> Tensor:
+        """Push x [.., pos, d_model] after the last block to what the unembedding reads.
+
+        [.., d_model] in a classifier, which reads the first position alone.
+        """
+        head = self.weights.head()
+        if head is not None:
+            x = x[..., 0, :] if head.first_only else x
+            x = (x @ head.W) * self._head_gate()
+        return self.norm_jvp(Site.LN_FINAL, self.model.anatomy.n_layers, x)
+
+    def head_vjp(self, g: Tensor) -> Tensor:
+        """Pull g at what the unembedding reads back to the end of the last block."""
+        g = self.norm_vjp(Site.LN_FINAL, self.model.anatomy.n_layers, g)
+        head = self.weights.head()
+        if head is None:
+            return g
+        back = (g * self._head_gate()) @ head.W.T
+        if not head.first_only:
+            return back
+        whole = back.new_zeros(*back.shape[:-1], self.cache.n_pos, back.shape[-1])
+        whole[..., 0, :] = back
+        return whole
+
+    def head_constants(self) -> Tensor:
+        """Return the constant part of what the unembedding reads."""
+        top = self.model.anatomy.n_layers
+        bias, head = self.norm_bias(Site.LN_FINAL, top), self.weights.head()
+        if head is None or head.b is None:
+            return bias
+        return self.norm_jvp(Site.LN_FINAL, top, head.b * self._head_gate()) + bias
+
+    def _head_gate(self) -> Tensor:
+        head, gate = self.weights.head(), self.cache.head_gate
+        assert head is not None
+        assert gate is not None
+        return activation(head.activation).gate(gate.to(self.dtype))
 
     def logit_vectors(self, tokens: Tensor | Sequence[int]) -> Tensor:
         """Return unembedding columns as rows, [token, d_model], at the last norm's output."""

@@ -1,6 +1,6 @@
 """Nonlinearities of MLPs by name: value, secant gate act(z) / z, and derivative, in closed form.
 
-The gate is never found by division, so it is exact at and near z = 0.
+The gate is never found by dividing by z near 0, so it is exact there.
 """
 
 from __future__ import annotations
@@ -70,6 +70,23 @@ def _sigmoid_slope(z: Tensor) -> Tensor:
     return gate * (1 - gate)
 
 
+_NEAR_ZERO = 1e-3
+
+
+def _tanh_ratio(z: Tensor) -> Tensor:
+    """Return tanh(z) / z, by its series where the division would lose digits."""
+    small = z.abs() < _NEAR_ZERO
+    whole = torch.where(small, 1.0, z)
+    return torch.where(small, 1 - z * z / 3, torch.tanh(whole) / whole)
+
+
+def _tanh_ratio_slope(z: Tensor) -> Tensor:
+    small = z.abs() < _NEAR_ZERO
+    whole = torch.where(small, 1.0, z)
+    t = torch.tanh(whole)
+    return torch.where(small, -2 * z / 3, ((1 - t * t) - t / whole) / whole)
+
+
 _RELU = Activation(_step, torch.zeros_like)
 _SILU = Activation(torch.sigmoid, _sigmoid_slope)
 _GELU = Activation(_normal_cdf, _normal_density)
@@ -77,6 +94,7 @@ _GELU_TANH = Activation(_tanh_gate, _tanh_slope)
 
 _ACTIVATIONS = {
     "relu": _RELU,
+    "tanh": Activation(_tanh_ratio, _tanh_ratio_slope),
     "silu": _SILU,
     "swish": _SILU,
     "gelu": _GELU,

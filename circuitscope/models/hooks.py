@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from circuitscope.core.anatomy import Site
-from circuitscope.models.family import SITE_PLACES, HfModule, Part, Side, part_module
+from circuitscope.models.family import HfModule, Part, Side, part_module, site_place
 
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
@@ -91,34 +91,51 @@ class Hooks:
             self.edit(part, side, layer, look)
 
     def edit(self, part: Part, side: Side, layer: int, editor: Editor) -> None:
-        """Replace the tensor at a part by what an editor returns."""
-        self.edit_module(self._part(part, layer), side, editor)
+        """Replace the tensor at a part by what an editor returns.
+
+        An editor at the output of a fused projection sees the part's own numbers alone.
+        """
+        family, module = self._model.family, self._model.module
+
+        def of_part(whole: Tensor) -> Tensor:
+            seen = family.view(module, part, whole)
+            new = editor(seen)
+            if new is seen or seen is whole:
+                return whole if new is seen else new
+            changed = whole.clone()
+            family.view(module, part, changed).copy_(new)
+            return changed
+
+        self.edit_module(self._part(part, layer), side, editor if side == "input" else of_part)
 
     def edit_module(self, module: HfModule, side: Side, editor: Editor) -> None:
         """Replace what goes into or comes out of a submodule by what an editor returns."""
 
-        def before(_: Any, args: tuple) -> Any:
-            assert args, f"{type(module).__name__} gets its input by keyword"
-            return (editor(args[0]), *args[1:])
+        def before(_: Any, args: tuple, named: dict[str, Any]) -> Any:
+            if args:
+                return (editor(args[0]), *args[1:]), named
+            return args, {**named, "hidden_states": editor(named["hidden_states"])}
 
         def after(_: Any, args: tuple, output: Any) -> Any:
             return _with_first(output, editor(_first(output)))
 
         if side == "input":
-            self._handles.append(module.register_forward_pre_hook(before))
+            self._handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
         else:
             self._handles.append(module.register_forward_hook(after))
 
     def edit_site(self, site: Site, layer: int, editor: Editor) -> None:
         """Replace the tensor that passes a site.
 
-        resid_mid is read by the second norm and by the skip around it, so it is written in place.
+        resid_mid is read by the MLP or its norm and by the skip around it: it is written in place.
         """
 
         def in_place(tensor: Tensor) -> Tensor:
             return tensor.copy_(editor(tensor))
 
-        part, side = SITE_PLACES[site]
+        place = site_place(self._model.family, site)
+        assert place is not None, f"the model has no {site.text}"
+        part, side = place
         self.edit(part, side, layer, in_place if site is Site.RESID_MID else editor)
 
     def replace(self, part: Part, layer: int, compute: Callable[[Tensor], Tensor]) -> None:
@@ -166,11 +183,10 @@ class Hooks:
             past: A transformers cache to read and extend, or None.
 
         Returns:
-            Logits, [batch, pos, d_vocab], in the model's dtype.
+            Logits, [batch, pos, d_vocab], or of classes, [batch, label].
         """
         batch = torch.as_tensor(ids, device=self._model.device)
-        output = self._model.module(
-            input_ids=batch, past_key_values=past, use_cache=past is not None
-        )
+        remembered = {} if past is None else {"past_key_values": past}
+        output = self._model.module(input_ids=batch, use_cache=past is not None, **remembered)
         logits: Tensor = output.logits
         return logits

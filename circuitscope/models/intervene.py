@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from circuitscope.core.anatomy import Site
+from circuitscope.core.errors import ModelError
 from circuitscope.core.intervention import Freeze, Intervention
 from circuitscope.core.progress import Progress, silent
 from circuitscope.models.capture import ForwardCache, capture, exact
@@ -34,7 +35,7 @@ class ModelRun:
     Attributes:
         token_ids: The prompt.
         tokens: Display text of each token.
-        logits: float32 [pos, d_vocab].
+        logits: float32 [pos, d_vocab]; [label] in a classifier.
         cache: Everything captured, as torch tensors.
     """
 
@@ -145,6 +146,12 @@ def generate(  # noqa: PLR0913 - options by keyword
     from transformers import DynamicCache
 
     hear = progress or silent()
+    if not model.anatomy.causal:
+        raise ModelError(
+            f"{model.anatomy.name or model.anatomy.architecture} does not continue texts: it reads "
+            "them in both directions.",
+            hint="Choose a causal language model.",
+        )
     read = read_prompt(model, prompt)
     ids = list(read.token_ids)
     edits = plan(model, interventions, ids, n_tokens)

@@ -15,7 +15,7 @@ from torch import Tensor
 from circuitscope.core.anatomy import Site
 from circuitscope.core.errors import ModelError
 from circuitscope.models.capture import norm_scale
-from circuitscope.models.family import NORM_PARTS, SITE_PLACES, split_last
+from circuitscope.models.family import NORM_PARTS, site_place, split_last
 from circuitscope.models.hooks import Editor, Hooks, Reader
 from circuitscope.models.projections import PROJECTED, find_projection
 
@@ -51,7 +51,9 @@ def has_site(model: LoadedModel, site: Site) -> bool:
         except ModelError:
             return False
         return True
-    return SITE_PLACES[site][0] in model.family.parts
+    if site is Site.RESID_MID and model.anatomy.parallel_blocks:
+        return False  # the stream has no state between attention and MLP
+    return site_place(model.family, site) is not None
 
 
 def n_heads(model: LoadedModel, site: Site) -> int:
@@ -103,7 +105,9 @@ def read_rows(model: LoadedModel, hooks: Hooks, place: Place, reader: Reader) ->
         module, view = find_projection(model, site, layer)
         hooks.edit_module(module, "output", _shown(lambda tensor: reader(view(tensor))))
     else:
-        part, side = SITE_PLACES[site]
+        place_of = site_place(model.family, site)
+        assert place_of is not None, f"the model has no {site.text}"
+        part, side = place_of
         hooks.read(part, side, layer, lambda tensor: reader(_rows(hooks, site, tensor)))
 
 

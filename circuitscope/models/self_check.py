@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from circuitscope.core.anatomy import Site
-from circuitscope.models.capture import ForwardCache, capture
+from circuitscope.models.capture import capture
 from circuitscope.models.frozen import Constants, FrozenModel
 
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ def self_check(model: LoadedModel, token_ids: Sequence[int] | None = None) -> Se
     frozen = FrozenModel(model, cache, dtype=dtype)
     layers = range(model.anatomy.n_layers)
     return SelfCheck(
-        logits=relative_error(_logits(model, frozen), cache.logits),
+        logits=relative_error(_logits(frozen), cache.raw_logits),
         patterns=max(float((cache.patterns[n].sum(-1) - 1).abs().max()) for n in layers),
-        residual=_residual(cache, len(layers)),
+        residual=_residual(frozen),
         attention=max(
             relative_error(
                 frozen.attn_jvp(n, cache.resid[Site.RESID_PRE, n]) + _sum(frozen.attn_constants(n)),
@@ -105,23 +105,31 @@ def _sum(constants: Constants) -> Tensor:
     return constants.module + constants.norm
 
 
-def _logits(model: LoadedModel, frozen: FrozenModel) -> Tensor:
-    n_layers = model.anatomy.n_layers
+def _logits(frozen: FrozenModel) -> Tensor:
+    n_layers = frozen.model.anatomy.n_layers
     resid = frozen.cache.resid[Site.RESID_POST, n_layers - 1]
-    final = frozen.norm_jvp(Site.LN_FINAL, n_layers, resid) + frozen.norm_bias(
-        Site.LN_FINAL, n_layers
-    )
-    rows, biases = frozen.weights.unembed(range(model.anatomy.d_vocab))
+    final = frozen.head_jvp(resid) + frozen.head_constants()
+    W_U, _ = frozen.model.family.unembed(frozen.model.module)
+    rows, biases = frozen.weights.unembed(range(W_U.shape[1]))
     return final @ rows.T + biases
 
 
-def _residual(cache: ForwardCache, n_layers: int) -> float:
+def _residual(frozen: FrozenModel) -> float:
     """Return how far each residual state is from the running sum of writes."""
-    total = cache.embed if cache.pos_embed is None else cache.embed + cache.pos_embed
+    cache, parallel = frozen.cache, frozen.model.anatomy.parallel_blocks
+    written = [cache.embed, cache.pos_embed, cache.type_embed]
+    total = _normed(frozen, Site.EMBED_NORM, 0, sum(part for part in written if part is not None))
     worst = relative_error(total, cache.resid[Site.RESID_PRE, 0])
-    for layer in range(n_layers):
-        total = total + cache.attn_out[layer]
-        worst = max(worst, relative_error(total, cache.resid[Site.RESID_MID, layer]))
-        total = total + cache.mlp_out[layer]
+    for layer in range(frozen.model.anatomy.n_layers):
+        before = total
+        total = _normed(frozen, Site.RESID_MID_NORM, layer, total + cache.attn_out[layer])
+        read = before if parallel else total
+        worst = max(worst, relative_error(read, cache.resid[Site.RESID_MID, layer]))
+        total = _normed(frozen, Site.RESID_POST_NORM, layer, total + cache.mlp_out[layer])
         worst = max(worst, relative_error(total, cache.resid[Site.RESID_POST, layer]))
     return worst
+
+
+def _normed(frozen: FrozenModel, site: Site, layer: int, x: Tensor) -> Tensor:
+    """Return the stream after a norm of its own, where the model has one."""
+    return frozen.norm_jvp(site, layer, x) + frozen.norm_bias(site, layer)

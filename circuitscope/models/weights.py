@@ -10,12 +10,18 @@ import torch
 from torch import Tensor
 
 from circuitscope.core.anatomy import Site
-from circuitscope.models.family import AttentionWeights, MlpWeights, Norm
+from circuitscope.models.family import (
+    BLOCK_NORMS,
+    AttentionWeights,
+    HeadWeights,
+    MlpWeights,
+    Norm,
+)
 
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
 
-W = TypeVar("W", AttentionWeights, MlpWeights, Norm)
+W = TypeVar("W", AttentionWeights, MlpWeights, Norm, HeadWeights)
 
 
 class Weights:
@@ -45,10 +51,16 @@ class Weights:
         )
 
     def norm(self, site: Site, layer: int) -> Norm:
-        """Return a norm's weights: LN1_NORMALIZED or LN2_NORMALIZED of a layer, or LN_FINAL."""
+        """Return the weights of the norm that a site names; the layer counts in blocks alone."""
+        at = layer if site in BLOCK_NORMS else 0
         return self._hold(
-            site.text, layer, lambda: self._model.family.norm(self._model.module, site, layer)
+            site.text, at, lambda: self._model.family.norm(self._model.module, site, at)
         )
+
+    def head(self) -> HeadWeights | None:
+        """Return what stands before the last norm, or None."""
+        found = self._model.family.head(self._model.module)
+        return None if found is None else self._hold("head", 0, lambda: found)
 
     def unembed(self, tokens: Tensor | Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return unembedding columns as rows [token, d_model], and biases [token] (or zeros)."""
@@ -70,8 +82,10 @@ class Weights:
 
     def _cast(self, weights: W) -> W:
         tensors: dict[str, Any] = {
-            field.name: value.detach().to(self.dtype)
+            field.name: self._cast(value)
+            if isinstance(value, Norm)
+            else value.detach().to(self.dtype)
             for field in fields(weights)
-            if isinstance(value := getattr(weights, field.name), Tensor)
+            if isinstance(value := getattr(weights, field.name), Tensor | Norm)
         }
         return replace(weights, **tensors)

@@ -1,21 +1,23 @@
 """Every model family, on random models with non-trivial norms and biases, against the real module.
 
-A new family adds one line to `VARIANTS` for each shape it comes in.
+A new family adds one line to `variants.VARIANTS` for each shape it comes in.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
 from torch import Tensor
 
 from circuitscope.core.anatomy import Site
+from circuitscope.core.errors import TraceError
 from circuitscope.core.intervention import Intervention
 from circuitscope.core.registry import Registry
+from circuitscope.core.settings import Logit, TraceSettings
 from circuitscope.models.capture import ForwardCache, capture
 from circuitscope.models.family import FAMILIES, ModelFamily
 from circuitscope.models.freezing import frozen_run
@@ -24,30 +26,12 @@ from circuitscope.models.gates import GatedRule
 from circuitscope.models.loading import LoadedModel, load_model
 from circuitscope.models.scores import side
 from circuitscope.models.self_check import relative_error, self_check
+from circuitscope.models.walks import pull, push
+from circuitscope.tracing.method import trace
+from circuitscope.tracing.verify import verify
+from tests.conformance.variants import IDS, VARIANTS, hugging_face_places, make_folder
 
-IDS = [1, 17, 5, 5, 22, 9, 30, 2]
 RULES: tuple[GatedRule, ...] = ("half", "through_u", "gradient")
-GPT2 = {"vocab_size": 37, "n_positions": 16, "n_embd": 24, "n_layer": 3, "n_head": 4}
-LLAMA = {
-    "vocab_size": 37, "max_position_embeddings": 16, "hidden_size": 24, "num_hidden_layers": 3,
-    "num_attention_heads": 4, "intermediate_size": 40,
-}  # fmt: skip
-VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "gpt2": ("GPT2LMHeadModel", GPT2 | {"tie_word_embeddings": False}),
-    "gpt2-tied-gelu": ("GPT2LMHeadModel", GPT2 | {"activation_function": "gelu", "n_inner": 20}),
-    "gpt2-relu-scaled": (
-        "GPT2LMHeadModel",
-        GPT2 | {"activation_function": "relu", "scale_attn_by_inverse_layer_idx": True},
-    ),
-    "llama-grouped": ("LlamaForCausalLM", LLAMA | {"num_key_value_heads": 2, "head_dim": 8}),
-    "llama-one-kv-tied": (
-        "LlamaForCausalLM", LLAMA | {"num_key_value_heads": 1, "tie_word_embeddings": True},
-    ),
-    "llama-biases": (
-        "LlamaForCausalLM",
-        LLAMA | {"attention_bias": True, "mlp_bias": True, "hidden_act": "gelu_pytorch_tanh"},
-    ),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,19 +39,6 @@ class Case:
     model: LoadedModel
     cache: ForwardCache
     reference: Any
-
-
-def make_folder(folder: Path, architecture: str, settings: dict[str, Any]) -> Path:
-    """Write a random model whose gains, biases and embeddings all matter."""
-    torch.manual_seed(3)
-    kind = getattr(transformers, architecture)
-    module = kind(kind.config_class(bos_token_id=1, eos_token_id=1, **settings))
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            is_gain = ("norm" in name or ".ln_" in name) and name.endswith("weight")
-            parameter.copy_(0.3 * torch.randn_like(parameter) + float(is_gain))
-    module.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module", params=sorted(VARIANTS))
@@ -118,9 +89,15 @@ def test_captured_parts_add_up(case: Case) -> None:
     assert check.logits < 1e-4
     assert check.patterns < 1e-5
     assert check.residual < 1e-5
+    assert relative_error(case.cache.logits, capped(case, case.cache.raw_logits)) < 1e-6
     assert check.attention < 1e-5
     assert check.mlp < 1e-5
     assert check.passed
+
+
+def capped(case: Case, logits: Tensor) -> Tensor:
+    cap = case.model.anatomy.logit_softcap
+    return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 def test_anatomy_matches_the_weights(case: Case) -> None:
@@ -133,11 +110,15 @@ def test_anatomy_matches_the_weights(case: Case) -> None:
     assert mlp.W_in.shape == (d_model, anatomy.d_mlp)
     assert mlp.W_out.shape == (anatomy.d_mlp, d_model)
     assert mlp.gated == anatomy.gated_mlp
+    assert mlp.activation == anatomy.activation
     W_U, _ = family.unembed(module)
     W_E, W_pos = family.embedding(module)
-    assert W_U.shape == (d_model, anatomy.d_vocab)
+    assert W_U.shape == (d_model, anatomy.n_labels or anatomy.d_vocab)
     assert W_E.shape == (anatomy.d_vocab, d_model)
     assert (W_pos is not None) == (anatomy.positions == "learned")
+    if W_pos is not None and case.cache.pos_embed is not None:
+        assert torch.equal(case.cache.pos_embed, W_pos[: len(IDS)])
+        assert len(W_pos) == anatomy.n_ctx
     assert torch.equal(case.cache.embed, W_E[IDS])
 
 
@@ -193,9 +174,9 @@ PAIRS: dict[str, tuple[Maps, Maps, Callable[[ForwardCache], Tensor]]] = {
         lambda f, x: f.preact_jvp(1, x)[0], lambda f, g: f.preact_vjp(1, g),
         lambda c: c.mlp_gate[1],
     ),
-    "final norm": (
-        lambda f, x: f.norm_jvp(Site.LN_FINAL, 3, x), lambda f, g: f.norm_vjp(Site.LN_FINAL, 3, g),
-        lambda c: c.final,
+    "a norm": (
+        lambda f, x: f.norm_jvp(Site.LN2_NORMALIZED, 1, x),
+        lambda f, g: f.norm_vjp(Site.LN2_NORMALIZED, 1, g), lambda c: c.embed,
     ),
 }  # fmt: skip
 
@@ -213,39 +194,52 @@ def test_pushing_and_pulling_agree(case: Case, name: str, gated: GatedRule) -> N
     assert dot(pushed, g) == pytest.approx(dot(x, pulled), rel=1e-9)
     doubled = push(frozen, 2 * x[0] - 3 * x[1])
     assert relative_error(doubled, 2 * pushed[0] - 3 * pushed[1]) < 1e-12
-    # A shorter input is the same computation, since the model is causal.
+    if not case.model.anatomy.causal:
+        return
+    # A shorter input is the same computation.
     assert relative_error(push(frozen, x[..., :5, :]), pushed[:, :, :5]) < 1e-12
     cut = g.clone()
     cut[:, :, 5:] = 0
     assert relative_error(pull(frozen, g[:, :, :5]), pull(frozen, cut)[:, :, :5]) < 1e-12
 
 
-def walk_down(frozen: FrozenModel, g: Tensor, layer: int) -> Tensor:
-    """Pull g at the final norm's output down to a layer's resid_pre."""
-    g = frozen.norm_vjp(Site.LN_FINAL, frozen.model.anatomy.n_layers, g)
-    for at in reversed(range(layer, frozen.model.anatomy.n_layers)):
-        g = g + frozen.mlp_vjp(at, g)
-        g = g + frozen.attn_vjp(at, g)
-    return g
+@pytest.mark.parametrize("gated", RULES)
+def test_walks_agree_with_each_other(case: Case, gated: GatedRule) -> None:
+    frozen = FrozenModel(case.model, case.cache, gated, torch.float64)
+    x = random_like(case.cache.embed, 2, 3)
+    g = random_like(case.cache.embed, 2, 3, seed=1)
+    assert dot(push(frozen, x), g) == pytest.approx(dot(x, pull(frozen, g)), rel=1e-9)
+    there = push(frozen, push(frozen, x, 0, 2), 2)
+    assert relative_error(push(frozen, x), there) < 1e-12
+    back = pull(frozen, pull(frozen, g, start=1), 1)
+    assert relative_error(pull(frozen, g), back) < 1e-12
+    final = random_like(case.cache.final, 2, 3, seed=2)
+    assert dot(frozen.head_jvp(x), final) == pytest.approx(dot(x, frozen.head_vjp(final)), rel=1e-9)
 
 
 @pytest.mark.parametrize("gated", RULES)
-def test_walk_agrees_with_autograd_on_the_frozen_module(case: Case, gated: GatedRule) -> None:
+def test_walks_agree_with_autograd_on_the_frozen_module(case: Case, gated: GatedRule) -> None:
     leaf = torch.zeros_like(case.cache.embed, requires_grad=True)
     start = Site.RESID_PRE, 1
     run = frozen_run(
-        case.model, case.cache, {start: lambda t: t + leaf}, [(Site.LN_FINAL, 3)], gated=gated
+        case.model, case.cache, {start: lambda t: t + leaf}, [(Site.LN_FINAL, 0)], gated=gated
     )
-    g = random_like(case.cache.final).float()
-    (wanted,) = torch.autograd.grad((run[Site.LN_FINAL, 3][0] * g).sum(), leaf)
-    found = walk_down(FrozenModel(case.model, case.cache, gated), g, 1)
-    assert relative_error(found, wanted) < 1e-5
+    final = run[Site.LN_FINAL, 0][0]
+    frozen = FrozenModel(case.model, case.cache, gated)
+    g = random_like(final).float()
+    (wanted,) = torch.autograd.grad((final * g).sum(), leaf, retain_graph=True)
+    assert relative_error(pull(frozen, frozen.head_vjp(g), start=1), wanted) < 1e-5
+    # The other way by reverse mode twice: the derivative of a pull is a push.
+    x, dummy = random_like(leaf).float(), torch.zeros_like(final, requires_grad=True)
+    (pulled,) = torch.autograd.grad(final, leaf, dummy, create_graph=True)
+    (pushed,) = torch.autograd.grad((pulled * x).sum(), dummy)
+    assert relative_error(frozen.head_jvp(push(frozen, x, 1)), pushed) < 1e-5
 
 
 @pytest.mark.parametrize("gated", RULES)
 def test_frozen_module_is_itself_and_linear(case: Case, gated: GatedRule) -> None:
     still = frozen_run(case.model, case.cache, gated=gated)[Site.LOGITS, 0][0]
-    assert relative_error(still, case.cache.logits) < 1e-5
+    assert relative_error(still, case.cache.raw_logits) < 1e-5
     change = random_like(case.cache.embed, seed=2).float()
     sizes = torch.tensor([1.0, 2.0, -3.0])[:, None, None]
     run = frozen_run(
@@ -257,11 +251,8 @@ def test_frozen_module_is_itself_and_linear(case: Case, gated: GatedRule) -> Non
         assert relative_error(moved[n], moved[0] * sizes[n]) < 1e-5
     # The same change pushed through the tracer's maps.
     frozen = FrozenModel(case.model, case.cache, gated)
-    x = change
-    for layer in range(3):
-        x = x + frozen.attn_jvp(layer, x)
-        x = x + frozen.mlp_jvp(layer, x)
-    logits = frozen.norm_jvp(Site.LN_FINAL, 3, x) @ frozen.logit_vectors(list(range(37))).T
+    x = push(frozen, frozen.norm_jvp(Site.EMBED_NORM, 0, change))
+    logits = frozen.head_jvp(x) @ frozen.logit_vectors(list(range(still.shape[-1]))).T
     assert relative_error(logits, moved[0]) < 1e-5
 
 
@@ -272,9 +263,29 @@ def test_held_outputs_let_nothing_through(case: Case) -> None:
         case.model, case.cache, {(Site.EMBED, 0): lambda t: t + change},
         [(Site.RESID_POST, 2), (Site.ATTN_OUT, 1)], hold=hold,
     )  # fmt: skip
-    wanted = case.cache.resid[Site.RESID_POST, 2] + change
+    frozen = FrozenModel(case.model, case.cache)
+    moved = frozen.norm_jvp(Site.EMBED_NORM, 0, change)
+    for layer in range(3):
+        moved = frozen.norm_jvp(Site.RESID_MID_NORM, layer, moved)
+        moved = frozen.norm_jvp(Site.RESID_POST_NORM, layer, moved)
+    wanted = case.cache.resid[Site.RESID_POST, 2] + moved
     assert relative_error(run[Site.RESID_POST, 2][0], wanted) < 1e-5
     assert torch.equal(run[Site.ATTN_OUT, 1][0], case.cache.attn_out[1])
+
+
+def test_every_causal_family_is_traced(case: Case) -> None:
+    settings = TraceSettings(tuple(IDS), targets=(Logit(10),), units="neurons", max_nodes=None)
+    if not case.model.anatomy.causal:
+        with pytest.raises(TraceError, match="causal"):
+            trace(case.model, settings)
+        return
+    circuit = trace(case.model, settings)
+    assert circuit.conservation.max() <= 1e-4
+    raw = case.cache.raw_logits[-1, 10]
+    assert float(circuit.preactivation[circuit.roots[0]]) == pytest.approx(float(raw), rel=1e-5)
+    checked = verify(case.model, circuit, effect="direct")
+    worst = np.abs(checked.measured - checked.predicted).max()
+    assert worst <= 1e-4 * np.abs(checked.predicted).max()
 
 
 EDITS = [
@@ -283,28 +294,18 @@ EDITS = [
 ]  # fmt: skip
 
 
-def plain_hook(case: Case, site: Site, layer: int, edit: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return logits of the reference module with one forward hook, written by module name."""
-    gpt2 = case.model.anatomy.architecture.startswith("GPT2")
-    base = case.reference.transformer if gpt2 else case.reference.model
-    block = (base.h if gpt2 else base.layers)[layer]
-    attention = block.attn if gpt2 else block.self_attn
-    places: dict[Site, tuple[torch.nn.Module, bool]] = {
-        Site.EMBED: (base.wte if gpt2 else base.embed_tokens, False),
-        Site.RESID_PRE: (block, True),
-        Site.RESID_POST: (block, False),
-        Site.ATTN_IN: (block.ln_1 if gpt2 else block.input_layernorm, False),
-        Site.HEAD_Z: (attention.c_proj if gpt2 else attention.o_proj, True),
-        Site.ATTN_OUT: (attention.c_proj if gpt2 else attention.o_proj, False),
-        Site.MLP_IN: (block.ln_2 if gpt2 else block.post_attention_layernorm, False),
-        Site.MLP_HIDDEN: (block.mlp.c_proj if gpt2 else block.mlp.down_proj, True),
-        Site.MLP_OUT: (block.mlp, False),
-    }
-    if site is Site.RESID_MID:
+def plain_hook(
+    case: Case, site: Site, layer: int, edit: Callable[[Tensor], Tensor]
+) -> Tensor | None:
+    """Return logits of the reference module with one forward hook; None where it has no place."""
+    places = dict(hugging_face_places(case.reference, layer))
+    if site is Site.RESID_MID and site not in places and not case.model.anatomy.parallel_blocks:
         # What attention adds is changed by as much as the residual stream should be.
         before = case.cache.resid[Site.RESID_PRE, layer]
         middle = places[Site.ATTN_OUT][0]
         handle = middle.register_forward_hook(lambda _m, _i, o: edit(before + o) - before)
+    elif site not in places:
+        return None
     elif places[site][1]:
         handle = places[site][0].register_forward_pre_hook(
             lambda _m, args: (edit(args[0]), *args[1:])
@@ -317,26 +318,21 @@ def plain_hook(case: Case, site: Site, layer: int, edit: Callable[[Tensor], Tens
     return logits
 
 
-@pytest.mark.parametrize("site", EDITS)
-@pytest.mark.parametrize("mode", ["zero", "set", "add", "scale"])
-def test_intervention_equals_a_plain_hook(case: Case, site: Site, mode: str) -> None:
-    shape = case.cache.site(site, 1).flatten(1).shape
-    value = random_like(torch.zeros(2, shape[1])).float()
+def test_interventions_equal_a_plain_hook(case: Case) -> None:
+    for site in EDITS:
+        shape = case.cache.site(site, 1).flatten(1).shape
+        value = random_like(torch.zeros(2, shape[1])).float()
 
-    def edit(tensor: Tensor) -> Tensor:
-        new = tensor.clone()
-        old = new[:, [2, 6]]
-        new[:, [2, 6]] = {
-            "zero": 0 * old, "set": value.expand_as(old), "add": old + value, "scale": old * 1.7,
-        }[mode]  # fmt: skip
-        return new
+        def edit(tensor: Tensor, value: Tensor = value) -> Tensor:
+            new = tensor.clone()
+            new[:, [2, 6]] = value.expand_as(new[:, [2, 6]])
+            return new
 
-    wanted = plain_hook(case, site, 1, edit)
-    shaped = value.reshape(2, *case.cache.site(site, 1).shape[1:])
-    intervention = Intervention(
-        site, 1, positions=[2, -2], mode=mode,
-        value={"zero": None, "scale": 1.7}.get(mode, shaped.numpy()),
-    )  # fmt: skip
-    found = case.model.run(IDS, [intervention])
-    assert relative_error(torch.from_numpy(found.logits), wanted) < 1e-5
-    assert relative_error(torch.from_numpy(found.logits), case.cache.logits) > 1e-3
+        wanted = plain_hook(case, site, 1, edit)
+        if wanted is None:
+            continue
+        shaped = value.reshape(2, *case.cache.site(site, 1).shape[1:]).numpy()
+        change = Intervention(site, 1, positions=[2, -2], mode="set", value=shaped)
+        found = torch.from_numpy(case.model.run(IDS, [change]).logits)
+        assert relative_error(found, wanted) < 1e-5, site
+        assert relative_error(found, case.cache.logits) > 1e-3, site

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from circuitscope.core.anatomy import Site
 from circuitscope.core.intervention import Intervention
 from circuitscope.models.capture import capture
-from circuitscope.models.family import SITE_PLACES, part_module
+from circuitscope.models.family import part_module, site_place
 from circuitscope.models.loading import LoadedModel, load_model
 from circuitscope.models.places import has_site, n_heads
 from circuitscope.models.self_check import relative_error
-from tests.conformance.test_families import IDS, VARIANTS, make_folder
+from tests.conformance.variants import IDS, VARIANTS, make_folder
 
 OTHER = [1, 9, 30, 4, 17, 2, 8, 11]
 AT = [2, 6]
@@ -60,7 +60,7 @@ def plain(model: LoadedModel) -> Tensor:
 
 def seen(model: LoadedModel, ids: list[int], site: str) -> Tensor:
     """Return what a site holds in a plain run, [pos, width], by a plain hook."""
-    part, side = SITE_PLACES[Site.parse(site)]
+    part, side = site_place(model.family, Site.parse(site)) or ("", "")
     found: list[Tensor] = []
 
     def keep(tensor: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ def seen(model: LoadedModel, ids: list[int], site: str) -> Tensor:
 def test_every_mode_equals_a_plain_hook(model: LoadedModel, site: str) -> None:
     if not has_site(model, Site.parse(site)):
         pytest.skip(f"{model.anatomy.architecture} has no {site}")
-    part, side = SITE_PLACES[Site.parse(site)]
+    part, side = site_place(model.family, Site.parse(site)) or ("", "")
     module = part_module(model.family, model.module, part, 1)
     here, there = seen(model, IDS, site), seen(model, OTHER, site)
     vector = torch.linspace(-1, 2, here.shape[-1])
@@ -142,7 +142,7 @@ def test_a_changed_pattern_mixes_the_values(model: LoadedModel) -> None:
         tensor[:, 5, lo : lo + anatomy.d_head] = z
         return tensor
 
-    part, side = SITE_PLACES[Site.HEAD_Z]
+    part, side = site_place(model.family, Site.HEAD_Z) or ("", "")
     without = plain(model)
     with hooked(part_module(model.family, model.module, part, 1), side, change):
         wanted = plain(model)
