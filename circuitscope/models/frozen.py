@@ -25,8 +25,9 @@ from torch import Tensor
 from circuitscope.core.anatomy import Site
 from circuitscope.models.capture import ForwardCache
 from circuitscope.models.family import split_last
-from circuitscope.models.gates import GatedRule, Gates, activation, freeze_gates
+from circuitscope.models.gates import GatedRule, Gates, freeze_gates
 from circuitscope.models.weights import Weights
+from circuitscope.models.written import attn_bias, mlp_bias, write_hidden
 
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
@@ -142,21 +143,6 @@ class FrozenModel:
         writes = torch.einsum("...phe,hed->...hpd", z, self.weights.attention(layer).W_O)
         return self.norm_jvp(Site.ATTN_OUT_NORM, layer, writes).transpose(-3, -2)
 
-    def attn_bias(self, layer: int) -> Tensor:
-        """Return what attention writes beside its heads: b_O, and its norm's bias, [pos, d_model].
-
-        [d_model] where no norm makes it differ from position to position.
-        """
-        return self._written_bias(Site.ATTN_OUT_NORM, layer, self.weights.attention(layer).b_O)
-
-    def _written_bias(self, site: Site, layer: int, bias: Tensor | None) -> Tensor:
-        norm = self.norm_bias(site, layer)
-        if bias is None:
-            return norm
-        if self.weights.norm(site, layer).kind == "none":
-            return bias
-        return norm + self.norm_jvp(site, layer, bias.expand(self.cache.n_pos, -1))
-
     def attn_jvp(self, layer: int, x: Tensor) -> Tensor:
         """Push x [.., pos, d_model] at resid_pre through norm and attention to attn_out."""
         W_O = self.weights.attention(layer).W_O
@@ -177,7 +163,7 @@ class FrozenModel:
             self.norm_jvp(Site.ATTN_OUT_NORM, layer, part.flatten(-2) @ flat)
             for part in (heads.module, heads.norm)
         )
-        return Constants(module + self.attn_bias(layer), norm)
+        return Constants(module + attn_bias(self, layer), norm)
 
     # MLPs with frozen gates
 
@@ -255,17 +241,9 @@ class FrozenModel:
         norm = self._gate(layer, on_g.expand(n, -1), None if on_u is None else on_u.expand(n, -1))
         return Constants(module if constant is None else module + constant, norm)
 
-    def write_hidden(self, layer: int, hidden: Tensor) -> Tensor:
-        """Return what hidden values [.., pos, d_mlp] write, [.., pos, d_model], without b_out."""
-        return self.norm_jvp(Site.MLP_OUT_NORM, layer, hidden @ self.weights.mlp(layer).W_out)
-
-    def mlp_bias(self, layer: int) -> Tensor:
-        """Return what the MLP writes whatever its hidden values; shaped like `attn_bias`."""
-        return self._written_bias(Site.MLP_OUT_NORM, layer, self.weights.mlp(layer).b_out)
-
     def mlp_jvp(self, layer: int, x: Tensor) -> Tensor:
         """Push x [.., pos, d_model] at resid_mid through norm and MLP to mlp_out."""
-        return self.write_hidden(layer, self.hidden_jvp(layer, x))
+        return write_hidden(self, layer, self.hidden_jvp(layer, x))
 
     def mlp_vjp(self, layer: int, g: Tensor) -> Tensor:
         """Pull g [.., pos, d_model] at mlp_out back to resid_mid (the skip not added)."""
@@ -275,48 +253,10 @@ class FrozenModel:
     def mlp_constants(self, layer: int) -> Constants:
         """Return the constant part of mlp_out, each [pos, d_model]."""
         hidden = self.hidden_constants(layer)
-        module = self.write_hidden(layer, hidden.module) + self.mlp_bias(layer)
-        return Constants(module, self.write_hidden(layer, hidden.norm))
+        module = write_hidden(self, layer, hidden.module) + mlp_bias(self, layer)
+        return Constants(module, write_hidden(self, layer, hidden.norm))
 
-    # Head and unembedding
-
-    def head_jvp(self, x: Tensor) -> Tensor:
-        """Push x [.., pos, d_model] after the last block to what the unembedding reads.
-
-        [.., d_model] in a classifier, which reads the first position alone.
-        """
-        head = self.weights.head()
-        if head is not None:
-            x = x[..., 0, :] if head.first_only else x
-            x = (x @ head.W) * self._head_gate()
-        return self.norm_jvp(Site.LN_FINAL, self.model.anatomy.n_layers, x)
-
-    def head_vjp(self, g: Tensor) -> Tensor:
-        """Pull g at what the unembedding reads back to the end of the last block."""
-        g = self.norm_vjp(Site.LN_FINAL, self.model.anatomy.n_layers, g)
-        head = self.weights.head()
-        if head is None:
-            return g
-        back = (g * self._head_gate()) @ head.W.T
-        if not head.first_only:
-            return back
-        whole = back.new_zeros(*back.shape[:-1], self.cache.n_pos, back.shape[-1])
-        whole[..., 0, :] = back
-        return whole
-
-    def head_constants(self) -> Tensor:
-        """Return the constant part of what the unembedding reads."""
-        top = self.model.anatomy.n_layers
-        bias, head = self.norm_bias(Site.LN_FINAL, top), self.weights.head()
-        if head is None or head.b is None:
-            return bias
-        return self.norm_jvp(Site.LN_FINAL, top, head.b * self._head_gate()) + bias
-
-    def _head_gate(self) -> Tensor:
-        head, gate = self.weights.head(), self.cache.head_gate
-        assert head is not None
-        assert gate is not None
-        return activation(head.activation).gate(gate.to(self.dtype))
+    # Unembedding
 
     def logit_vectors(self, tokens: Tensor | Sequence[int]) -> Tensor:
         """Return unembedding columns as rows, [token, d_model], at the last norm's output."""

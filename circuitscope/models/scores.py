@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -59,7 +59,9 @@ def side(frozen: FrozenModel, layer: int, head: int, position: int, role: Role) 
     bias = weight.new_zeros(weight.shape[-1]) if b is None else b[own]
     x = frozen.cache.attn_in[layer][position].to(frozen.dtype)
     rows = torch.cat([weight, bias[None]])
-    if norm is not None:
+    if norm is not None and norm.weight.numel() > weight.shape[-1]:
+        rows, norm = _normed_together(norm, rows, x, (W, b), own)
+    elif norm is not None:
         rows = _normed(norm, rows, x)
     family, n_pos = frozen.model.family, frozen.cache.n_pos
     rows = family.turn(frozen.model.module, layer, rows, position, n_pos) * scale
@@ -68,6 +70,18 @@ def side(frozen: FrozenModel, layer: int, head: int, position: int, role: Role) 
         shift = family.turn(frozen.model.module, layer, shift, position, n_pos) * scale
         rows = torch.cat([rows[:-1], rows[-1:] + shift])
     return Side(rows[:-1], rows[-1], x @ rows[:-1] + rows[-1])
+
+
+def _normed_together(
+    norm: Norm, rows: Tensor, x: Tensor, heads: tuple[Tensor, Tensor | None], own: int
+) -> tuple[Tensor, Norm]:
+    """Carry one head's rows through a norm over all heads; return its part of the norm too."""
+    W, b = heads
+    made = torch.einsum("d,hde->he", x, W)
+    _, scale = norm_scale(norm, (made if b is None else made + b).flatten())
+    part = norm.weight.unflatten(0, (len(W), -1))[own].to(rows)
+    assert norm.kind == "rms", "a norm over all heads is an RMSNorm"
+    return rows / scale * part, replace(norm, weight=part)
 
 
 def _normed(norm: Norm, rows: Tensor, x: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor
 from circuitscope.core.anatomy import Site
 from circuitscope.models.capture import capture
 from circuitscope.models.frozen import Constants, FrozenModel
+from circuitscope.models.head import head_constants, head_jvp
 
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
@@ -108,7 +109,7 @@ def _sum(constants: Constants) -> Tensor:
 def _logits(frozen: FrozenModel) -> Tensor:
     n_layers = frozen.model.anatomy.n_layers
     resid = frozen.cache.resid[Site.RESID_POST, n_layers - 1]
-    final = frozen.head_jvp(resid) + frozen.head_constants()
+    final = head_jvp(frozen, resid) + head_constants(frozen)
     W_U, _ = frozen.model.family.unembed(frozen.model.module)
     rows, biases = frozen.weights.unembed(range(W_U.shape[1]))
     return final @ rows.T + biases

@@ -20,6 +20,7 @@ from circuitscope.core.anatomy import Site
 from circuitscope.core.intervention import Intervention
 from circuitscope.core.keys import BiasUnit, NodeKey, NodeKind
 from circuitscope.models.frozen import FrozenModel
+from circuitscope.models.written import attn_bias, mlp_bias
 
 if TYPE_CHECKING:
     from circuitscope.tracing.measurement import Switches
@@ -59,6 +60,7 @@ def bias_off(switches: Switches, bias: NodeKey, target: NodeKey) -> Intervention
 def _written(switches: Switches, bias: NodeKey) -> tuple[Site, torch.Tensor]:
     """Return where a constant is added to what passes, and it: [d_model] or [pos, d_model]."""
     family, module = switches.model.family, switches.model.module
+    frozen = FrozenModel(switches.model, switches.cache)
     vector: torch.Tensor | None
     if bias.unit == BiasUnit.MODULE and _passed(switches, bias):
         frozen = FrozenModel(switches.model, switches.cache, switches.settings.gated, torch.float64)
@@ -73,9 +75,9 @@ def _written(switches: Switches, bias: NodeKey) -> tuple[Site, torch.Tensor]:
         layer = 0 if bias.site is Site.LN_FINAL else bias.layer
         site, vector = _NORM_OUTPUTS[bias.site], family.norm(module, bias.site, layer).bias
     elif bias.site is Site.ATTN_OUT:
-        site, vector = bias.site, family.attention_weights(module, bias.layer).b_O
+        site, vector = bias.site, attn_bias(frozen, bias.layer)
     else:
-        site, vector = bias.site, family.mlp_weights(module, bias.layer).b_out
+        site, vector = bias.site, mlp_bias(frozen, bias.layer)
     assert vector is not None, f"{bias} holds nothing"
     return site, vector
 

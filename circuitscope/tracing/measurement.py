@@ -89,10 +89,13 @@ class Switches:
         if key.kind is NodeKind.SCORE:
             return self._reads_score(key)
         if key.kind is NodeKind.HEAD:
-            W_O = self.model.family.attention_weights(self.model.module, key.layer).W_O[unit]
-            write = self.cache.head_z[key.layer][at, unit].to(W_O.dtype) @ W_O
-            along = W_O @ (write / write.norm())
-            return (Site.HEAD_Z, key.layer), lambda z: z[:, at, unit] @ along
+            frozen = FrozenModel(self.model, self.cache)
+            write = frozen.write_heads(key.layer, self.cache.head_z[key.layer])[at, unit]
+            direction = torch.zeros_like(self.cache.embed)
+            direction[at] = write / write.norm()
+            back = frozen.norm_vjp(Site.ATTN_OUT_NORM, key.layer, direction)[at]
+            along = frozen.weights.attention(key.layer).W_O[unit] @ back
+            return (Site.HEAD_Z, key.layer), lambda z: z[:, at, unit] @ along.to(z.dtype)
         if key.kind is NodeKind.NEURON:
             gate = self._plain_gate(key)
             return (Site.MLP_HIDDEN, key.layer), lambda h: h[:, at, unit] / gate

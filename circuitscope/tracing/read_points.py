@@ -177,7 +177,7 @@ class ReadPoints:
     ) -> Injection:
         frozen = self._frozen
         mlp, gates = frozen.weights.mlp(layer), self._gates_of(layer)
-        hidden = g @ mlp.W_out.T
+        hidden = self._norm_back(Site.MLP_OUT_NORM, layer, g, at) @ mlp.W_out.T
         on_g = None if gates.on_g is None else hidden * gates.on_g[at]
         on_u = None if gates.on_u is None else hidden * gates.on_u[at]
         constants = self._kept(frozen.mlp_constants, layer)
@@ -212,7 +212,8 @@ class ReadPoints:
         self, layer: int, at: Tensor, g: Tensor, dictionary: Dictionary
     ) -> Injection:
         frozen = self._frozen
-        z = torch.einsum("rd,hed->rhe", g, frozen.weights.attention(layer).W_O)
+        back = self._norm_back(Site.ATTN_OUT_NORM, layer, g, at)
+        z = torch.einsum("rd,hed->rhe", back, frozen.weights.attention(layer).W_O)
         constants = self._kept(frozen.attn_constants, layer)
         return Injection(
             self._attention_back(layer, z, at),
@@ -225,8 +226,9 @@ class ReadPoints:
     def _heads(self, layer: int, at: Tensor, heads: Tensor) -> Injection:
         frozen = self._frozen
         W_O = frozen.weights.attention(layer).W_O[heads]
-        write = torch.einsum("re,red->rd", self._head_z(layer)[at, heads], W_O)
+        write = frozen.write_heads(layer, self._head_z(layer))[at, heads]
         direction = write / write.norm(dim=-1, keepdim=True).clamp(min=1e-30)
+        direction = self._norm_back(Site.ATTN_OUT_NORM, layer, direction, at)
         z_one = torch.einsum("rd,red->re", direction, W_O)
         z = z_one.new_zeros(len(at), frozen.model.anatomy.n_heads, z_one.shape[-1])
         z[torch.arange(len(at), device=z.device), heads] = z_one
@@ -261,6 +263,8 @@ class ReadPoints:
     def _norm_back(self, site: Site, layer: int, g: Tensor, at: Tensor) -> Tensor:
         """Pull g [row, d_model] through a norm at each row's own position."""
         norm = self._frozen.weights.norm(site, layer)
+        if norm.kind == "none":
+            return g
         scale = self._frozen.cache.norm_scales[site, layer].to(self._dtype)[at, None]
         back = g * norm.weight / scale
         return back - back.mean(-1, keepdim=True) if norm.kind == "layer" else back

@@ -121,7 +121,8 @@ def open_run(
     roots = find_roots(frozen, plan, settings)
     most = None if settings.max_nodes is None else max(_MOST_NEURONS, settings.max_nodes)
     sources = collect_sources(frozen, plan, features, most)
-    explained = explained_rows(roots, sources)
+    parallel = model.anatomy.parallel_blocks
+    explained = explained_rows(roots, sources, parallel=parallel)
     points = ReadPoints(frozen, plan, explained)
     walk = (PackedWalk if plan.through else BackwardWalk)(
         frozen, sources, explained, points, progress

@@ -66,6 +66,15 @@ def attention_layer(stage: int) -> int:
     return layer
 
 
+def reading_stage(stage: NDArray[np.int64], *, parallel: bool) -> NDArray[np.int64]:
+    """Return the stage below which what writes at a stage reads.
+
+    Its own; but in parallel blocks an MLP reads what the attention beside it reads.
+    """
+    is_mlp = (stage > 0) & (stage % 4 == 0)
+    return stage - (mlp_stage(0) - attention_stage(0)) * is_mlp if parallel else stage
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
     """Writers of one stage at one position: `vectors` [n, d_model] for `columns` of a row."""

@@ -32,7 +32,13 @@ from circuitscope.models.prompts import find_token, token_text
 from circuitscope.tracing.attention_score import placed, score_key, score_label, sides_of
 from circuitscope.tracing.plan import Plan
 from circuitscope.tracing.read_points import Explained
-from circuitscope.tracing.sources import Columns, Sources, attention_stage, stage_of
+from circuitscope.tracing.sources import (
+    Columns,
+    Sources,
+    attention_stage,
+    reading_stage,
+    stage_of,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +86,7 @@ def find_roots(frozen: FrozenModel, plan: Plan, settings: TraceSettings) -> list
     return list(found.values())
 
 
-def explained_rows(roots: Sequence[Root], sources: Sources) -> Explained:
+def explained_rows(roots: Sequence[Root], sources: Sources, *, parallel: bool = False) -> Explained:
     """Put the roots and all expandable writers into one table; roots come first."""
     c, candidates = sources.columns, sources.candidates
     keys = [root.key for root in roots]
@@ -90,6 +96,7 @@ def explained_rows(roots: Sequence[Root], sources: Sources) -> Explained:
         own = np.array([int(getattr(key, name)) for key in keys], np.int64)
         return np.concatenate([own, getattr(c, name)[candidates]])
 
+    stages = np.concatenate([np.array([root.stage for root in roots]), c.stage[candidates]])
     pre = np.array([root.preactivation for root in roots], np.float64)
     return Explained(
         joined("kind"),
@@ -97,7 +104,7 @@ def explained_rows(roots: Sequence[Root], sources: Sources) -> Explained:
         joined("layer"),
         joined("position"),
         joined("unit"),
-        np.concatenate([np.array([root.stage for root in roots]), c.stage[candidates]]),
+        reading_stage(stages, parallel=parallel),
         np.concatenate([pre, c.preactivation[candidates]]),
         np.concatenate([np.array(columns, np.int64), candidates]),
         {row: root.vector for row, root in enumerate(roots) if root.vector is not None},
@@ -139,7 +146,7 @@ def _roots_of(
         return [_direction(frozen, target, position, number)]
     if isinstance(target, LogitDifference):
         return [_difference(frozen, target, position)]
-    logits = frozen.cache.logits[position]
+    logits = frozen.cache.logits[position]  # after the soft cap, for probabilities
     if target.token is None:
         chosen = top_tokens(logits, settings.logit_mass, settings.max_logits)
     else:
@@ -170,7 +177,7 @@ def _top_stage(frozen: FrozenModel) -> int:
 
 
 def _logit(frozen: FrozenModel, token: int, position: int, weight: float) -> Root:
-    value = float(frozen.cache.logits[position, token])
+    value = float(frozen.cache.raw_logits[position, token])
     vectors, biases = frozen.weights.unembed([token])
     return Root(
         _top(frozen, position, token), weight, _top_stage(frozen), value, value,
@@ -205,7 +212,7 @@ def _difference(frozen: FrozenModel, target: LogitDifference, position: int) -> 
             f"Both sides of the logit difference are {token_text(frozen.model, a)!r}.",
             hint="Choose two different tokens.",
         )
-    logits = frozen.cache.logits[position].double()
+    logits = frozen.cache.raw_logits[position].double()
     value = float(logits[a] - logits[b])
     vectors, biases = frozen.weights.unembed([a, b])
     words = [token_text(frozen.model, token).strip() for token in (a, b)]

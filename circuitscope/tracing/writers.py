@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from circuitscope.core.anatomy import Site
+from circuitscope.core.errors import TraceError
 from circuitscope.core.keys import BiasUnit, NodeKind
 from circuitscope.dictionaries.dictionary import Dictionary
 from circuitscope.dictionaries.features import SparseFeatures
 from circuitscope.models.frozen import FrozenModel
 from circuitscope.models.gates import activation
+from circuitscope.models.written import attn_bias, mlp_bias, norm_at, write_hidden
 from circuitscope.tracing.plan import Plan
 from circuitscope.tracing.sources import (
     STREAM,
@@ -160,6 +162,13 @@ class _Writers:
     def _pass_skip(self, dictionary: Dictionary, skip: Tensor, stage: int) -> None:
         frozen, layer = self._frozen, dictionary.card.layers[0]
         read = dictionary.card.read_site
+        if frozen.model.anatomy.parallel_blocks:
+            raise TraceError(
+                f"The transcoder {dictionary.card.name} has a skip, which cannot be followed where "
+                "attention and MLP work side by side.",
+                kept="Nothing has been changed.",
+                hint="Choose transcoders without skips, or trace neurons.",
+            )
 
         def through(g: Tensor, at: Tensor | None = None) -> Tensor:
             return norm_back(frozen, read, layer, g @ skip, at)
@@ -216,9 +225,9 @@ class _Writers:
         for position, size in enumerate(sizes):
             key = (NodeKind.HEAD, Site.HEAD_Z, layer, position)
             self._add(stage, key, range(len(size)), writes[position], (size, size))
-        b_O = frozen.weights.attention(layer).b_O
-        if b_O is not None:
-            self._constants.append((stage, (Site.ATTN_OUT, layer, BiasUnit.MODULE), b_O))
+        self._constants.append(
+            (stage, (Site.ATTN_OUT, layer, BiasUnit.MODULE), attn_bias(frozen, layer))
+        )
 
     def add_neurons(self, layer: int) -> None:
         """Add the strong neurons, b_out, and what the weak ones write together."""
@@ -237,13 +246,15 @@ class _Writers:
             value = hidden[position, units]
             key = (NodeKind.NEURON, Site.MLP_HIDDEN, layer, position)
             vectors = value[:, None] * mlp.W_out[units]
+            vectors = norm_at(frozen, Site.MLP_OUT_NORM, layer, vectors, position)
             self._add(stage, key, units.tolist(), vectors, (value, before[position, units]))
         weak = torch.where(strong, 0.0, hidden)
         if bool(weak.any()):
             self._n_dropped += int((weak != 0).sum())
-            self._constants.append((stage, _REST, weak @ mlp.W_out))
-        if mlp.b_out is not None:
-            self._constants.append((stage, (Site.MLP_OUT, layer, BiasUnit.MODULE), mlp.b_out))
+            self._constants.append((stage, _REST, write_hidden(frozen, layer, weak)))
+        self._constants.append(
+            (stage, (Site.MLP_OUT, layer, BiasUnit.MODULE), mlp_bias(frozen, layer))
+        )
 
     def _add_error(self, stage: int, site: Site, layer: int, at: tuple[int, Tensor]) -> None:
         position, vector = at
@@ -304,6 +315,8 @@ def norm_back(
     if read is Site.RESID_MID:
         return g
     norm = frozen.weights.norm(Site.LN2_NORMALIZED, layer)
+    if norm.kind == "none":
+        return g
     here = slice(g.shape[-2]) if at is None else at
     scale = frozen.cache.norm_scales[Site.LN2_NORMALIZED, layer].to(frozen.dtype)[here, None]
     back = (g * norm.weight if read is Site.MLP_IN else g) / scale
@@ -313,7 +326,10 @@ def norm_back(
 def _strengths(frozen: FrozenModel, layer: int) -> Tensor:
     """Return the length of what each neuron writes, [pos, d_mlp]."""
     hidden = frozen.cache.mlp_hidden[layer].to(frozen.dtype)
-    strengths: Tensor = hidden.abs() * frozen.weights.mlp(layer).W_out.norm(dim=1)
+    W_out, norm = frozen.weights.mlp(layer).W_out, frozen.weights.norm(Site.MLP_OUT_NORM, layer)
+    strengths: Tensor = hidden.abs() * (W_out * norm.weight).norm(dim=1)
+    if norm.kind != "none":
+        strengths /= frozen.cache.norm_scales[Site.MLP_OUT_NORM, layer].to(frozen.dtype)[:, None]
     return strengths
 
 

@@ -23,6 +23,7 @@ from circuitscope.models.family import FAMILIES, ModelFamily
 from circuitscope.models.freezing import frozen_run
 from circuitscope.models.frozen import FrozenModel
 from circuitscope.models.gates import GatedRule
+from circuitscope.models.head import head_jvp, head_vjp
 from circuitscope.models.loading import LoadedModel, load_model
 from circuitscope.models.scores import side
 from circuitscope.models.self_check import relative_error, self_check
@@ -141,7 +142,7 @@ def test_frozen_maps_and_constants_give_back_what_was_written(case: Case, gated:
 
 
 def test_scores_of_both_sides_make_the_patterns(case: Case) -> None:
-    """Softmax leaves differences of scores: s(q, k) - s(q, 0) = log p(q, k) - log p(q, 0)."""
+    """Softmax leaves differences of scores: s(q, k) - s(q, q) = log p(q, k) - log p(q, q)."""
     if case.model.anatomy.attention_softcap is not None:
         return
     frozen, anatomy = FrozenModel(case.model, case.cache, dtype=torch.float64), case.model.anatomy
@@ -154,7 +155,9 @@ def test_scores_of_both_sides_make_the_patterns(case: Case) -> None:
                 @ side(frozen, layer, head, key, "key").value
                 for key in range(query + 1)
             ])  # fmt: skip
-            assert relative_error(scores - scores[0], seen[head] - seen[head, 0]) < 1e-5
+            near = seen[head].isfinite()  # within the window of local attention
+            wanted = seen[head] - seen[head, query]
+            assert relative_error((scores - scores[query])[near], wanted[near]) < 1e-5
 
 
 Maps = Callable[[FrozenModel, Tensor], Tensor]
@@ -214,7 +217,9 @@ def test_walks_agree_with_each_other(case: Case, gated: GatedRule) -> None:
     back = pull(frozen, pull(frozen, g, start=1), 1)
     assert relative_error(pull(frozen, g), back) < 1e-12
     final = random_like(case.cache.final, 2, 3, seed=2)
-    assert dot(frozen.head_jvp(x), final) == pytest.approx(dot(x, frozen.head_vjp(final)), rel=1e-9)
+    assert dot(head_jvp(frozen, x), final) == pytest.approx(
+        dot(x, head_vjp(frozen, final)), rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("gated", RULES)
@@ -228,12 +233,12 @@ def test_walks_agree_with_autograd_on_the_frozen_module(case: Case, gated: Gated
     frozen = FrozenModel(case.model, case.cache, gated)
     g = random_like(final).float()
     (wanted,) = torch.autograd.grad((final * g).sum(), leaf, retain_graph=True)
-    assert relative_error(pull(frozen, frozen.head_vjp(g), start=1), wanted) < 1e-5
+    assert relative_error(pull(frozen, head_vjp(frozen, g), start=1), wanted) < 1e-5
     # The other way by reverse mode twice: the derivative of a pull is a push.
     x, dummy = random_like(leaf).float(), torch.zeros_like(final, requires_grad=True)
     (pulled,) = torch.autograd.grad(final, leaf, dummy, create_graph=True)
     (pushed,) = torch.autograd.grad((pulled * x).sum(), dummy)
-    assert relative_error(frozen.head_jvp(push(frozen, x, 1)), pushed) < 1e-5
+    assert relative_error(head_jvp(frozen, push(frozen, x, 1)), pushed) < 1e-5
 
 
 @pytest.mark.parametrize("gated", RULES)
@@ -252,7 +257,7 @@ def test_frozen_module_is_itself_and_linear(case: Case, gated: GatedRule) -> Non
     # The same change pushed through the tracer's maps.
     frozen = FrozenModel(case.model, case.cache, gated)
     x = push(frozen, frozen.norm_jvp(Site.EMBED_NORM, 0, change))
-    logits = frozen.head_jvp(x) @ frozen.logit_vectors(list(range(still.shape[-1]))).T
+    logits = head_jvp(frozen, x) @ frozen.logit_vectors(list(range(still.shape[-1]))).T
     assert relative_error(logits, moved[0]) < 1e-5
 
 
@@ -274,7 +279,7 @@ def test_held_outputs_let_nothing_through(case: Case) -> None:
 
 
 def test_every_causal_family_is_traced(case: Case) -> None:
-    settings = TraceSettings(tuple(IDS), targets=(Logit(10),), units="neurons", max_nodes=None)
+    settings = TraceSettings(tuple(IDS), targets=(Logit(10),), units="neurons", max_nodes=60)
     if not case.model.anatomy.causal:
         with pytest.raises(TraceError, match="causal"):
             trace(case.model, settings)

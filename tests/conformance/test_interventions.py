@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from circuitscope.core.anatomy import Site
+from circuitscope.core.errors import ModelError
 from circuitscope.core.intervention import Intervention
 from circuitscope.models.capture import capture
 from circuitscope.models.family import part_module, site_place
@@ -34,8 +35,10 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def hooked(module: nn.Module, side: str, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Register one plain hook."""
 
-    def before(_: nn.Module, args: tuple) -> tuple:
-        return (change(args[0].clone()), *args[1:])
+    def before(_: nn.Module, args: tuple, named: dict) -> tuple:
+        if args:
+            return (change(args[0].clone()), *args[1:]), named
+        return args, named | {"hidden_states": change(named["hidden_states"].clone())}
 
     def after(_: nn.Module, args: tuple, out: Tensor | tuple) -> Tensor | tuple:
         if isinstance(out, tuple):
@@ -43,7 +46,7 @@ def hooked(module: nn.Module, side: str, change: Callable[[Tensor], Tensor]) -> 
         return change(out.clone())
 
     handle = (
-        module.register_forward_pre_hook(before)
+        module.register_forward_pre_hook(before, with_kwargs=True)
         if side == "input"
         else module.register_forward_hook(after)
     )
@@ -157,7 +160,9 @@ def test_freezing_without_a_change_changes_nothing(model: LoadedModel) -> None:
 
 def test_generation_with_a_cache_equals_generation_without(model: LoadedModel) -> None:
     if not model.anatomy.causal:
-        pytest.skip(f"{model.anatomy.architecture} does not continue texts")
+        with pytest.raises(ModelError, match="both directions"):
+            model.generate(IDS, 3)
+        return
     wishes = [
         Intervention("head_q", 1, head=1),
         Intervention("pattern", 0, head=0, units=[1]),

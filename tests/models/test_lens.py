@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -38,7 +39,7 @@ def test_a_head_that_holds_more_is_run_whole(llama: LoadedModel) -> None:
     parts = {part: path for part, path in llama.family.parts.items() if part is not Part.LN_FINAL}
     headless = SimpleNamespace(
         **{name: getattr(llama, name) for name in ("anatomy", "module", "tokenizer", "device")},
-        dtype=llama.dtype, family=SimpleNamespace(parts=parts),
+        dtype=llama.dtype, family=replace(llama.family, parts=parts),
     )  # fmt: skip
     found, wanted = lens(headless, PROMPT), lens(llama, PROMPT)
     assert found.ids == wanted.ids

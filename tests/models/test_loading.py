@@ -235,7 +235,10 @@ def test_config_that_lacks_a_size(llama_copy: Path) -> None:
 def test_unknown_architecture_names_the_known_ones(llama_copy: Path) -> None:
     change_config(llama_copy, architectures=["MambaForCausalLM"])
     refused(
-        UnsupportedArchitecture, llama_copy, "MambaForCausalLM", "GPT2LMHeadModel, LlamaForCausalLM"
+        UnsupportedArchitecture,
+        llama_copy,
+        "MambaForCausalLM",
+        "GPT2LMHeadModel, Gemma2ForCausalLM",
     )
 
 

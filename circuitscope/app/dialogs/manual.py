@@ -11,8 +11,8 @@ from circuitscope.app.words import tr
 from circuitscope.core.shipped import shipped_path
 
 PAGES = (
-    "getting-started", "the-example", "othello", "othello-findings", "tracing", "dictionaries",
-    "contextual-decomposition", "reading-a-circuit",
+    "getting-started", "which-models", "the-example", "othello", "othello-findings",
+    "tracing", "dictionaries", "contextual-decomposition", "reading-a-circuit",
     "interventions", "exactness", "projects", "exporting", "command-line", "actions",
 )  # fmt: skip
 """In reading order."""
