@@ -180,8 +180,8 @@ def build(folder: Path) -> Path:
         cs.export(project, folder / "othello.png", circuit=NAMES[0], what="circuit", dpi=72)
     card = {
         "title": "Why is this Othello move legal?",
-        "line": "A small GPT that only reads moves; its features are named by what they tell of the "
-        "board.",
+        "line": "A small GPT that only reads moves; its features are named by what they tell "
+        "of the board.",
     }
     cards = json.dumps({path.name: card}, indent=1, ensure_ascii=False)
     (folder / "cards.json").write_text(cards + "\n", encoding="utf-8")

@@ -267,4 +267,5 @@ def linear(module: HfModule) -> tuple[Tensor, Tensor | None]:
 
 def split_last(tensor: Tensor, *shape: int) -> Tensor:
     """Return a view whose last axis is split; one entry of shape may be -1."""
-    return tensor.unflatten(-1, shape)
+    split: Tensor = tensor.unflatten(-1, shape)  # type: ignore[no-untyped-call]  # torch has no types
+    return split

@@ -79,7 +79,7 @@ def _normed_together(
     W, b = heads
     made = torch.einsum("d,hde->he", x, W)
     _, scale = norm_scale(norm, (made if b is None else made + b).flatten())
-    part = norm.weight.unflatten(0, (len(W), -1))[own].to(rows)
+    part = torch.unflatten(norm.weight, 0, (len(W), -1))[own].to(rows)
     assert norm.kind == "rms", "a norm over all heads is an RMSNorm"
     return rows / scale * part, replace(norm, weight=part)
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from circuitscope.core.anatomy import Site
@@ -119,7 +120,8 @@ def _residual(frozen: FrozenModel) -> float:
     """Return how far each residual state is from the running sum of writes."""
     cache, parallel = frozen.cache, frozen.model.anatomy.parallel_blocks
     written = [cache.embed, cache.pos_embed, cache.type_embed]
-    total = _normed(frozen, Site.EMBED_NORM, 0, sum(part for part in written if part is not None))
+    parts = [part for part in written if part is not None]
+    total = _normed(frozen, Site.EMBED_NORM, 0, torch.stack(parts).sum(0))
     worst = relative_error(total, cache.resid[Site.RESID_PRE, 0])
     for layer in range(frozen.model.anatomy.n_layers):
         before = total

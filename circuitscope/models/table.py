@@ -83,7 +83,7 @@ class Table:
     def describe(self, config: Mapping[str, Any]) -> ModelAnatomy:
         """Return the anatomy from config.json; needs no weights and no torch."""
         text = config.get("text_config") or config
-        optional = {"n_kv_heads": None, "d_head": None, "logit_softcap": None}
+        optional: dict[str, Any] = {"n_kv_heads": None, "d_head": None, "logit_softcap": None}
         optional |= {"attention_softcap": None, "attention_window": None, "parallel_blocks": False}
 
         def read(name: str) -> Any:
@@ -151,10 +151,12 @@ class Table:
             weights.append(self.view(model, part, weight).transpose(0, 1))
             biases.append(None if bias is None else self.view(model, part, bias))
         W_O, b_O = linear(part_module(self, model, Part.ATTENTION_WRITE, layer))
-        W_O = W_O.unflatten(0, (-1, weights[0].shape[-1]))
+        W_O = W_O.reshape(-1, weights[0].shape[-1], W_O.shape[-1])
         attention = part_module(self, model, Part.ATTENTION, layer)
+        W_Q, W_K, W_V = weights
+        b_Q, b_K, b_V = biases
         return AttentionWeights(
-            *weights, W_O, *biases, b_O, len(weights[2]), getattr(attention, "scaling", None),
+            W_Q, W_K, W_V, W_O, b_Q, b_K, b_V, b_O, len(W_V), getattr(attention, "scaling", None),
             self._read_norm(model, Part.Q_NORM, layer), self._read_norm(model, Part.K_NORM, layer),
         )  # fmt: skip
 
@@ -211,7 +213,8 @@ class Table:
         if self.fused is None:
             return heads
         n_kv = getattr(config, "num_key_value_heads", None) or n
-        return heads.split([n, n_kv, n_kv], -2)[index]
+        start = sum((n, n_kv, n_kv)[:index])
+        return heads[..., start : start + (n, n_kv, n_kv)[index], :]
 
     def turn(self, model: HfModule, layer: int, x: Tensor, position: int, n_pos: int) -> Tensor:
         """Return queries or keys [.., d_head] as their position turns them before they meet."""
