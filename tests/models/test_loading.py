@@ -238,7 +238,7 @@ def test_unknown_architecture_names_the_known_ones(llama_copy: Path) -> None:
         UnsupportedArchitecture,
         llama_copy,
         "MambaForCausalLM",
-        "GPT2LMHeadModel, Gemma2ForCausalLM",
+        "GPT2LMHeadModel, GPTNeoXForCausalLM, Gemma2ForCausalLM",
     )
 
 
