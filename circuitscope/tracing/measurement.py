@@ -20,7 +20,7 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.intervention import Intervention
 from circuitscope.core.keys import BiasUnit, NodeKey, NodeKind
 from circuitscope.core.progress import Progress
-from circuitscope.core.settings import Direction, TraceSettings
+from circuitscope.core.settings import Direction, Logit, TraceSettings
 from circuitscope.models.capture import ForwardCache
 from circuitscope.models.freezing import frozen_run
 from circuitscope.models.frozen import FrozenModel
@@ -110,6 +110,8 @@ class Switches:
     def _reads_logit(self, at: int, unit: int) -> tuple[Place, Editor]:
         size = self.model.anatomy.d_vocab
         if unit < size:
+            if self._is_centred(unit):
+                return (Site.LOGITS, 0), lambda logits: logits[:, at, unit] - logits[:, at].mean(-1)
             return (Site.LOGITS, 0), lambda logits: logits[:, at, unit]
         if unit < size * (size + 1):
             a, b = unit % size, unit // size - 1
@@ -119,6 +121,14 @@ class Switches:
         device = self.cache.token_ids.device
         vector = torch.tensor(target.vector, dtype=torch.float64, device=device)
         return (Site.LN_FINAL, 0), lambda final: final[:, at].double() @ vector
+
+    def _is_centred(self, token: int) -> bool:
+        """Return whether a token's logit was explained less the mean over the vocabulary."""
+        asked = (t for t in self.settings.targets if isinstance(t, Logit))
+        return any(
+            t.reading == "centred" and (t.token is None or self.model.find_token(t.token) == token)
+            for t in asked
+        )
 
     def _reads_score(self, key: NodeKey) -> tuple[Place, Editor]:
         """Return the sum of half of what each side makes while the other is held at its value."""

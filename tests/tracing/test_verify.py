@@ -51,6 +51,21 @@ def test_sampled_edges_equal_what_the_frozen_module_does(run, model, dictionarie
     assert len(kinds) >= 3
 
 
+@pytest.mark.parametrize("dictionary", [True, False], ids=["transcoders", "neurons"])
+def test_edges_through_attention_equal_what_the_frozen_module_does(
+    run, model, dictionaries, dictionary
+):
+    more = {"mlp": "transcoder"} if dictionary else {"units": "neurons"}
+    circuit = run(method="attribution", targets=(Logit("Austin"), Logit("Texas", -2)), **more)
+    into_root = np.flatnonzero(circuit.edges.target == circuit.roots[0])
+    is_bias = circuit.nodes.of_kind(NodeKind.BIAS)[circuit.edges.source[into_root]]
+    edges = np.union1d(sampled_edges(circuit), into_root[~is_bias])
+    found = verify(model, circuit, edges=edges, dictionaries=dictionaries)
+    assert np.isin(circuit.roots[0], found.targets)
+    size = np.abs(circuit.preactivation[found.targets]) + 1
+    assert (np.abs(found.measured - found.predicted) / size).max() < 2e-5
+
+
 def test_the_strongest_nodes_change_the_logit_by_their_edges(run, model, dictionaries):
     targets = (Logit("Austin"), LogitDifference("Austin", "Texas"), Direction((1.0,) * 16, "ones"))
     circuit = run(targets=targets)
