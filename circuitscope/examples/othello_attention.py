@@ -27,7 +27,7 @@ INTERLEAVED = (
 def sign_of_distance(s: Subject) -> Finding:
     """Claim 6: see whether board features copied by attention change sides with the distance."""
     agreed: dict[str, list[float]] = {"same square": [], "other square": []}
-    bars = []
+    by_layer = []
     for layer in range(1, s.n_layers - 1):
         target = s.places[f"attn_out_{layer}"]
         agreement = {name: np.zeros(2) for name in agreed}
@@ -35,7 +35,7 @@ def sign_of_distance(s: Subject) -> Finding:
             _copy_signs(s, layer, source_name, target, agreement)
         for name, (right, total) in agreement.items():
             agreed[name].append(float(right / total) if total else 0.5)
-        bars.append((f"attention {layer}", agreed["same square"][-1]))
+        by_layer.append(f"attention {layer} {agreed['same square'][-1]:.0%}")
     same, other = (float(np.mean(agreed[name])) for name in agreed)
     return Finding(
         SIGN,
@@ -45,9 +45,8 @@ def sign_of_distance(s: Subject) -> Finding:
         "holds" if same >= 0.75 else "holds in part" if same >= 0.6 else "does not hold",
         (
             f"Same square: {same:.0%}; other squares, as a control: {other:.0%}.",
-            "By layer: " + ", ".join(f"{n} {v:.0%}" for n, v in bars) + ".",
+            f"By layer: {', '.join(by_layer)}.",
         ),
-        tuple(bars),
     )
 
 
@@ -113,7 +112,7 @@ def _ov(
 
 def interleaved(s: Subject) -> Finding:
     """Claim 7: find heads that attend to every second move, and split their scores by source."""
-    lines, bars = [], []
+    lines, found = [], 0
     sums: dict[str, float] = {}
     for layer in range(s.n_layers):
         pattern = s.read(f"pattern_{layer}")
@@ -124,9 +123,9 @@ def interleaved(s: Subject) -> Finding:
         mass = pattern[:, :, query, key] * asked[:, None]
         share = mass[..., odd].sum((0, 2)) / mass.sum((0, 2))
         one_sided = np.flatnonzero(np.maximum(share, 1 - share) >= 0.8)
+        found += len(one_sided)
         split: dict[str, float] = {}
         for head in one_sided.tolist():
-            bars.append((f"{layer}.{head}", float(max(share[head], 1 - share[head]))))
             contrast = _split_contrast(s, layer, head)
             total = sum(contrast.values())
             for name, value in contrast.items():
@@ -141,7 +140,6 @@ def interleaved(s: Subject) -> Finding:
             )  # fmt: skip
         for name, value in split.items():
             sums[name] = sums.get(name, 0.0) + value
-    found = len(bars)
     named = sum(v for k, v in sums.items() if "token" not in k) / max(1, found)
     return Finding(
         INTERLEAVED,
@@ -155,7 +153,6 @@ def interleaved(s: Subject) -> Finding:
             f"earlier features: {named:.0%}.",
             *lines,
         ),
-        tuple(bars),
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from circuitscope.examples import othello
+from circuitscope.examples.dictionary_set import dictionary_name
 from circuitscope.examples.othello_dictionaries import Sample
 from circuitscope.examples.othello_evidence import Facts, Meaning
 
@@ -38,14 +39,12 @@ class Finding:
         measure: What was measured, and the bar.
         verdict: "holds", "holds in part" or "does not hold".
         lines: Numbers in sentences.
-        bars: For the picture: name and value, 0 to 1, in order.
     """
 
     claim: str
     measure: str
     verdict: str
     lines: tuple[str, ...]
-    bars: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +92,15 @@ class Subject:
     def n_layers(self) -> int:
         """Return the number of blocks."""
         return int(self.model.config.n_layer)
+
+    @property
+    def outputs(self) -> list[str]:
+        """Name the dictionaries of what attention and MLPs write, by depth."""
+        return [
+            dictionary_name(kind, layer)
+            for layer in range(self.n_layers)
+            for kind in ("attn_out", "mlp_out")
+        ]
 
     def read(self, name: str) -> NDArray[np.float32]:
         """Return what a place of the model holds on the fresh games.

@@ -145,8 +145,6 @@ def test_reading_imports_no_torch() -> None:
 
 def test_the_bundled_file_tells_of_bundled_dictionaries() -> None:
     folder = shipped_path("projects", "othello")
-    if not (folder / "boards.npz").is_file():
-        pytest.skip("the Othello example is not bundled")
     read = othello_boards.read(folder / "boards.npz")
     assert len(read) > 0
     for name in read.names.tolist():
