@@ -13,6 +13,7 @@ logits read their own position alone.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -43,6 +44,18 @@ class Walk(Protocol):
 
     def rows(self, wanted: NDArray[np.int64], batch_size: int | None = None) -> NDArray[np.float32]:
         """Compute the rows of some explained nodes, [n, column + 1]."""
+
+
+def in_batches(
+    explained: Explained, wanted: NDArray[np.int64], size: int
+) -> Iterator[NDArray[np.int64]]:
+    """Yield places in `wanted`, `size` at a time, in the order in which a walk meets their nodes.
+
+    Positions ascend within a stage, so that early positions are short batches.
+    """
+    order = np.lexsort((explained.position[wanted], -explained.stage[wanted]))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
 
 
 class BackwardWalk:
@@ -92,13 +105,10 @@ class BackwardWalk:
             Contributions, [n, column + 1], float32 (float64 where the walk is); the last entry
             is that of writers which are not nodes.
         """
-        e = self._explained
-        # Positions ascend within a stage, so that early positions are short batches.
-        order = np.lexsort((e.position[wanted], -e.stage[wanted]))
-        size = batch_size or self._batch_size(int(e.position[wanted].max(initial=0)) + 1)
+        n_pos = int(self._explained.position[wanted].max(initial=0)) + 1
         out = np.zeros((len(wanted), self.width), self.number)
-        for start in range(0, len(order), size):
-            batch = order[start : start + size]
+        size = batch_size or self._batch_size(n_pos)
+        for batch in in_batches(self._explained, wanted, size):
             out[batch] = self._walk(wanted[batch]).cpu().numpy()
             self._progress.advance(len(batch))
         return out

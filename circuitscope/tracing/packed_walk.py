@@ -28,6 +28,7 @@ from torch import Tensor
 from circuitscope.core.progress import Progress, silent
 from circuitscope.models.folded import FoldedAttention, fold_attention
 from circuitscope.models.frozen import FrozenModel
+from circuitscope.tracing.backward_walk import in_batches
 from circuitscope.tracing.read_points import Explained, ReadPoints
 from circuitscope.tracing.sources import Sources, Stage, attention_layer
 
@@ -78,13 +79,10 @@ class PackedWalk:
             Contributions, [n, column + 1], float32 (float64 where the walk is); the last entry
             is that of writers which are not nodes.
         """
-        e = self._explained
-        order = np.lexsort((e.position[wanted], -e.stage[wanted]))
         size = batch_size or self._batch_size(wanted)
         out = np.zeros((len(wanted), self.width), self.number)
         with torch.no_grad():
-            for start in range(0, len(order), size):
-                batch = order[start : start + size]
+            for batch in in_batches(self._explained, wanted, size):
                 out[batch] = self._walk(wanted[batch]).cpu().numpy()
                 self._progress.advance(len(batch))
         return out

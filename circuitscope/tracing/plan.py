@@ -29,6 +29,16 @@ TRANSCODER_READS = (Site.MLP_IN, Site.LN2_NORMALIZED, Site.RESID_MID)
 _ORDER = (Site.RESID_PRE, Site.ATTN_OUT, Site.RESID_MID, Site.MLP_OUT, Site.RESID_POST)
 
 
+def causal_refusal(anatomy: ModelAnatomy) -> Refusal | None:
+    """Say why a model that sees both ways cannot be traced backwards; None for causal ones."""
+    if anatomy.causal:
+        return None
+    return Refusal(
+        f"{anatomy.name or anatomy.architecture} is no causal language model.",
+        "Choose another method.",
+    )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """Say what explains each module's output.

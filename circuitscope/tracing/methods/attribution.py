@@ -39,7 +39,7 @@ from circuitscope.models.prompts import read_prompt
 from circuitscope.tracing.expansion import Budget, expand_chosen, expand_strongest
 from circuitscope.tracing.finish import finish, rows_of
 from circuitscope.tracing.method import Refusal, cards_of
-from circuitscope.tracing.plan import fitted, refusal
+from circuitscope.tracing.plan import causal_refusal, fitted, refusal
 from circuitscope.tracing.run import Clock, Run, open_run
 
 if TYPE_CHECKING:
@@ -65,11 +65,8 @@ class Attribution:
         self, anatomy: ModelAnatomy, cards: Sequence[DictionaryCard], settings: TraceSettings
     ) -> Refusal | None:
         """Say why it cannot run on this model with these dictionaries; None where it can."""
-        if not anatomy.causal:
-            return Refusal(
-                f"{anatomy.name or anatomy.architecture} is no causal language model.",
-                "Choose another method.",
-            )
+        if refused := causal_refusal(anatomy):
+            return refused
         if settings.conventions == "circuit-tracer" and fitted(settings, cards).mlp != "transcoder":
             return Refusal(
                 "circuit-tracer's conventions need transcoders, but none was given.",

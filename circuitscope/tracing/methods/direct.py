@@ -37,7 +37,7 @@ from circuitscope.core.settings import TraceSettings
 from circuitscope.tracing.expansion import Budget, expand_chosen, expand_strongest
 from circuitscope.tracing.finish import finish, rows_of
 from circuitscope.tracing.method import Refusal
-from circuitscope.tracing.plan import refusal
+from circuitscope.tracing.plan import causal_refusal, refusal
 from circuitscope.tracing.run import Clock, open_run
 
 if TYPE_CHECKING:
@@ -55,11 +55,8 @@ class Direct:
         self, anatomy: ModelAnatomy, cards: Sequence[DictionaryCard], settings: TraceSettings
     ) -> Refusal | None:
         """Say why it cannot run on this model with these dictionaries; None where it can."""
-        if not anatomy.causal:
-            return Refusal(
-                f"{anatomy.name or anatomy.architecture} is no causal language model.",
-                "Choose another method.",
-            )
+        if refused := causal_refusal(anatomy):
+            return refused
         if settings.conventions != "ours":
             return Refusal(
                 f"The method direct has no conventions called {settings.conventions!r}.",
