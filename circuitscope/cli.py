@@ -21,14 +21,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from circuitscope import file_verbs
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import Cancelled, CircuitScopeError, ProjectError
 from circuitscope.core.settings import TraceSettings, parse_target
 from circuitscope.dictionaries.hub_cache import as_written
 from circuitscope.engine.client import InProcessEngine
 from circuitscope.examples import demo as demonstration
-from circuitscope.exchange.theme import PRESETS
-from circuitscope.project.check import check_project
 from circuitscope.session import doctor as doctors
 from circuitscope.session.jobs import Job
 from circuitscope.session.logs import start_logging, stop_logging
@@ -41,7 +40,9 @@ log = logging.getLogger(__name__)
 OpenWindow = Callable[[Path | None], int]
 _DICTIONARIES = "Folder or repository of dictionaries; may be given again."
 _CHECK_TEXT = "The capital of the state containing Dallas is Austin, and the city lies in Texas."
-VERBS = frozenset(["trace", "export", "import", "check", "doctor", "demo", "lens", "ablate"])
+VERBS = frozenset(
+    ["trace", "export", "import", "check", "log", "compact", "doctor", "demo", "lens", "ablate"]
+)
 _CANCELLED = 130
 _STATES = {"good": "[green]✓[/]", "advice": "[yellow]![/]", "bad": "[red]✗[/]"}
 
@@ -208,39 +209,6 @@ def trace(  # noqa: PLR0913 - one argument for each option
     _report(job, circuit, saved, as_json=as_json)
 
 
-@app.command(
-    epilog="Example: circuitscope export dallas.circuitscope --circuit Dallas --out figure.svg"
-)
-def export(  # noqa: PLR0913 - one argument for each option
-    project: Annotated[Path, typer.Argument(help="Project file.")],
-    out: Annotated[list[Path], typer.Option(help="File to write; the suffix says the format.")],
-    circuit: Annotated[str, typer.Option(help="Name or id; else the first.")] = "",
-    what: Annotated[str, typer.Option(help="link, circuit or auto.")] = "auto",
-    preset: Annotated[
-        str, typer.Option(help=f"Size of the figure: {', '.join(PRESETS)}.")
-    ] = "screen",
-    dpi: Annotated[int, typer.Option(min=72, max=600, help="Dots per inch of PNG.")] = 300,
-    transparent: Annotated[bool, typer.Option("--transparent", help="No white page.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Write a circuit as a figure (SVG, PDF, PNG) or as a graph file (JSON)."""
-    with _session() as session:
-        session.open_project(project, read_only=True)
-        written: list[dict[str, Any]] = []
-        for path in out:
-            warnings = session.export(
-                path, circuit, what, preset=preset, dpi=dpi, transparent=transparent
-            )
-            written.append({"path": str(path), "warnings": list(warnings)})
-            # At once: should the next one fail, this one is there.
-            if not as_json:
-                typer.echo(path)
-                for warning in warnings:
-                    _say(warning)
-    if as_json:
-        _print_json(written)
-
-
 @app.command("import", epilog="Example: circuitscope import graph.json --out dallas.circuitscope")
 def import_(
     graph: Annotated[Path, typer.Argument(help="Graph file of Neuronpedia or circuit-tracer.")],
@@ -256,23 +224,6 @@ def import_(
         assert circuit is not None
         saved = _saved(session, out)
     _report(job, circuit, saved, as_json=as_json)
-
-
-@app.command(epilog="Example: circuitscope check dallas.circuitscope")
-def check(
-    project: Annotated[Path, typer.Argument(help="Project file.")], as_json: AsJson = False
-) -> None:
-    """Verify a project file: pages, every digest, every row. Changes nothing."""
-    problems = check_project(project)
-    if as_json:
-        _print_json({"path": str(project), "problems": [asdict(problem) for problem in problems]})
-    elif not problems:
-        typer.echo(f"{project}: all is well.")
-    for problem in () if as_json else problems:
-        typer.echo(f"{problem.where}: {problem.what}")
-    if problems:
-        _say("The file was not changed. Open a backup of it where you have one.")
-    raise typer.Exit(1 if problems else 0)
 
 
 @app.command(
@@ -490,3 +441,4 @@ def _own_mistake(error: Exception) -> CircuitScopeError:
 
 
 add_verbs(app, _asked, _print_json)
+file_verbs.add_verbs(app, _session, _print_json)

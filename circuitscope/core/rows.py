@@ -10,7 +10,8 @@ project itself), which kind it is, and which thing it is about.
     place         node key text, group id   x, y in points, top left is 0, 0
     pin           node key text             (none)
     hidden        node key text             (none)
-    note          note id                   text, x, y, width
+    note          note id                   text (Markdown), x, y, width, about (a node key, a group
+                                            id, "source -> target" for an edge, "" for the circuit)
     frame         frame id                  title, x, y, width, height
     sketch_node   sketch id                 label, x, y
     sketch_edge   sketch id                 source, target, label
@@ -23,6 +24,7 @@ project itself), which kind it is, and which thing it is about.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Final
 
 Row = Mapping[str, Any]
@@ -65,3 +67,53 @@ class RowKey:
 
 Rows = dict[RowKey, Row | None]
 """Rows by key; None where a row is absent."""
+
+_TEXT: Final = (str,)
+_NUMBER: Final = (int, float)
+_FIELDS: Final[dict[str, dict[str, tuple[type, ...]]]] = {
+    "label": {"text": _TEXT, "source": _TEXT},
+    "group": {"label": _TEXT, "color": _TEXT, "open": (bool,)},
+    "member": {"group": _TEXT},
+    "place": {"x": _NUMBER, "y": _NUMBER},
+    "note": {"text": _TEXT, "x": _NUMBER, "y": _NUMBER, "width": _NUMBER, "about": _TEXT},
+    "frame": {"title": _TEXT, "x": _NUMBER, "y": _NUMBER, "width": _NUMBER, "height": _NUMBER},
+    "sketch_node": {"label": _TEXT, "x": _NUMBER, "y": _NUMBER},
+    "sketch_edge": {"source": _TEXT, "target": _TEXT, "label": _TEXT},
+    "view": {
+        "node_threshold": _NUMBER, "edge_threshold": _NUMBER, "show_errors": (bool,),
+        "show_biases": (bool,),
+    },
+    "name": {"text": _TEXT},
+    "order": {"index": (int,)},
+    "text": {"text": _TEXT},
+}  # fmt: skip
+_NEEDED: Final = {
+    "label": ("text",), "group": ("label",), "member": ("group",), "place": ("x", "y"),
+    "note": ("text",), "sketch_edge": ("source", "target"), "name": ("text",), "text": ("text",),
+}  # fmt: skip
+_FARTHEST: Final = 1e7
+
+
+def is_sound(kind: str, row: Row) -> bool:
+    """Say whether a row from a file has what its kind needs, in types that drawing can use.
+
+    Kinds and fields that are not known here pass: a newer program may have written them.
+    """
+    fields = _FIELDS.get(kind, {})
+    return (
+        all(name in row for name in _NEEDED.get(kind, ()))
+        and all(_is_value(row[name], types) for name, types in fields.items() if name in row)
+        and all(_is_finite(value) for value in row.values())
+    )
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, list | dict):
+        return all(map(_is_finite, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, float) or isfinite(value)
+
+
+def _is_value(value: Any, types: tuple[type, ...]) -> bool:
+    if type(value) not in types:
+        return False
+    return not isinstance(value, float | int) or abs(value) <= _FARTHEST

@@ -133,6 +133,9 @@ PRESETS: Final = {
 }
 
 
+_OTHER_NAMES: Final = {"column": "1-column", "columns": "2-column"}
+
+
 def preset_named(name: str) -> Preset:
     """Return a size preset.
 
@@ -140,7 +143,7 @@ def preset_named(name: str) -> Preset:
         CannotExpress: There is no preset of that name; the hint lists them.
     """
     try:
-        return PRESETS[name]
+        return PRESETS[_OTHER_NAMES.get(name, name)]
     except KeyError:
         raise CannotExpress(
             f"There is no figure size called {name!r}.",

@@ -16,11 +16,12 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from circuitscope.core.errors import DamagedProject
+from circuitscope.core.errors import DamagedProject, ProjectError
+from circuitscope.project.texts import parse
 
 LEVEL: Final = 3
-MAX_BYTES: Final = 2**30
-"""No array is larger than this after unpacking."""
+MAX_BYTES: Final = 2**28
+"""No array is larger than this after unpacking; 64 million edges."""
 DTYPES: Final = frozenset(
     ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
 )
@@ -40,8 +41,19 @@ class Blob:
 
 
 def pack(name: str, array: NDArray) -> Blob:
-    """Pack an array of a whitelisted dtype."""
+    """Pack an array of a whitelisted dtype.
+
+    Raises:
+        ProjectError: It is too large.
+    """
     assert array.dtype.name in DTYPES, f"{name} has dtype {array.dtype}"
+    if array.nbytes > MAX_BYTES:
+        raise ProjectError(
+            f"The array {name!r} has {array.nbytes / 2**20:.0f} MB; a project takes "
+            f"{MAX_BYTES // 2**20} MB each.",
+            kept="The project is unchanged.",
+            hint="Keep fewer nodes or edges.",
+        )
     plain = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     shape = json.dumps(list(array.shape))
     raw = plain.tobytes()
@@ -60,8 +72,7 @@ def unpack(blob: Blob, limit: int = MAX_BYTES) -> NDArray:
     Raises:
         DamagedProject: Its dtype, shape, codec or digest is wrong.
     """
-    shape = _shape(blob)
-    size = math.prod(shape) * np.dtype(blob.dtype).itemsize
+    shape, size = _shape(blob), claimed(blob)
     if size > limit:
         raise damaged(blob.name, f"claims {size} bytes, more than the {limit} allowed")
     try:
@@ -78,12 +89,21 @@ def unpack(blob: Blob, limit: int = MAX_BYTES) -> NDArray:
     return native
 
 
+def claimed(blob: Blob) -> int:
+    """Return how many bytes a blob says that it unpacks to.
+
+    Raises:
+        DamagedProject: Its dtype or shape is none.
+    """
+    return math.prod(_shape(blob)) * np.dtype(blob.dtype).itemsize
+
+
 def _shape(blob: Blob) -> tuple[int, ...]:
     if blob.dtype not in DTYPES:
         raise damaged(blob.name, f"has the type {blob.dtype!r}")
     try:
-        shape = json.loads(blob.shape)
-    except (ValueError, TypeError, RecursionError):
+        shape = parse(blob.shape)
+    except ValueError:
         shape = None
     sound = isinstance(shape, list) and len(shape) <= 8
     if not sound or not all(type(n) is int and 0 <= n <= MAX_BYTES for n in shape):

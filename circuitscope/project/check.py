@@ -1,17 +1,17 @@
 """Look through a whole project file and name everything that is wrong with it."""
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import DamagedProject, ProjectError
 from circuitscope.core.rows import PROJECT_ROW_KINDS, ROW_KINDS
 from circuitscope.project import findings, history, originals
-from circuitscope.project.findings import text_digest
 from circuitscope.project.opening import probed
+from circuitscope.project.texts import parse, text_digest
 from circuitscope.project.working_copy import DATABASE_ERRORS, project_error
 
 _LINKS: Final = (
@@ -56,7 +56,16 @@ def check_project(path: str | Path) -> list[Problem]:
 
 
 def _problems(connection: sqlite3.Connection) -> Iterator[Problem]:
-    for check in (_pages, _findings, _shared_texts, _dangling, _drawings, _history, _attachments):
+    for check in (
+        _pages,
+        _findings,
+        _shared_texts,
+        _dangling,
+        _drawings,
+        _history,
+        _checkpoints,
+        _attachments,
+    ):
         try:
             yield from check(connection)
         except DATABASE_ERRORS as error:
@@ -72,9 +81,13 @@ def _pages(connection: sqlite3.Connection) -> Iterator[Problem]:
 def _findings(connection: sqlite3.Connection) -> Iterator[Problem]:
     for info in findings.read_infos(connection):
         try:
-            findings.verify_finding(connection, info.id)
+            found = findings.read_finding(connection, info.id)
         except DamagedProject as error:
             yield Problem(f"{info.kind} {info.name}", error.message)
+            continue
+        size = (len(found.nodes), len(found.edges)) if isinstance(found, Circuit) else (0, 0)
+        if (info.n_nodes, info.n_edges) != size:
+            yield Problem("list of results", f"The sizes listed for {info.name} are wrong.")
 
 
 def _shared_texts(connection: sqlite3.Connection) -> Iterator[Problem]:
@@ -120,11 +133,26 @@ def _history(connection: sqlite3.Connection) -> Iterator[Problem]:
                 history.read_edit(connection, entry.id)
             except DamagedProject as error:
                 yield Problem("history", error.message)
+        try:
+            leads_here = history.leads_here(connection, circuit_id)
+        except DamagedProject:
+            continue
+        if not leads_here:
+            where = f"history of {circuit_id[:12] or 'the project itself'}"
+            yield Problem(where, "It does not lead to the drawing as it is.")
     for (text,) in connection.execute("SELECT summary FROM finding"):
         try:
-            json.loads(text)
+            parse(text)
         except ValueError:
             yield Problem("list of results", "An entry's summary cannot be read.")
+
+
+def _checkpoints(connection: sqlite3.Connection) -> Iterator[Problem]:
+    for circuit_id, entry in connection.execute("SELECT circuit_id, id FROM checkpoint").fetchall():
+        try:
+            history.checkpoint_rows(connection, circuit_id, entry)
+        except DamagedProject as error:
+            yield Problem("checkpoints", error.message)
 
 
 def _attachments(connection: sqlite3.Connection) -> Iterator[Problem]:

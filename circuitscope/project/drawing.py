@@ -41,6 +41,12 @@ class Drawing:
             self._rows = history.read_rows(connection, circuit_id)
         self._merging: str | None = None
 
+    def reload(self) -> None:
+        """Read the rows anew, after something other than an edit changed them."""
+        with self._copy.reading() as connection:
+            self._rows = history.read_rows(connection, self.circuit_id)
+        self._merging = None
+
     @property
     def rows(self) -> Mapping[RowKey, Row]:
         """Return all rows, read-only, always up to date."""

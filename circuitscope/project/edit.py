@@ -11,7 +11,8 @@ from math import isfinite
 from typing import Any
 
 from circuitscope.core.errors import EditConflict
-from circuitscope.core.rows import Row, RowKey, Rows
+from circuitscope.core.rows import Row, RowKey, Rows, is_sound
+from circuitscope.project.texts import parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ def load_rows(circuit_id: str, text: str) -> Rows:
     Raises:
         ValueError: The text is not such rows.
     """
-    return dict(_rows(circuit_id, json.loads(text)))
+    return dict(_rows(circuit_id, parse(text)))
 
 
 def _rows(circuit_id: str, items: Any) -> Iterator[tuple[RowKey, Row | None]]:
@@ -163,4 +164,6 @@ def _rows(circuit_id: str, items: Any) -> Iterator[tuple[RowKey, Row | None]]:
             raise ValueError("a row's key is not text")  # noqa: TRY004 - one kind of complaint
         if not (row is None or isinstance(row, dict)):
             raise ValueError("a row is not a mapping")
+        if row is not None and not is_sound(kind, row):
+            raise ValueError(f"a row is no {kind}")
         yield RowKey(circuit_id, kind, name), row

@@ -6,8 +6,6 @@ reading. Labels are a blob of UTF-8 JSON. What is read back is compared with dig
 with the rules of a circuit, because a hostile file can carry right digests over wrong numbers.
 """
 
-import hashlib
-import json
 import sqlite3
 import uuid
 from collections.abc import Callable, Mapping
@@ -28,15 +26,17 @@ from circuitscope.core.circuit import (
     NodeTable,
     Route,
 )  # fmt: skip
-from circuitscope.core.errors import DamagedProject
 from circuitscope.core.finding import Curves, Grid, Provenance, Ranking
 from circuitscope.core.keys import NodeKind
-from circuitscope.project.arrays import Blob, damaged, pack, unpack
+from circuitscope.project.arrays import Blob, claimed, damaged, pack, unpack
 from circuitscope.project.history import now, storable
+from circuitscope.project.texts import dump, fitting, parse, text_digest
 
 KINDS: Final[dict[type, str]] = {
     Circuit: "circuit", Grid: "grid", Ranking: "ranking", Curves: "curves"
 }  # fmt: skip
+MAX_FINDING: Final = 2**30
+"""Most bytes that the arrays of one finding unpack to, all together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +80,6 @@ class Packed:
     prompt: tuple[str, str, str, str] | None
 
 
-def dump(value: Any) -> str:
-    """Return JSON whose bytes are the same for the same value; any text survives."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
-
-
-def text_digest(*texts: str) -> str:
-    """Return sha256 over texts."""
-    return hashlib.sha256("\x00".join(texts).encode("utf-8", "surrogatepass")).hexdigest()
-
-
 def pack_finding(finding: Finding) -> Packed:
     """Compress a finding; may run on any thread, before the short transaction that writes it."""
     kind = KINDS[type(finding)]
@@ -97,24 +87,29 @@ def pack_finding(finding: Finding) -> Packed:
         arrays = _circuit_arrays(finding)
         texts: dict[str, Any] = {"labels": list(finding.labels)} if any(finding.labels) else {}
         prompt = _prompt_row(finding.prompt, finding.tokens, finding.token_ids)
-        size = {"n_nodes": len(finding.nodes), "n_edges": len(finding.edges)}
         digest = finding.digest
     else:
         arrays, texts = _other_parts(finding)
         prompt = None
-        size = {}
         digest = ""
     blobs = [pack(name, array) for name, array in arrays.items()]
     blobs += [pack(name, _as_bytes(value)) for name, value in texts.items()]
-    written = finding.provenance.settings.get("prompt", "")
-    summary = {
-        "method": finding.provenance.method,
-        "prompt": prompt[1] if prompt else str(written),
-        "remarks": list(finding.provenance.remarks),
-        **size,
-    }
+    summary = summary_of(finding)
     digest = digest or text_digest(*(blob.digest for blob in blobs))
     return Packed(kind, digest, summary, finding.provenance, tuple(blobs), prompt)
+
+
+def summary_of(finding: Finding) -> dict[str, Any]:
+    """Return what the list of results says of one."""
+    found: dict[str, Any] = {
+        "method": finding.provenance.method,
+        "prompt": storable(str(finding.provenance.settings.get("prompt", ""))),
+        "remarks": list(finding.provenance.remarks),
+    }
+    if isinstance(finding, Circuit):
+        found["prompt"] = storable(finding.prompt)
+        found |= {"n_nodes": len(finding.nodes), "n_edges": len(finding.edges)}
+    return found
 
 
 def _circuit_arrays(circuit: Circuit) -> dict[str, NDArray]:
@@ -143,7 +138,7 @@ def _other_parts(finding: Grid | Ranking | Curves) -> tuple[dict[str, NDArray], 
 
 
 def _as_bytes(value: Any) -> NDArray[np.uint8]:
-    return np.frombuffer(dump(value).encode(), np.uint8)
+    return np.frombuffer(fitting(dump(value), "A list of names").encode(), np.uint8)
 
 
 def _prompt_row(
@@ -209,7 +204,7 @@ def _info(
     finding_id: str, kind: str, name: str, added: str, digest: str, summary: str
 ) -> FindingInfo:
     try:
-        data = json.loads(summary)
+        data = parse(summary)
         return FindingInfo(
             finding_id, kind, name, str(data.get("prompt", "")), str(data.get("method", "")),
             int(data.get("n_nodes", 0)), int(data.get("n_edges", 0)), added, digest,
@@ -227,12 +222,12 @@ def read_finding(connection: sqlite3.Connection, finding_id: str) -> Finding:
         DamagedProject: Something does not match its digest, is missing or makes no sense.
     """
     found = connection.execute(
-        "SELECT kind, prompt_id, provenance_digest, provenance FROM finding WHERE id = ?",
+        "SELECT kind, prompt_id, digest, provenance_digest, provenance FROM finding WHERE id = ?",
         [finding_id],
     ).fetchone()
     if found is None:
         raise damaged(finding_id, "has no entry")
-    kind, prompt_id, digest, text = found
+    kind, prompt_id, whole, digest, text = found
     if text_digest(text) != digest:
         raise damaged("provenance", "does not match its digest")
     read = _READERS.get(kind)
@@ -240,7 +235,12 @@ def read_finding(connection: sqlite3.Connection, finding_id: str) -> Finding:
         raise damaged(finding_id, f"is of the unknown kind {kind!r}")
     parts = _Parts(connection, finding_id, prompt_id)
     try:
-        return read(parts, Provenance.from_json(text))
+        parse(text)
+        finding = read(parts, Provenance.from_json(text))
+        # Each array has a digest of its own; this one sees arrays that changed places.
+        if (finding.digest if isinstance(finding, Circuit) else parts.digest()) != whole:
+            raise damaged(finding_id, "is not the one that was stored")
+        return finding  # noqa: TRY300 - the last step can fail like the others
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise damaged(finding_id, f"makes no sense ({error})") from error
 
@@ -252,9 +252,18 @@ class _Parts:
         self._connection = connection
         self._prompt_id = prompt_id
         found = connection.execute(
-            "SELECT name, dtype, shape, codec, digest, data FROM array WHERE owner = ?", [owner]
+            "SELECT name, dtype, shape, codec, digest, data FROM array WHERE owner = ?"
+            " ORDER BY seq",
+            [owner],
         )
         self.blobs = {row[0]: Blob(*row) for row in found}
+        size = sum(claimed(blob) for blob in self.blobs.values())
+        if size > MAX_FINDING:
+            raise damaged(owner, f"claims {size} bytes, more than the {MAX_FINDING} allowed")
+
+    def digest(self) -> str:
+        """Return the digest of them all, in the order they were written."""
+        return text_digest(*(blob.digest for blob in self.blobs.values()))
 
     def array(self, name: str, dtype: type | None = None) -> NDArray:
         """Return a checked array of one axis, or of any number where dtype is None."""
@@ -267,7 +276,7 @@ class _Parts:
 
     def json(self, name: str) -> Any:
         """Return a checked JSON value."""
-        return json.loads(self.array(name, np.uint8).tobytes().decode())
+        return parse(self.array(name, np.uint8).tobytes())
 
     def texts(self, name: str) -> tuple[str, ...]:
         """Return a checked list of texts."""
@@ -280,7 +289,7 @@ class _Parts:
         ).fetchone()
         if found is None or text_digest(*found) != self._prompt_id:
             raise damaged("prompt", "does not match its digest")
-        tokens, token_ids = json.loads(found[1]), json.loads(found[2])
+        tokens, token_ids = parse(found[1]), parse(found[2])
         return _all_of(str, "tokens", tokens), _all_of(int, "token_ids", token_ids)
 
 
@@ -364,18 +373,3 @@ def _read_curves(parts: _Parts, provenance: Provenance) -> Curves:
 _READERS: Final[dict[str, Callable[[_Parts, Provenance], Finding]]] = {
     "circuit": _read_circuit, "grid": _read_grid, "ranking": _read_ranking, "curves": _read_curves,
 }  # fmt: skip
-
-
-def verify_finding(connection: sqlite3.Connection, finding_id: str) -> None:
-    """Read a finding and also compare its digest as a whole; for `check_project`.
-
-    Raises:
-        DamagedProject: See `read_finding`.
-    """
-    finding = read_finding(connection, finding_id)
-    digest = connection.execute("SELECT digest FROM finding WHERE id = ?", [finding_id])
-    if pack_finding(finding).digest != digest.fetchone()[0]:
-        raise DamagedProject(
-            f"The result {finding_id} is not the one that was stored.",
-            kept="The file was not changed.",
-        )

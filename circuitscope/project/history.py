@@ -6,18 +6,16 @@ drawings never meet, so their edits can be undone in any order. Functions take t
 a running transaction.
 """
 
-import json
 import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from circuitscope.core.errors import DamagedProject, ProjectError
-from circuitscope.core.rows import Row, RowKey, Rows
+from circuitscope.core.errors import DamagedProject, EditConflict, ProjectError
+from circuitscope.core.rows import Row, RowKey, Rows, is_sound
 from circuitscope.project.arrays import compress, decompress
-from circuitscope.project.edit import Edit, dump_row, dump_rows, load_rows
-
-_MAX_CHECKPOINT = 256 * 2**20
+from circuitscope.project.edit import Edit, apply_edit, dump_row, dump_rows, load_rows
+from circuitscope.project.texts import MAX_TEXT, fitting, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +63,10 @@ def read_rows(connection: sqlite3.Connection, circuit_id: str) -> dict[RowKey, R
     rows: dict[RowKey, Row] = {}
     for kind, name, data in found:
         try:
-            row = json.loads(data)
-        except (ValueError, RecursionError):
+            row = parse(data)
+        except ValueError:
             row = None
-        if not isinstance(row, dict):
+        if not isinstance(row, dict) or not is_sound(kind, row):
             raise DamagedProject(
                 f"The {kind} of {name} in a drawing cannot be read.",
                 kept="The file is unchanged.",
@@ -123,8 +121,8 @@ def _edit_columns(edit: Edit) -> list[str | None]:
     return [
         storable(edit.label),
         None if edit.merge_key is None else storable(edit.merge_key),
-        dump_rows(edit.before),
-        dump_rows(edit.after),
+        fitting(dump_rows(edit.before), "This change"),
+        fitting(dump_rows(edit.after), "This change"),
     ]
 
 
@@ -177,7 +175,7 @@ def _edit(row: tuple | None) -> tuple[int, Edit] | None:
         rows = load_rows(circuit_id, before), load_rows(circuit_id, after)
         if rows[0].keys() != rows[1].keys():
             raise ValueError("before and after touch different rows")  # noqa: TRY301
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError):
         raise DamagedProject(
             f"The history entry “{label}” cannot be read.",
             kept="The drawing and everything else are unchanged.",
@@ -253,11 +251,36 @@ def steps_to(connection: sqlite3.Connection, circuit_id: str, entry_id: int) -> 
     return wanted < done, abs(wanted - done)
 
 
+def leads_here(connection: sqlite3.Connection, circuit_id: str) -> bool:
+    """Say whether a drawing's history can be undone to its start and redone to its end.
+
+    Raises:
+        DamagedProject: A row or an entry cannot be read.
+    """
+    back = read_rows(connection, circuit_id)
+    ahead = dict(back)
+    line = [
+        (entry.undone, found[1])
+        for entry in entries(connection, [circuit_id], limit=2**31)
+        if (found := read_edit(connection, entry.id)) is not None
+    ]
+    try:
+        for undone, edit in reversed(line):
+            if not undone:
+                apply_edit(back, edit.inverse())
+        for undone, edit in line:
+            if undone:
+                apply_edit(ahead, edit)
+    except EditConflict:
+        return False
+    return True
+
+
 def add_checkpoint(
     connection: sqlite3.Connection, circuit_id: str, name: str, rows: Mapping[RowKey, Row]
 ) -> int:
     """Keep a copy of rows under a name."""
-    codec, data = compress(dump_rows(dict(rows)).encode())
+    codec, data = compress(fitting(dump_rows(dict(rows)), "The drawing").encode())
     made = connection.execute(
         "INSERT INTO checkpoint (circuit_id, name, made, codec, data) VALUES (?, ?, ?, ?, ?)",
         [circuit_id, storable(name), now(), codec, data],
@@ -291,8 +314,8 @@ def checkpoint_rows(
         raise ProjectError("There is no such checkpoint.", kept="The drawing is unchanged.")
     name, codec, data = found
     try:
-        return name, load_rows(circuit_id, decompress(codec, data, _MAX_CHECKPOINT).decode())
-    except (ValueError, TypeError, RecursionError):
+        return name, load_rows(circuit_id, decompress(codec, data, MAX_TEXT).decode())
+    except (ValueError, TypeError):
         raise DamagedProject(
             f"The checkpoint “{name}” cannot be read.", kept="The drawing is unchanged."
         ) from None

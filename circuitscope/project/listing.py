@@ -9,13 +9,13 @@ from circuitscope.core.rows import Row
 from circuitscope.project.findings import FindingInfo
 
 if TYPE_CHECKING:
-    from circuitscope.project.file import ProjectFile
+    from circuitscope.project.contents import Contents
 
 
 class Circuits(Mapping[str, Circuit]):
     """A project's circuits by name, in order of adding, each read when it is asked for."""
 
-    def __init__(self, project: "ProjectFile") -> None:
+    def __init__(self, project: "Contents") -> None:
         self._project = project
 
     def _ids(self) -> dict[str, str]:

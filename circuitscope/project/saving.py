@@ -5,13 +5,15 @@ document, checked, forced to disk and only then renamed over it.
 """
 
 import os
+import shutil
 import sqlite3
 import stat
 from contextlib import suppress
 from pathlib import Path
 
 from circuitscope.core.errors import ProjectError
-from circuitscope.project.opening import copy_database
+from circuitscope.project import schema
+from circuitscope.project.opening import check_header, copy_database
 from circuitscope.project.working_copy import connect, project_error
 
 _KEPT = "The file on disk is as it was, and all your changes are safe in the working copy."
@@ -32,6 +34,20 @@ def remove_draft(document: Path, session: str) -> None:
     with suppress(OSError):
         draft.unlink(missing_ok=True)
         draft.with_name(f"{draft.name}-journal").unlink(missing_ok=True)
+
+
+def keep_old(document: Path) -> None:
+    """Keep a file of an older version beside the new one that is about to take its place.
+
+    An old program could not write the new file. Where the copy cannot be made (no room, a name
+    too long) saving goes on: the new file holds all that the old one says.
+    """
+    target = Path(os.path.realpath(document))
+    with suppress(OSError, ProjectError):
+        version = check_header(target)
+        kept = target.with_name(f"{target.name}.bak-v{version}")
+        if version < schema.SCHEMA_VERSION and not kept.exists():
+            shutil.copy2(target, kept)
 
 
 def save_database(connection: sqlite3.Connection, document: Path, session: str) -> Path:

@@ -21,6 +21,7 @@ a change is a new migration.
 """
 
 import sqlite3
+from collections.abc import Callable
 from functools import cache
 from typing import Final
 
@@ -28,7 +29,6 @@ from sqlite_utils import Database, Migrations
 
 APPLICATION_ID: Final = 0x43535047
 """The letters CSPG at byte 68 of the file, by which file managers know it."""
-SCHEMA_VERSION: Final = 1
 MIN_READER: Final = 1
 """Oldest schema number whose programs can still read what this one writes."""
 PAGE_SIZE: Final = 4096
@@ -72,25 +72,37 @@ _FIRST: Final = (
     " digest TEXT NOT NULL, codec TEXT NOT NULL, data BLOB NOT NULL) STRICT",
 )
 
-migrations = Migrations("circuitscope")
+Step = Callable[[sqlite3.Connection], None]
 
 
-def _first(db: Database) -> None:
+def _first(connection: sqlite3.Connection) -> None:
     for statement in _FIRST:
-        db.conn.execute(statement)
-    db.conn.execute("PRAGMA user_version = 1")
+        connection.execute(statement)
 
 
-migrations(name="1 first tables")(_first)
+STEPS: Final[tuple[tuple[str, Step], ...]] = (("1 first tables", _first),)
+"""The migrations in order; the number of a step is the version it leads to."""
+SCHEMA_VERSION: Final = len(STEPS)
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a database, new or old, to the schema of this version."""
+def _numbered(version: int, step: Step) -> Callable[[Database], None]:
+    def run(db: Database) -> None:
+        step(db.conn)
+        db.conn.execute(f"PRAGMA user_version = {version}")
+
+    return run
+
+
+def migrate(connection: sqlite3.Connection, version: int | None = None) -> None:
+    """Bring a database, new or old, to a version of the schema; to this program's by default."""
     # execute_plugins: other packages' sqlite-utils plug-ins have no business in a project.
     db = Database(connection, execute_plugins=False)
     if not db["_sqlite_migrations"].exists():
         for statement in _MIGRATION_TABLE:
             connection.execute(statement)
+    migrations = Migrations("circuitscope")
+    for number, (name, step) in enumerate(STEPS[:version], start=1):
+        migrations(name=name)(_numbered(number, step))
     migrations.apply(db)
 
 
@@ -104,12 +116,16 @@ def objects(connection: sqlite3.Connection) -> set[SchemaObject]:
     return {(kind, name, table, sql) for kind, name, table, sql in found}
 
 
+def expected_objects(version: int | None = None) -> frozenset[SchemaObject]:
+    """Return what a file of a version declares; of this program's version by default."""
+    return _declared(STEPS[:version])
+
+
 @cache
-def expected_objects() -> frozenset[SchemaObject]:
-    """Return what a file of the current schema declares."""
+def _declared(steps: tuple[tuple[str, Step], ...]) -> frozenset[SchemaObject]:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        migrate(connection)
+        migrate(connection, len(steps))
         return frozenset(objects(connection))
     finally:
         connection.close()
@@ -121,7 +137,7 @@ def unknown_objects(connection: sqlite3.Connection, version: int) -> list[str]:
     Of a newer version, whose tables are not known here, tables and indexes beyond ours pass.
     """
     declared = objects(connection)
-    ours = expected_objects()
+    ours = expected_objects(version)
     if version > SCHEMA_VERSION:
         names = {name for _, name, _, _ in ours}
         declared = {

@@ -103,6 +103,12 @@ def add_grown(project: ProjectFile, circuit: Circuit, rows: Mapping[RowKey, Row]
     return finding_id
 
 
+def file_name(title: str) -> str:
+    """Return a name as files may have it: letters, numbers, spaces and dashes, not too long."""
+    plain = "".join(c if c.isalnum() or c in " -_" else "-" for c in title)
+    return " ".join(plain.split()).strip("-")[:80] or "figure"
+
+
 def export_circuit(
     circuit: Circuit,
     rows: Mapping[RowKey, Row],

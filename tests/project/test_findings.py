@@ -10,7 +10,7 @@ from circuitscope.core.errors import DamagedProject
 from circuitscope.project.arrays import pack
 from circuitscope.project.check import check_project
 from circuitscope.project.file import ProjectFile
-from circuitscope.project.findings import text_digest
+from circuitscope.project.texts import text_digest
 
 Tamper = Callable[..., None]
 

@@ -27,6 +27,7 @@ from circuitscope.exchange.figure import Figure
 from circuitscope.exchange.figures import circuit_figure, link_figure
 from circuitscope.exchange.theme import PRESETS
 from circuitscope.printing.paint import paint_figure
+from circuitscope.session.work import file_name
 
 LEAST_TEXT = 6.0
 FORMATS = ((".svg", "SVG, text stays text"), (".pdf", "PDF, vector"), (".png", "PNG, pixels"))
@@ -226,8 +227,7 @@ class ExportDialog(QDialog):
         beside = Path(project.path).parent if project is not None and project.path else Path.home()
         folder = Path(kept) if kept and Path(kept).is_dir() else beside
         name = project.finding(session.active).name if project is not None else "figure"
-        plain = "".join(c if c.isalnum() or c in " -_" else "-" for c in name).strip() or "figure"
-        return folder / (plain + suffix)
+        return folder / (file_name(name) + suffix)
 
 
 def _choices(entries: Any, value: Any) -> QComboBox:
