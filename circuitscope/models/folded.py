@@ -9,6 +9,7 @@ nothing between them to read and write again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,9 @@ from torch import Tensor
 from circuitscope.core.anatomy import Site
 from circuitscope.models.family import Norm
 from circuitscope.models.frozen import FrozenModel
+
+Run = tuple[int, int, int]
+"""Neighbouring blocks of equal length: first place, blocks, positions."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,29 +40,66 @@ class FoldedAttention:
     n_kv: int
 
     def pull(
-        self, g: Tensor, runs: list[tuple[int, int, int]], into: tuple[Tensor, Tensor]
+        self,
+        g: Tensor,
+        runs: Sequence[Run],
+        into: tuple[Tensor, Tensor],
+        lone: Sequence[Run] = (),
     ) -> None:
         """Add to packed rows what their attention outputs read from resid_pre, in place.
 
         Args:
             g: Blocks of positions 0 to a row's own, one after the other, [place, d_model].
-            runs: Blocks of equal length that lie together: first place, rows, positions.
+            runs: Blocks of equal length that lie together.
             into: Room for head_z and for values, at least [place, ...] each.
+            lone: The last blocks, of which only the last position holds something yet.
         """
-        z, values = into[0][: len(g)], into[1][: len(g)]
-        torch.mm(g, self.read, out=z)
-        n_heads, d_head = len(self.mix), z.shape[1] // len(self.mix)
+        n_full = lone[0][0] if lone else len(g)
+        z, values = into[0][:n_full], into[1][: len(g)]
+        torch.mm(g[:n_full], self.read, out=z)
+        n_heads = len(self.mix)
+        d_head = into[0].shape[1] // n_heads
         for start, n, n_pos in runs:
             here = slice(start, start + n * n_pos)
-            heads = z[here].view(n, n_pos, n_heads, d_head).transpose(1, 2)
-            mixed = torch.matmul(self.mix[:, :n_pos, :n_pos], heads)
-            out = values[here].view(n, n_pos, self.n_kv, d_head)
-            if self.n_kv == n_heads:
-                out.copy_(mixed.transpose(1, 2))
-            else:
-                shared = mixed.view(n, self.n_kv, -1, n_pos, d_head).sum(2)
-                out.copy_(shared.transpose(1, 2))
+            heads = z[here].view(n, n_pos, n_heads, d_head).permute(2, 1, 0, 3).flatten(2)
+            mixed = torch.bmm(self.mix[:, :n_pos, :n_pos], heads)
+            mixed = mixed.view(n_heads, n_pos, n, d_head).permute(2, 1, 0, 3)
+            self._share(mixed, values[here])
+        if lone:
+            blocks = [g[start : start + n * p].view(n, p, -1)[:, -1] for start, n, p in lone]
+            own = (torch.cat(blocks) @ self.read).view(-1, 1, n_heads, d_head)
+            first = 0
+            for start, n, n_pos in lone:
+                looked = self.mix[:, :n_pos, n_pos - 1].T[:, :, None]
+                self._share(own[first : first + n] * looked, values[start : start + n * n_pos])
+                first += n
         g.addmm_(values, self.write)
+
+    def _share(self, mixed: Tensor, into: Tensor) -> None:
+        """Sum [row, pos, head, d_head] over the heads of each value head, into [place, ...]."""
+        n, n_pos, n_heads, d_head = mixed.shape
+        out = into.view(n, n_pos, self.n_kv, d_head)
+        if self.n_kv == n_heads:
+            out.copy_(mixed)
+        else:
+            torch.sum(mixed.unflatten(2, (self.n_kv, -1)), 3, out=out)
+
+    def push(self, vectors: Tensor, key: int, n_pos: int) -> Tensor:
+        """Return what vectors at one position add to attn_out at it and those after it.
+
+        Args:
+            vectors: Written to resid_pre, [n, d_model].
+            key: Their position.
+            n_pos: Positions of the prompt.
+
+        Returns:
+            From that position on, [pos, n, d_model]; the transpose of `pull`.
+        """
+        group = len(self.mix) // self.n_kv
+        values = (vectors @ self.write.T).unflatten(1, (self.n_kv, -1))
+        looked = self.mix[:, key, key:n_pos].T[:, None, :, None]
+        mixed = looked * values.repeat_interleave(group, 1)
+        return mixed.flatten(2) @ self.read.T
 
 
 def fold_attention(frozen: FrozenModel, layer: int) -> FoldedAttention:

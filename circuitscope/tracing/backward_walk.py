@@ -42,8 +42,13 @@ class Walk(Protocol):
     def number(self) -> type[np.floating]:
         """Return the type of a row's entries."""
 
-    def rows(self, wanted: NDArray[np.int64], batch_size: int | None = None) -> NDArray[np.float32]:
-        """Compute the rows of some explained nodes, [n, column + 1]."""
+    def rows(
+        self,
+        wanted: NDArray[np.int64],
+        batch_size: int | None = None,
+        out: NDArray[np.floating] | None = None,
+    ) -> NDArray[np.floating]:
+        """Compute the rows of some explained nodes, [n, column + 1], into `out` if given."""
 
 
 def in_batches(
@@ -94,19 +99,26 @@ class BackwardWalk:
         """Return the type of a row's entries."""
         return np.float64 if self._frozen.dtype == torch.float64 else np.float32
 
-    def rows(self, wanted: NDArray[np.int64], batch_size: int | None = None) -> NDArray[np.float32]:
+    def rows(
+        self,
+        wanted: NDArray[np.int64],
+        batch_size: int | None = None,
+        out: NDArray[np.floating] | None = None,
+    ) -> NDArray[np.floating]:
         """Compute rows.
 
         Args:
             wanted: Indices into the explained nodes, [n].
             batch_size: Rows walked at once; None chooses by memory.
+            out: Where to write them, [n, column + 1].
 
         Returns:
             Contributions, [n, column + 1], float32 (float64 where the walk is); the last entry
             is that of writers which are not nodes.
         """
         n_pos = int(self._explained.position[wanted].max(initial=0)) + 1
-        out = np.zeros((len(wanted), self.width), self.number)
+        if out is None:
+            out = np.zeros((len(wanted), self.width), self.number)
         size = batch_size or self._batch_size(n_pos)
         for batch in in_batches(self._explained, wanted, size):
             out[batch] = self._walk(wanted[batch]).cpu().numpy()

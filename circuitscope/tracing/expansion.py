@@ -28,8 +28,8 @@ from circuitscope.tracing.sources import Sources
 
 _MOST_STEP = 64
 _STEPS = 32
-_COPIES = 3
-"""Rows, their shares, and the kept part of both are held at once."""
+_COPIES = 2
+"""Rows, and the part of them that is kept in the circuit, are held at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,47 +117,55 @@ def expand_strongest(
     step = budget.queue or budget.update_interval * int(np.clip(most // _STEPS, 1, _MOST_STEP))
     known = roots
     weights = np.empty((n_roots + most, walk.width), walk.number)
-    shares = np.empty((n_roots + most, sources.rest), np.float32)
-    weights[:n_roots] = walk.rows(roots, budget.batch_size)
-    shares[:n_roots] = _shares(weights[:n_roots], sources)
+    sizes = np.empty(n_roots + most)
+    walk.rows(roots, budget.batch_size, weights[:n_roots])
+    sizes[:n_roots] = _sizes(weights[:n_roots], sources)
     left = np.zeros(len(explained), bool)
     left[candidates] = True
     while len(known) < len(weights):
-        strength = _flow(explained, known, shares, root_weights)
+        strength = _flow(explained, known, (weights, sizes), root_weights)
         waiting = np.flatnonzero(left)
         reached = strength[explained.column[waiting]]
         best = waiting[np.argsort(-reached, kind="stable")]
         best = np.sort(best[: min(step, len(weights) - len(known))])
         here = slice(len(known), len(known) + len(best))
-        weights[here] = walk.rows(best, budget.batch_size)
-        shares[here] = _shares(weights[here], sources)
+        walk.rows(best, budget.batch_size, weights[here])
+        sizes[here] = _sizes(weights[here], sources)
         known, left[best] = np.r_[known, best], False
     return Rows(known, weights)
 
 
-def _shares(weights: NDArray[np.floating], sources: Sources) -> NDArray[np.floating]:
-    """Return |weight| / sum of |weights| of each row, constants left out, [row, column]."""
+def _sizes(weights: NDArray[np.floating], sources: Sources) -> NDArray[np.floating]:
+    """Return the sum of |weights| of each row, constants left out, [row]."""
     size: NDArray[np.floating] = np.abs(weights[:, : sources.rest])
     size[:, sources.columns.of_kind(NodeKind.BIAS, NodeKind.POSITION)] = 0
-    size /= np.maximum(size.sum(1, keepdims=True), 1e-30)
-    return size
+    return np.maximum(size.sum(1), 1e-30)
 
 
 def _flow(
     explained: Explained,
     known: NDArray[np.int64],
-    shares: NDArray[np.floating],
+    rows: tuple[NDArray[np.floating], NDArray[np.float64]],
     root_weights: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return what flows from the roots to every column through the rows known, [column]."""
-    reached = np.zeros(shares.shape[1])
+    """Return what flows from the roots to every column through the rows known, [column].
+
+    Args:
+        explained: All nodes that can have a row.
+        known: Those that have one, [row].
+        rows: Their weights, [row, column + 1], and the sums of their sizes, [row].
+        root_weights: What enters at each root.
+    """
+    weights, sizes = rows
+    reached = np.zeros(weights.shape[1])
     stage = explained.stage[known]
     n_roots = len(root_weights)
     for number in np.unique(stage)[::-1]:
-        rows = np.flatnonzero(stage == number)
-        column = explained.column[known[rows]]
+        here = np.flatnonzero(stage == number)
+        column = explained.column[known[here]]
         amount = np.where(column >= 0, reached[column], 0.0)
-        is_root = known[rows] < n_roots
-        amount[is_root] += root_weights[known[rows[is_root]]]
-        reached += amount.astype(np.float32) @ shares[rows]
+        is_root = known[here] < n_roots
+        amount[is_root] += root_weights[known[here[is_root]]]
+        share = (amount / sizes[here]).astype(np.float32)
+        reached += share @ np.abs(weights[here])
     return reached

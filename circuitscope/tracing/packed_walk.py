@@ -7,17 +7,19 @@
    can hold something: no row is walked above its stage or beyond its position.
 3. At every stage read G out against what was written there: one product per position.
 4. Where attention passes, add what its output reads from its input; `folded` has the products.
+   Rows that have passed none yet hold something at their own position alone.
 5. Where a dictionary cuts the stream, the rows above end: G returns to 0.
+6. The lowest attention is not walked through: embeddings are pushed up through it once instead,
+   where that is less work (`readings`).
 
 Constants are the same at all positions but for attention sinks: their part is one skinny product,
-summed over each row's places.
+summed over each row's places. Batches are walked side by side, one on each processor core.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -26,16 +28,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from circuitscope.core.progress import Progress, silent
-from circuitscope.models.folded import FoldedAttention, fold_attention
+from circuitscope.models.folded import FoldedAttention, Run, fold_attention
 from circuitscope.models.frozen import FrozenModel
+from circuitscope.models.threads import side_by_side
 from circuitscope.tracing.backward_walk import in_batches
 from circuitscope.tracing.read_points import Explained, ReadPoints
-from circuitscope.tracing.sources import Sources, Stage, attention_layer
+from circuitscope.tracing.readings import StageReadings, lifted
+from circuitscope.tracing.sources import Sources, attention_layer
 
 _PULSE_SECONDS = 0.1
-_BATCH_BYTES = 100e6
+BATCH_BYTES = 32e6
+"""What the places of one batch may take."""
 _LARGEST_BATCH = 1024
-_SAME = 1e-6
+_PIECES = 8
+"""Batches that rows are split into where each is work enough for a core."""
+_WORTH = 0.75e9
+"""Multiplications a layer from which a batch is work enough."""
+_MOST_LIFTED = 32e6
 
 
 class PackedWalk:
@@ -55,8 +64,9 @@ class PackedWalk:
         self._points = points
         self._progress = progress or silent()
         self._heard = time.monotonic()
-        self._readings: dict[int, _StageReadings] = {}
+        self._readings: dict[int, StageReadings] = {}
         self._folded: dict[int, FoldedAttention] = {}
+        self._lifted: tuple[int, StageReadings] | None = None
 
     @property
     def width(self) -> int:
@@ -68,52 +78,109 @@ class PackedWalk:
         """Return the type of a row's entries."""
         return np.float64 if self._frozen.dtype == torch.float64 else np.float32
 
-    def rows(self, wanted: NDArray[np.int64], batch_size: int | None = None) -> NDArray[np.float32]:
+    def rows(
+        self,
+        wanted: NDArray[np.int64],
+        batch_size: int | None = None,
+        out: NDArray[np.floating] | None = None,
+    ) -> NDArray[np.floating]:
         """Compute rows.
 
         Args:
             wanted: Indices into the explained nodes, [n].
-            batch_size: Rows walked at once; None chooses by memory.
+            batch_size: Rows walked at once; None chooses by memory and work.
+            out: Where to write them, [n, column + 1].
 
         Returns:
             Contributions, [n, column + 1], float32 (float64 where the walk is); the last entry
             is that of writers which are not nodes.
         """
         size = batch_size or self._batch_size(wanted)
-        out = np.zeros((len(wanted), self.width), self.number)
+        batches = list(in_batches(self._explained, wanted, size))
+        if out is None:
+            out = np.zeros((len(wanted), self.width), self.number)
         with torch.no_grad():
-            for batch in in_batches(self._explained, wanted, size):
-                out[batch] = self._walk(wanted[batch]).cpu().numpy()
-                self._progress.advance(len(batch))
+            self._prepare(wanted, len(batches))
+        on_cpu = self._frozen.cache.token_ids.device.type == "cpu"
+        work = side_by_side(
+            lambda batch, go_on: self._walk(wanted[batch], go_on).cpu().numpy(),
+            batches, self._pulse, None if on_cpu else 1,
+        )  # fmt: skip
+        for batch, found in work:
+            out[batch] = found
+            self._progress.advance(len(batch))
         return out
 
     def _batch_size(self, wanted: NDArray[np.int64]) -> int:
-        places = float(self._explained.position[wanted].mean()) + 1 if len(wanted) else 1.0
+        """Return rows for a batch: a share of all of them, within bounds of memory and of work."""
+        places = self._mean_places(wanted)
         anatomy = self._frozen.model.anatomy
+        heads = (anatomy.n_heads + anatomy.n_kv_heads) * anatomy.d_head
+        worth = _WORTH / (places * anatomy.d_model * heads)
+        share = max(len(wanted) / _PIECES, worth)
         width = anatomy.d_model + 2 * anatomy.n_heads * anatomy.d_head
-        return int(np.clip(_BATCH_BYTES // (4 * places * width), 8, _LARGEST_BATCH))
+        return int(np.clip(min(share, BATCH_BYTES / (4 * places * width)), 8, _LARGEST_BATCH))
 
-    def _walk(self, rows: NDArray[np.int64]) -> Tensor:
+    def _mean_places(self, wanted: NDArray[np.int64]) -> float:
+        return float(self._explained.position[wanted].mean()) + 1 if len(wanted) else 1.0
+
+    def _prepare(self, wanted: NDArray[np.int64], n_batches: int) -> None:
+        """Fold and gather beforehand what several batches share."""
+        if self._lifted is None and self._worth_lifting(wanted):
+            number = self._lowest_attention()
+            stage = lifted(self._sources.stages[0], self._fold(number), self._frozen.cache.n_pos)
+            self._lifted = number, StageReadings(stage)
+        if n_batches > 1:
+            for number in range(int(self._explained.stage[wanted].max(initial=0))):
+                self._reading(number)
+                if self._sources.stages[number].spreads:
+                    self._fold(number)
+
+    def _lowest_attention(self) -> int:
+        """Return the stage of the lowest attention that passes effects on, -1 where none does."""
+        stages = enumerate(self._sources.stages)
+        return next((number for number, stage in stages if stage.spreads), -1)
+
+    def _worth_lifting(self, wanted: NDArray[np.int64]) -> bool:
+        """Return whether pushing the embeddings up costs less than pulling these rows down."""
+        anatomy, n_pos = self._frozen.model.anatomy, self._frozen.cache.n_pos
+        number = self._lowest_attention()
+        between = self._sources.stages[1 : max(number, 1)]
+        if number < 0 or any(s.groups or s.constants or s.through for s in between):
+            return False
+        columns = sum(len(group.vectors) for group in self._sources.stages[0].groups)
+        if 2 * columns * n_pos * anatomy.d_model > _MOST_LIFTED:
+            return False
+        heads = (anatomy.n_heads + anatomy.n_kv_heads) * anatomy.d_head
+        pulled = len(wanted) * self._mean_places(wanted) * 2 * heads
+        return columns * n_pos * (anatomy.n_heads * anatomy.d_head) < pulled
+
+    @torch.no_grad()
+    def _walk(self, rows: NDArray[np.int64], go_on: Callable[[], None]) -> Tensor:
         """Walk rows sorted by stage, highest first; return [row, column + 1]."""
         batch = _Batch(self._explained, rows, self._frozen)
         out = torch.zeros(len(rows), self.width, dtype=self._frozen.dtype, device=batch.G.device)
         live = 0
         for number in range(int(batch.stage[0]) - 1, -1, -1):
+            go_on()
             reached = int(np.searchsorted(-batch.stage, -number, side="left"))
             if reached > live:
                 self._inject(rows, live, reached, batch, out)
                 live = reached
-            self._read(number, batch, live, out)
+            self._read(self._reading(number), batch, live, out)
             stage = self._sources.stages[number]
+            if self._lifted and number == self._lifted[0] and live == len(rows):
+                self._read(self._lifted[1], batch, live, out)
+                break
             if stage.through is not None:
                 G = batch.G[: batch.ends[live - 1]]
                 if stage.spreads:
-                    self._fold(number).pull(G, batch.runs(live), batch.room)
+                    self._fold(number).pull(G, *batch.runs(live))
+                    batch.lone[:live] = False
                 else:
                     G += stage.through(G, batch.places[: len(G)])
             if stage.cuts:
                 batch.G[: batch.ends[live - 1]] = 0
-            self._pulse()
         return out
 
     def _inject(
@@ -124,6 +191,7 @@ class PackedWalk:
         G[int(starts[start]) : batch.ends[stop - 1]] = 0
         for members, injection in self._points.inject(rows[start:stop]):
             at = members + start
+            batch.lone[at] = injection.vectors.dim() == 2
             if injection.vectors.dim() == 2:
                 G[torch.from_numpy(starts[at] + batch.position[at]).to(G.device)] = (
                     injection.vectors
@@ -136,11 +204,8 @@ class PackedWalk:
             for bias, value in injection.constants.items():
                 out[index, self._sources.biases[bias]] += value
 
-    def _read(self, number: int, batch: _Batch, live: int, out: Tensor) -> None:
+    def _read(self, here: StageReadings, batch: _Batch, live: int, out: Tensor) -> None:
         """Read the live rows out against what one stage wrote."""
-        if number not in self._readings:
-            self._readings[number] = _StageReadings(self._sources.stages[number])
-        here = self._readings[number]
         for reading in here.at:
             rows, places = batch.at(reading.position, live)
             if not len(rows):
@@ -157,6 +222,11 @@ class PackedWalk:
             total = out.new_zeros(live, everywhere.shape[1])
             total.index_add_(0, batch.owners[: len(everywhere)], everywhere)
             out[:live, here.constant_columns] += total
+
+    def _reading(self, number: int) -> StageReadings:
+        if number not in self._readings:
+            self._readings[number] = StageReadings(self._sources.stages[number])
+        return self._readings[number]
 
     def _fold(self, number: int) -> FoldedAttention:
         layer = attention_layer(number)
@@ -179,6 +249,7 @@ class _Batch:
         starts: First place of each row's block, [row]; ends: the place after its last.
         G: Directions, [place, d_model]; room: for head_z and values, [place, ...].
         places: Position of each place, [place]; owners: its row, [place].
+        lone: Whether only a row's own position holds something yet, bool [row].
     """
 
     def __init__(self, explained: Explained, rows: NDArray[np.int64], frozen: FrozenModel) -> None:
@@ -196,6 +267,7 @@ class _Batch:
         owners = np.repeat(np.arange(len(rows)), self.position + 1)
         self.owners = torch.from_numpy(owners).to(device)
         self.places = torch.from_numpy(np.arange(n) - self.starts[owners]).to(device)
+        self.lone = np.zeros(len(rows), bool)
         self._at: dict[int, tuple[NDArray[np.int64], Tensor, Tensor]] = {}
         self._runs = self._find_runs()
 
@@ -205,11 +277,15 @@ class _Batch:
         edges = np.r_[0, np.flatnonzero(changed) + 1, len(self.position)]
         return [(int(lo), int(hi - lo), int(self.position[lo]) + 1) for lo, hi in pairwise(edges)]
 
-    def runs(self, live: int) -> list[tuple[int, int, int]]:
-        """Return the runs of the live rows: first place, rows, positions."""
-        return [
-            (int(self.starts[first]), n, n_pos) for first, n, n_pos in self._runs if first < live
-        ]
+    def runs(self, live: int) -> tuple[list[Run], tuple[Tensor, Tensor], list[Run]]:
+        """Return what `FoldedAttention.pull` takes after G: runs, room, and runs of lone rows."""
+        full = np.flatnonzero(~self.lone[:live])
+        first_lone = int(full[-1]) + 1 if len(full) else 0
+        found: tuple[list[Run], list[Run]] = [], []
+        for first, n, n_pos in self._runs:
+            if first < live:
+                found[first >= first_lone].append((int(self.starts[first]), n, n_pos))
+        return found[0], self.room, found[1]
 
     def at(self, position: int, live: int) -> tuple[Tensor, Tensor]:
         """Return the live rows that reach a position, and their places there."""
@@ -221,80 +297,3 @@ class _Batch:
         known, members, found = self._at[position]
         n = int(np.searchsorted(known, live))
         return members[:n], found[:n]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Reading:
-    """What one stage wrote at one position: its own columns, then those of earlier writers."""
-
-    position: int
-    own: slice | None
-    shared: Tensor | None
-    vectors: Tensor
-
-
-class _StageReadings:
-    """What one stage wrote, gathered by position.
-
-    Attributes:
-        at: Readings, one for each position.
-        constants: What is written at all positions alike, [d_model, constant], by column.
-    """
-
-    def __init__(self, stage: Stage) -> None:
-        own: dict[int, list[tuple[slice, Tensor]]] = {}
-        shared: dict[int, dict[int, Tensor]] = {}
-        for group in stage.groups:
-            if group.columns.stop > group.columns.start:
-                own.setdefault(group.position, []).append((group.columns, group.vectors))
-        even: list[tuple[int, Tensor]] = []
-        for column, vectors in stage.constants:
-            if vectors.dim() == 1:
-                even.append((column, vectors))
-            elif bool((vectors - vectors[0]).abs().max() <= _SAME * vectors.abs().max()):
-                even.append((column, vectors.mean(0)))
-            else:
-                for position in vectors.any(-1).nonzero()[:, 0].tolist():
-                    _add(shared.setdefault(position, {}), column, vectors[position])
-        later: dict[int, list[tuple[slice, Tensor]]] = {}
-        for group in stage.additions:
-            later.setdefault(group.position, []).append((group.columns, group.vectors))
-        positions = sorted({*own, *shared, *later})
-        self.at = [
-            _reading(p, own.get(p, []), later.get(p, []), shared.get(p, {})) for p in positions
-        ]
-        self.constants: Tensor | None = None
-        self.constant_columns: list[int] = []
-        if even:
-            merged: dict[int, Tensor] = {}
-            for column, vector in even:
-                _add(merged, column, vector)
-            self.constant_columns = list(merged)
-            self.constants = torch.stack(list(merged.values()), dim=1)
-
-
-def _add(into: dict[int, Tensor], column: int, vector: Tensor) -> None:
-    into[column] = into[column] + vector if column in into else vector
-
-
-def _reading(
-    position: int,
-    own: Sequence[tuple[slice, Tensor]],
-    later: Sequence[tuple[slice, Tensor]],
-    constants: dict[int, Tensor],
-) -> _Reading:
-    """Join what lies at one position; neighbouring columns become one slice."""
-    span = slice(own[0][0].start, own[-1][0].stop) if own else None
-    size = sum(columns.stop - columns.start for columns, _ in own)
-    assert span is None or span.stop - span.start == size, "columns of a position lie together"
-    vectors = [part for _, part in own]
-    columns: list[int] = []
-    for place, part in later:
-        columns += range(place.start, place.stop)
-        vectors.append(part)
-    if constants:
-        columns += list(constants)
-        vectors.append(torch.stack(list(constants.values())))
-    whole = vectors[0] if len(vectors) == 1 else torch.cat(vectors)
-    shared = torch.tensor(columns, device=whole.device) if columns else None
-    return _Reading(position, span, shared, whole)

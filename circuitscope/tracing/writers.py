@@ -121,16 +121,23 @@ class _Writers:
         places = torch.arange(len(error) + 1, device=error.device)
         ends = torch.searchsorted(found.position, places).tolist()
         value, pre = found.value.to(self._dtype), found.preactivation.to(self._dtype)
-        vectors = value[:, None] * dictionary.decoder_rows(found.unit).to(self._dtype)
-        for position, vector in enumerate(error):
+        # Features of a position, then its error, one position after the other in one piece of
+        # memory, as they are read.
+        whole = error.new_empty(len(found) + len(error), error.shape[1])
+        place = torch.arange(len(found), device=error.device) + found.position
+        whole[place] = value[:, None] * dictionary.decoder_rows(found.unit).to(self._dtype)
+        for position, rest in enumerate(error):
             here = slice(ends[position], ends[position + 1])
-            columns = slice(self._n, self._n + ends[position + 1] - ends[position])
+            vectors = whole[here.start + position : here.stop + position]
+            vector = whole[here.stop + position]
+            vector[:] = rest
+            columns = slice(self._n, self._n + len(vectors))
             if position < self._plan.left_out:
-                vector = self._leave_out(stage, position, vectors[here].sum(0) + vector)
+                vector = self._leave_out(stage, position, vectors.sum(0) + vector)
             else:
                 key = (NodeKind.FEATURE, site, layer, position)
                 units = found.unit[here].tolist()
-                self._add(stage, key, units, vectors[here], (value[here], pre[here]))
+                self._add(stage, key, units, vectors, (value[here], pre[here]))
             self._add_error(stage, site, layer, (position, vector))
             if self._plan.cross is not None and site is Site.MLP_TRANSCODER:
                 self._add_later(dictionary, position, columns, (found.unit[here], value[here]))
