@@ -82,7 +82,8 @@ class FoldedAttention:
         if self.n_kv == n_heads:
             out.copy_(mixed)
         else:
-            torch.sum(mixed.unflatten(2, (self.n_kv, -1)), 3, out=out)
+            grouped = mixed.reshape(n, n_pos, self.n_kv, -1, d_head)
+            torch.sum(grouped, 3, out=out)
 
     def push(self, vectors: Tensor, key: int, n_pos: int) -> Tensor:
         """Return what vectors at one position add to attn_out at it and those after it.
@@ -96,10 +97,11 @@ class FoldedAttention:
             From that position on, [pos, n, d_model]; the transpose of `pull`.
         """
         group = len(self.mix) // self.n_kv
-        values = (vectors @ self.write.T).unflatten(1, (self.n_kv, -1))
+        values = (vectors @ self.write.T).view(len(vectors), self.n_kv, -1)
         looked = self.mix[:, key, key:n_pos].T[:, None, :, None]
         mixed = looked * values.repeat_interleave(group, 1)
-        return mixed.flatten(2) @ self.read.T
+        pushed: Tensor = mixed.flatten(2) @ self.read.T
+        return pushed
 
 
 def fold_attention(frozen: FrozenModel, layer: int) -> FoldedAttention:

@@ -139,7 +139,8 @@ def _sizes(weights: NDArray[np.floating], sources: Sources) -> NDArray[np.floati
     """Return the sum of |weights| of each row, constants left out, [row]."""
     size: NDArray[np.floating] = np.abs(weights[:, : sources.rest])
     size[:, sources.columns.of_kind(NodeKind.BIAS, NodeKind.POSITION)] = 0
-    return np.maximum(size.sum(1), 1e-30)
+    total: NDArray[np.floating] = np.maximum(size.sum(1), 1e-30)
+    return total
 
 
 def _flow(

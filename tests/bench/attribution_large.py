@@ -6,18 +6,18 @@ features of which about 30 are active per layer and position; 32 tokens; a budge
 The baseline does what circuit-tracer does: the frozen graph is run with the prompt expanded to the
 batch, rows are injected as directions at what their features read, autograd walks back, and the
 gradients are gathered at the positions of the active features before they meet the decoders. It is
-timed on some of the rows that the trace computed, whose numbers must agree, and scaled to all;
-making the graph counts once.
+timed, in turn with ours, on some of the rows that the trace computed, whose numbers must agree,
+and scaled to all; forward pass, features and making the graph count once.
 
 The arithmetic limit is the number of operations that exact rows need at least: through attention
 below the row's own layer and up to its own position, and one product for each entry; divided by
 the rate of plain products of the walk's own shape with the model's own matrices.
 """
 
+import ctypes
 import gc
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,6 @@ from circuitscope.core.settings import TraceSettings
 from circuitscope.dictionaries.dictionary import Dictionary, DictionaryWeights
 from circuitscope.models.capture import capture
 from circuitscope.models.folded import fold_attention
-from circuitscope.models.freezing import frozen_run
 from circuitscope.models.loading import LoadedModel
 from circuitscope.tracing.expansion import Budget, Rows, expand_strongest
 from circuitscope.tracing.methods.attribution import rows_between_rankings
@@ -51,6 +50,7 @@ class Meter:
 
     def __enter__(self) -> "Meter":
         gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # what was freed before is not counted as free room
         self._process = psutil.Process()
         self._first = self._most = self._process.memory_info().rss
         self._going = True
@@ -138,65 +138,78 @@ def matmul_rate(run: Run, places: int) -> float:
 
 
 class ReferenceWay:
-    """Compute rows by autograd through a graph expanded to the batch."""
+    """Compute rows by autograd through a graph expanded to the batch, as circuit-tracer does.
+
+    Plain products of plain tensors: norms divided by fixed denominators, patterns fixed, MLP
+    outputs constant. A hook at every output gathers its gradient at the positions of the active
+    features and contracts it with their decoders while autograd walks back.
+    """
 
     def __init__(self, run: Run, batch: int) -> None:
         self._run, self._batch = run, batch
-        self._outs: dict[int, Tensor] = {}
-        self._reads: dict[int, Tensor] = {}
-        model, cache = run.frozen.model, run.frozen.cache
-        hold = [(Site.MLP_OUT, layer) for layer in range(N_LAYERS)]
-        edits: dict[Any, Callable[[Tensor], Tensor]] = {(Site.EMBED, 0): self._leaf(-1)}
+        self._anchor = torch.zeros((), requires_grad=True)
+        self._reads: list[Tensor] = []
+        self._rows = torch.zeros(0)
+        frozen, cache = run.frozen, run.frozen.cache
+        assert cache.pos_embed is not None
+        x = self._written(cache.embed, 0) + cache.pos_embed
         for layer in range(N_LAYERS):
-            edits[Site.MLP_OUT, layer] = self._leaf(layer)
-            edits[Site.MLP_IN, layer] = self._seen(layer)
-        edits[Site.LN_FINAL, 0] = self._seen(N_LAYERS)
-        frozen_run(model, cache, edits, (), hold=hold, batch=batch)
+            attention = frozen.weights.attention(layer)
+            seen = self._norm(x, Site.LN1_NORMALIZED, layer)
+            heads = seen @ attention.W_V.transpose(0, 1).flatten(1)
+            heads = heads.view(batch, cache.n_pos, attention.n_kv, -1).transpose(1, 2)
+            z = (cache.patterns[layer] @ heads).transpose(1, 2).flatten(2)
+            x = x + z @ attention.W_O.flatten(0, 1)
+            self._reads.append(self._norm(x, Site.LN2_NORMALIZED, layer))
+            x = x + self._written(cache.site(Site.MLP_OUT, layer), mlp_stage(layer))
+        self._reads.append(self._norm(x, Site.LN_FINAL, N_LAYERS))
 
-    def _leaf(self, layer: int) -> Callable[[Tensor], Tensor]:
-        def cut(tensor: Tensor) -> Tensor:
-            self._outs[layer] = tensor.detach().clone().requires_grad_()
-            return self._outs[layer]
+    def _norm(self, x: Tensor, site: Site, layer: int) -> Tensor:
+        norm = self._run.frozen.weights.norm(site, layer)
+        scale = self._run.frozen.cache.norm_scales[site, layer][:, None]
+        return (x - x.mean(-1, keepdim=True)) / scale * norm.weight
 
-        return cut
+    def _written(self, value: Tensor, stage: int) -> Tensor:
+        out: Tensor = value.expand(self._batch, -1, -1) + self._anchor
+        sources = self._run.sources
+        kinds = sources.columns.kind
+        groups = [
+            group
+            for group in sources.stages[stage].groups
+            if len(group.vectors) and kinds[group.columns.start] != NodeKind.POSITION
+        ]
+        positions = torch.tensor([g.position for g in groups for _ in range(len(g.vectors))])
+        columns = np.concatenate([np.arange(g.columns.start, g.columns.stop) for g in groups])
+        vectors = torch.cat([g.vectors for g in groups])
 
-    def _seen(self, layer: int) -> Callable[[Tensor], Tensor]:
-        def keep(tensor: Tensor) -> Tensor:
-            self._reads[layer] = tensor
-            return tensor
+        def gather(grad: Tensor) -> None:
+            n = len(self._rows)
+            found = torch.einsum("bpd,pd->pb", grad[:n, positions], vectors)
+            self._rows[:, columns] = found.T
 
-        return keep
+        out.register_hook(gather)
+        return out
 
     def rows(self, wanted: np.ndarray) -> np.ndarray:
         """Return contributions of features, errors and tokens, [row, column]."""
         e, run = self._run.explained, self._run
+        self._rows = torch.zeros(len(wanted), len(run.sources.columns))
+        is_logit = e.kind[wanted] == NodeKind.LOGIT
+        reads = np.where(is_logit, N_LAYERS, e.layer[wanted])
         total: Tensor = torch.zeros(())
-        for copy, row in enumerate(wanted.tolist()):
-            at, layer = int(e.position[row]), int(e.layer[row])
-            if e.kind[row] == NodeKind.LOGIT:
-                direction = e.vectors[row]
+        for layer in np.unique(reads).tolist():
+            copies = np.flatnonzero(reads == layer)
+            here = wanted[copies]
+            if layer == N_LAYERS:
+                directions = torch.stack([e.vectors[row] for row in here.tolist()])
             else:
                 part = run.plan.mlp[layer]
                 assert part is not None
-                direction = part.encoder_rows(torch.tensor([int(e.unit[row])]))[0]
-            total = total + self._reads[layer][copy, at] @ direction
-        layers = list(self._outs)
-        grads = torch.autograd.grad(
-            total, [self._outs[n] for n in layers], retain_graph=True, allow_unused=True
-        )
-        out = torch.zeros(len(wanted), len(run.sources.columns))
-        for layer, grad in zip(layers, grads, strict=True):
-            if grad is None:
-                continue
-            groups = run.sources.stages[0 if layer < 0 else mlp_stage(layer)].groups
-            kinds = run.sources.columns.kind
-            groups = [g for g in groups if len(g.vectors) and kinds[g.columns.start] != 1]
-            positions = torch.tensor([g.position for g in groups for _ in range(len(g.vectors))])
-            columns = np.concatenate([np.arange(g.columns.start, g.columns.stop) for g in groups])
-            vectors = torch.cat([g.vectors for g in groups])
-            gathered = grad[: len(wanted), positions]
-            out[:, columns] = torch.einsum("bpd,pd->bp", gathered, vectors)
-        return out.numpy()
+                directions = part.encoder_rows(torch.from_numpy(e.unit[here]))
+            read = self._reads[layer][torch.from_numpy(copies), torch.from_numpy(e.position[here])]
+            total = total + (read * directions).sum()
+        torch.autograd.grad(total, self._anchor, retain_graph=True)
+        return self._rows.numpy()
 
 
 def _row(name: str, value: float, unit: str, baseline: float | None = None) -> dict[str, Any]:
@@ -204,47 +217,60 @@ def _row(name: str, value: float, unit: str, baseline: float | None = None) -> d
     return {"name": name, "value": value, "unit": unit, "baseline": baseline, "ratio": ratio}
 
 
-def beside_the_reference(model: LoadedModel, n_batches: int = 2) -> list[dict[str, Any]]:
-    """Measure the rows, the baseline and the limit in turn."""
+def beside_the_reference(model: LoadedModel, rounds: int = 3) -> list[dict[str, Any]]:
+    """Measure the rows, the limit and two batches of the baseline in turn, and again."""
     found, settings = prepared(model, N_TOKENS, BUDGET)
     with Meter() as opening:
         run = open_run(model, found, settings, silent())
-    with Meter() as ours:
+    with Meter() as first:
         rows = computed(run, BUDGET)
-    live = int((run.explained.position[rows.explained] + 1).sum() * 0.5 / 8)
-    limit = operations(run, rows) / matmul_rate(run, live)
-    with Meter() as again:
-        computed(run, BUDGET)
-    limit = (limit + operations(run, rows) / matmul_rate(run, live)) / 2
-    chosen = np.random.default_rng(0).permutation(len(rows.explained))[: n_batches * BATCH]
     with Meter() as graph:
         reference = ReferenceWay(run, BATCH)
-    with Meter() as theirs:
-        parts = [
-            reference.rows(rows.explained[chosen[start : start + BATCH]])
-            for start in range(0, len(chosen), BATCH)
-        ]
-    shown = run.sources.columns.of_kind(NodeKind.FEATURE, NodeKind.ERROR, NodeKind.TOKEN)
-    mine, wanted = rows.weights[chosen][:, :-1][:, shown], np.concatenate(parts)[:, shown]
-    largest = np.abs(wanted).max(1, keepdims=True)
-    assert (np.abs(mine - wanted) <= 2e-5 * largest).all(), "autograd disagrees"
-    share = len(rows.explained) / len(chosen)
-    wall, cpu = min(ours.seconds, again.seconds), min(ours.cpu, again.cpu)
-    name = "attribution, 32 tokens, 1024 nodes"
+    n_roots, n_rows = len(run.roots), len(rows.explained)
+    live = int((run.explained.position[rows.explained] + 1).sum() * 0.5 / 8)
+    shuffled = np.random.default_rng(0).permutation(n_rows)
+    ours, theirs, limits = [], [], []
+    for number in range(rounds):
+        with Meter() as meter:
+            computed(run, BUDGET)
+        ours.append(meter)
+        limits.append(operations(run, rows) / matmul_rate(run, live))
+        chosen = shuffled[2 * number * BATCH : 2 * (number + 1) * BATCH]
+        with Meter() as meter:
+            halves = [reference.rows(rows.explained[half]) for half in np.split(chosen, 2)]
+        theirs.append(meter)
+        _agree(run, rows.weights[chosen], np.concatenate(halves))
+    # The logits are a batch of their own, and every batch is walked in full.
+    n_batches = (-(-n_roots // BATCH) + -(-(n_rows - n_roots) // BATCH)) / 2
+    wall, cpu = (float(np.median([getattr(m, what) for m in ours])) for what in ("seconds", "cpu"))
+    slow, slow_cpu = (
+        n_batches * float(np.median([getattr(m, what) for m in theirs]))
+        for what in ("seconds", "cpu")
+    )
+    name, limit = "attribution, 32 tokens, 1024 nodes", float(np.median(limits))
+    opened, opened_cpu = opening.seconds, opening.cpu
     return [
-        _row(f"{name}: all", opening.seconds + wall, "s", graph.seconds + theirs.seconds * share),
-        _row(f"{name}: all, processor", opening.cpu + cpu, "s", graph.cpu + theirs.cpu * share),
+        _row(f"{name}: all", opened + wall, "s", opened + graph.seconds + slow),
+        _row(f"{name}: all, processor", opened_cpu + cpu, "s", opened_cpu + graph.cpu + slow_cpu),
         _row(
             f"{name}: extra memory",
-            (opening.extra + ours.extra) / 1e6,
+            (opening.extra + first.extra) / 1e6,
             "MB",
-            (graph.extra + theirs.extra) / 1e6,
+            (opening.extra + graph.extra + theirs[0].extra) / 1e6,
         ),
-        _row(f"{name}: rows", wall, "s", theirs.seconds * share),
+        _row(f"{name}: rows", wall, "s", slow),
         _row(f"{name}: arithmetic limit / rows", limit / wall, "of 1"),
-        _row(f"{name}: forward and features", opening.seconds, "s"),
+        _row(f"{name}: forward and features", opened, "s"),
         _row("attribution, GPT-2 small size: what feeds a node", _one_row(run) * 1e3, "ms"),
     ]
+
+
+def _agree(run: Run, mine: np.ndarray, wanted: np.ndarray) -> None:
+    """Check that rows are the baseline's."""
+    shown = run.sources.columns.of_kind(NodeKind.FEATURE, NodeKind.ERROR, NodeKind.TOKEN)
+    mine, wanted = mine[:, :-1][:, shown], wanted[:, shown]
+    largest = np.abs(wanted).max(1, keepdims=True)
+    assert (np.abs(mine - wanted) <= 2e-5 * largest).all(), "autograd disagrees"
 
 
 def _one_row(run: Run) -> float:
