@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from circuitscope.core.errors import ChangedOnDisk, ProjectError
-from circuitscope.project import history, schema
+from circuitscope.project import history
 from circuitscope.project import working_copy as work
 from circuitscope.project.contents import Contents
 from circuitscope.project.documents import absolute, check_target, lock_document, same_file
@@ -88,7 +88,7 @@ class ProjectFile(Contents):
             with probed(document, read_only=read_only) as source, work.new_session() as session:
                 folder, session_lock = session
                 copy_database(source, folder / work.DATABASE)
-                _migrate(folder / work.DATABASE)
+                work.bring_up_to_date(folder / work.DATABASE)
                 copy = WorkingCopy(folder, session_lock, read_only=read_only)
                 project = cls._begin(copy, document, stamp, lock)
             undo.pop_all()
@@ -222,15 +222,3 @@ class ProjectFile(Contents):
         self._record = SessionRecord(str(document), stamp_of(target), changes, history.now())
         with suppress(ProjectError):  # the document is safe; recovery compares it by itself
             self._copy.write_record(self._record)
-
-
-def _migrate(database: Path) -> None:
-    """Bring a private copy to this version's schema; a newer one is only read and left as it is."""
-    with work.explained():
-        connection = work.connect(database)
-        try:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version < schema.SCHEMA_VERSION:
-                schema.migrate(connection)
-        finally:
-            connection.close()

@@ -23,6 +23,7 @@ from circuitscope.project.working_copy import (
     DATABASE,
     SessionRecord,
     WorkingCopy,
+    bring_up_to_date,
     connect,
     explained,
     remove_session,
@@ -101,10 +102,11 @@ def recover(left_over: LeftOver) -> ProjectFile:
         if lock is not None:
             undo.callback(lock.release)
         _check(folder / DATABASE)
+        # The program may have been updated since the crash.
+        bring_up_to_date(folder / DATABASE)
         copy = WorkingCopy(folder, session_lock)
         undo.callback(copy.close)
-        project_id = copy.meta("project_id") or ""
-        project = ProjectFile(copy, _settled(record, project_id, copy.changes), lock)
+        project = ProjectFile(copy, _settled(record, folder.name, copy.changes), lock)
         undo.pop_all()
     return project
 
@@ -142,10 +144,11 @@ def _check(database: Path) -> None:
         check_database(connection, database, version)
 
 
-def _settled(record: SessionRecord, project_id: str, changes: int) -> SessionRecord:
+def _settled(record: SessionRecord, session: str, changes: int) -> SessionRecord:
     """Return the record as it would be, had the crash not come between a save and its record.
 
-    Without this, a save that succeeded would look like another program's change.
+    Without this, a save that succeeded would look like another program's change. The file names
+    the session that saved it: counts alone would take another window's save for this one's.
     """
     if not record.document or stamp_of(Path(record.document)) in (None, record.stamp):
         return record
@@ -157,7 +160,7 @@ def _settled(record: SessionRecord, project_id: str, changes: int) -> SessionRec
             saved = int(meta["changes"])
     except (ProjectError, ValueError, KeyError):
         return record
-    ours = meta.get("project_id") == project_id and record.saved_changes <= saved <= changes
+    ours = meta.get("saved_by") == session and record.saved_changes <= saved <= changes
     return replace(record, stamp=stamp, saved_changes=saved) if ours else record
 
 
@@ -174,7 +177,7 @@ def _look(folder: Path) -> LeftOver | None:
     except (sqlite3.Error, ValueError, KeyError):
         log.warning("the left-over session %s cannot be read", folder)
         return None
-    record = _settled(record, meta.get("project_id", ""), changes)
+    record = _settled(record, folder.name, changes)
     labels = tuple(entry.label for entry in reversed(line) if not entry.undone)
     document = Path(record.document) if record.document else None
     return LeftOver(folder, document, record.when, labels, max(changes - record.saved_changes, 0))

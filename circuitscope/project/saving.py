@@ -8,7 +8,7 @@ import os
 import shutil
 import sqlite3
 import stat
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from circuitscope.core.errors import ProjectError
@@ -69,6 +69,7 @@ def save_database(connection: sqlite3.Connection, document: Path, session: str) 
     try:
         try:
             copy_database(connection, draft)
+            _sign(draft, session)
             _check(draft)
             _keep_mode(draft, target)
             _force(draft)
@@ -84,6 +85,14 @@ def save_database(connection: sqlite3.Connection, document: Path, session: str) 
     except OSError as error:
         raise _not_saved(document, f"{error.strerror or error}.") from error
     return target
+
+
+def _sign(draft: Path, session: str) -> None:
+    """Write into a file which session saved it; recovery knows its own save by that."""
+    with closing(connect(draft)) as connection:
+        connection.execute(
+            "INSERT OR REPLACE INTO meta (key, value) VALUES ('saved_by', ?)", [session]
+        )
 
 
 def _check(draft: Path) -> None:

@@ -235,6 +235,18 @@ def make_database(path: Path) -> None:
             connection.close()
 
 
+def bring_up_to_date(database: Path) -> None:
+    """Bring a private copy to this version's schema; a newer one is only read and left as it is."""
+    with explained():
+        connection = connect(database)
+        try:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version < schema.SCHEMA_VERSION:
+                schema.migrate(connection)
+        finally:
+            connection.close()
+
+
 def connect(path: Path | str, *, uri: bool = False) -> sqlite3.Connection:
     """Open a database with everything switched off that a file could use against us."""
     # Any thread may use it: WorkingCopy lets one at a time.

@@ -18,6 +18,7 @@ import pytest
 from circuitscope.core.errors import ProjectError
 from circuitscope.project.file import ProjectFile
 from circuitscope.project.opening import check_header
+from circuitscope.project.recovery import recover, recoverable
 
 CITY = "token/embed/-1/6/8"
 
@@ -131,6 +132,39 @@ project.close()
     assert done.returncode == 0, done.stderr + done.stdout
     assert document.read_bytes() != before
     with ProjectFile.open(document) as project:
+        assert project.drawing("Dallas").row("pin", CITY) == {}
+
+
+def test_disk_full_while_editing_keeps_every_acknowledged_edit(document: Path) -> None:
+    """The working copy cannot grow: the edit that fails changes nothing, those before it stay."""
+    script = f"""
+import os, resource, sys
+from circuitscope.core.errors import ProjectError
+from circuitscope.project.file import ProjectFile
+project = ProjectFile.open({str(document)!r})
+drawing = project.drawing("Dallas")
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+done, refused = 0, None
+while refused is None and done < 2000:
+    try:
+        drawing.label({CITY!r}, f"label {{done}} " + "x" * 5000)
+        done += 1
+    except ProjectError as error:
+        refused = error
+assert refused is not None and 0 < done, done
+assert refused.kept and refused.hint, refused
+assert drawing.row("label", {CITY!r})["text"].startswith(f"label {{done - 1}} ")
+assert len(drawing.history()) == done
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+drawing.pin({CITY!r})
+print(done, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ended.returncode == -9, ended.stderr + ended.stdout
+    (left_over,) = recoverable()
+    with recover(left_over) as project:
+        assert len(project.drawing("Dallas").history()) == int(ended.stdout) + 1
         assert project.drawing("Dallas").row("pin", CITY) == {}
 
 

@@ -1,7 +1,6 @@
 """Files of older versions open for ever; the file on disk changes by saving only, and is kept."""
 
 import shutil
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from circuitscope.project import schema, verbs
 from circuitscope.project.check import check_project
 from circuitscope.project.file import ProjectFile
 from circuitscope.project.opening import check_header
+from tests.project.next_version import STEPS, VERSION
 
 OLD = sorted((Path(__file__).parents[1] / "data" / "projects").glob("*.circuitscope"))
 CITY = "token/embed/-1/6/8"
@@ -72,16 +72,11 @@ def test_old_files_open_are_edited_and_saved(
     assert check_project(path) == []
 
 
-def _second(connection: sqlite3.Connection) -> None:
-    connection.execute("CREATE TABLE trial (id TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT")
-    connection.execute("INSERT INTO trial SELECT id, label FROM edit")
-
-
 @pytest.fixture
 def next_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pretend that the program is one file format further."""
-    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, ("next", _second)))
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 1)
+    monkeypatch.setattr(schema, "STEPS", STEPS)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", VERSION)
 
 
 @pytest.mark.parametrize("kept", OLD, ids=lambda path: path.stem)
