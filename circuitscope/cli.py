@@ -168,6 +168,9 @@ def trace(  # noqa: PLR0913 - one argument for each option
     batch_size: Annotated[int | None, _option("batch_size")] = None,
     update_interval: Annotated[int, _option("update_interval")] = 4,
     dtype: Annotated[str, _option("dtype")] = "float32",
+    held_in: Annotated[
+        str, typer.Option(help="How weights are held, such as bfloat16; else as --dtype says.")
+    ] = "",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     ids: Annotated[
         bool, typer.Option("--ids", help="PROMPT is token ids, such as 1,17,4.")
@@ -201,7 +204,10 @@ def trace(  # noqa: PLR0913 - one argument for each option
     with _session() as session:
         _project_for(session, out)
         more = [settings.prompt, *further] if further else []
-        _done(session, session.load_model(model, device=device, dtype=dtype), quiet=quiet)
+        held = held_in or dtype
+        _done(session, session.load_model(model, device=device, dtype=held), quiet=quiet)
+        if session.model.check is not None and not quiet:
+            _say(f"Self-check: {session.model.check.words}.")
         job = _done(session, session.trace(settings, name, more, share), quiet=quiet)
         circuit = session.circuit
         assert circuit is not None

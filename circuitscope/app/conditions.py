@@ -57,7 +57,10 @@ def changeable_selected(session: Session) -> str:
     kinds = {NodeKind(int(circuit.nodes.kind[index])) for index in session.selection}
     if kinds & set(CHANGEABLE):
         return ""
-    return tr("Select a feature, a neuron, a head or a token first.")
+    return tr(
+        "Unexplained parts, constants and logits are no part that the model could do without; "
+        "select a feature, a neuron, a head or a token."
+    )
 
 
 def attention_selected(session: Session) -> str:

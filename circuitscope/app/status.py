@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
 
 from circuitscope.app.commands import edits
 from circuitscope.app.desk import Desk
+from circuitscope.app.dialogs.model_choice import check_words
 from circuitscope.app.later import Later
 from circuitscope.app.naming import model_name
 from circuitscope.app.widgets import STEP, Dot, button, elided, section, text_label
@@ -122,10 +123,15 @@ class StatusLine(QStatusBar):
             "failed": (palette.error, tr("could not be loaded")),
         }
         color, words = states[model.state]
+        if model.why_untraced:
+            color, words = palette.error, tr("runs, but cannot be traced")
         parts = [name, model.dtype, model.device.upper() if model.device else "", words]
         self._engine.setText(DOT.join(part for part in parts if part))
         none = tr("Saved circuits can be looked at and edited without a model.")
-        self._engine.setToolTip(str(model.error) if model.error else str(model.path or none))
+        told = str(model.path or none)
+        if model.state == "ready":
+            told += "\n" + check_words(model)
+        self._engine.setToolTip(str(model.error) if model.error else told)
         self._dot.set_color(color)
 
     def show_reasons(self) -> "ReasonsPopup":

@@ -173,7 +173,7 @@ def _load_model(request: LoadModel, holdings: Holdings, progress: Progress) -> M
         model.anatomy, request.model.path, str(model.device),
         str(model.dtype).removeprefix("torch."), model.tokenizer is not None, sum(sizes),
         getattr(model.tokenizer, "chat_template", None) is not None,
-        str(getattr(model.tokenizer, "bos_token", None) or ""),
+        str(getattr(model.tokenizer, "bos_token", None) or ""), model.check,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from circuitscope.core.circuit import Finding
 from circuitscope.core.dictionary import DictionaryCard
 from circuitscope.core.dictionary_check import DictionaryCheck
 from circuitscope.core.errors import CircuitScopeError
+from circuitscope.core.model_check import SelfCheck
 from circuitscope.core.settings import TraceSettings
 
 if TYPE_CHECKING:
@@ -231,6 +232,8 @@ class ModelReady:
         n_bytes: Size of the weights in memory.
         has_chat_template: Whether `Chat` prompts can be written out.
         bos: The token that marks the beginning, "" where there is none.
+        check: How exactly its parts give back the whole; None where its class is not known, so
+            that it cannot be traced.
     """
 
     anatomy: ModelAnatomy
@@ -241,6 +244,7 @@ class ModelReady:
     n_bytes: int = 0
     has_chat_template: bool = False
     bos: str = ""
+    check: SelfCheck | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,23 @@
 
 Families name the parts of a module; a blueprint holds what happens between them too: scales,
 rotations, masks, caps, norms after a branch, and the way from the last residual stream to logits
-or labels. Weights are views of the model's own.
+or labels. Weights are views of the model's own, or copies in float32 of one layer at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import lru_cache
+from typing import Any, TypeVar, overload
 
 import torch
 from torch import Tensor
 
 from circuitscope.models.family import Norm
+from circuitscope.models.upcast import HALVES
 
+T = TypeVar("T")
 Rotation = tuple[Tensor, Tensor]
 """Cosines and sines, each [pos, d_rotated]."""
 
@@ -123,6 +127,31 @@ class Readout:
     position: int | None = None
 
 
+class MadeBlocks(Sequence[Block]):
+    """Blocks made of others when they are read; the last two are kept.
+
+    Args:
+        blocks: What they are made of.
+        make: Makes one.
+    """
+
+    def __init__(self, blocks: Sequence[Block], make: Callable[[Block], Block]) -> None:
+        self._n = len(blocks)
+        self._made = lru_cache(maxsize=2)(lambda layer: make(blocks[layer]))
+
+    def __len__(self) -> int:
+        return self._n
+
+    @overload
+    def __getitem__(self, layer: int) -> Block: ...
+    @overload
+    def __getitem__(self, layer: slice) -> Sequence[Block]: ...
+    def __getitem__(self, layer: int | slice) -> Block | Sequence[Block]:
+        if isinstance(layer, slice):
+            return [self[at] for at in range(self._n)[layer]]
+        return self._made(range(self._n)[layer])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Blueprint:
     """A whole model.
@@ -134,10 +163,16 @@ class Blueprint:
     """
 
     embed: Callable[[Tensor], Tensor]
-    blocks: tuple[Block, ...]
+    blocks: Sequence[Block]
     readout: Readout
     causal: bool
     preparation: str = field(default="raw")
+
+    def with_blocks(self, make: Callable[[Block], Block]) -> Sequence[Block]:
+        """Return the blocks changed: at once, or one at a time where these are made so."""
+        if isinstance(self.blocks, tuple):
+            return tuple(map(make, self.blocks))
+        return MadeBlocks(self.blocks, make)
 
     @property
     def n_layers(self) -> int:
@@ -159,6 +194,20 @@ class Blueprint:
     def n_out(self) -> int:
         """Return the size of the vocabulary, or the number of labels."""
         return self.readout.stages[-1].affine.weight.shape[1]
+
+
+def wide(value: T) -> T:
+    """Return a tensor, or a part of a blueprint, with halves in float32."""
+    found: Any = value
+    if isinstance(found, Tensor):
+        found = found.float() if found.dtype in HALVES else found
+    elif isinstance(found, tuple):
+        found = tuple(wide(item) for item in found)
+    elif is_dataclass(found) and not isinstance(found, type):
+        new = {f.name: wide(getattr(found, f.name)) for f in fields(found)}
+        found = replace(found, **new)
+    result: T = found
+    return result
 
 
 def rotated(x: Tensor, rotation: Rotation) -> Tensor:

@@ -25,8 +25,10 @@ from circuitscope.models.family import (
     site_place,
     split_last,
 )
+from circuitscope.models.guessed import is_guessed, tells_patterns
 from circuitscope.models.hooks import Hooks
 from circuitscope.models.prompts import check_ids
+from circuitscope.models.upcast import in_float32
 
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
@@ -132,11 +134,12 @@ def capture(
     Args:
         model: A loaded model of a supported family.
         token_ids: The prompt, used exactly as given.
-        prepare: Registers editing hooks, whose effect is captured.
+        prepare: Registers editing hooks, whose effect is captured, on the model in float32.
 
     Raises:
         PromptError: The prompt is empty, too long or holds an id outside the vocabulary.
     """
+    model = in_float32(model)
     check_ids(model.anatomy, token_ids)
     raw, patterns, logits = _run(model, token_ids, prepare)
     n_layers, family = model.anatomy.n_layers, model.family
@@ -210,29 +213,25 @@ def _run(
     with Hooks(model) as hooks:
         if prepare is not None:
             prepare(hooks)
-
-        def keep(part: Part, side: Side, layer: int) -> None:
-            def store(tensor: Tensor) -> None:
-                raw[part, side, layer] = exact(tensor[0])
-
-            hooks.read(part, side, layer, store)
-
-        def keep_pattern(layer: int) -> None:
-            def store(pattern: Tensor) -> None:
-                patterns[layer] = exact(pattern[0])
-
-            hooks.read_pattern(layer, store)
-
         for layer in range(model.anatomy.n_layers):
             for part, side in _in_blocks(model.family):
-                keep(part, side, layer)
-            keep_pattern(layer)
+                _keep(hooks, raw, (part, side, layer))
+            if tells_patterns(model.family):
+                _keep_pattern(hooks, patterns, layer)
         for part, side in _WHOLE:
-            keep(part, side, 0)
+            _keep(hooks, raw, (part, side, 0))
         logits = exact(hooks.forward([list(token_ids)])[0])
-    if model.anatomy.logit_softcap is None:
+    if model.anatomy.logit_softcap is None and not is_guessed(model.family):
         logits = raw[Part.UNEMBED, "output", 0]
     return raw, patterns, logits
+
+
+def _keep(hooks: Hooks, raw: dict[_Key, Tensor], key: _Key) -> None:
+    hooks.read(*key, lambda tensor: raw.update({key: exact(tensor[0])}))
+
+
+def _keep_pattern(hooks: Hooks, patterns: dict[int, Tensor], layer: int) -> None:
+    hooks.read_pattern(layer, lambda pattern: patterns.update({layer: exact(pattern[0])}))
 
 
 def exact(tensor: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ masked words. Everything is read from the module, so that what a checkpoint swit
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,16 @@ from circuitscope.models.blueprint import (
     Attention,
     Block,
     Blueprint,
+    MadeBlocks,
     Mlp,
     Readout,
     Rotation,
     Stage,
+    wide,
 )
 from circuitscope.models.family import HfModule, Norm, linear
+from circuitscope.models.reading import as_traced
+from circuitscope.models.upcast import upcasting
 
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
@@ -36,6 +41,7 @@ def draft(model: LoadedModel) -> Blueprint:
 
     Raises:
         UnsupportedArchitecture: Its operations are not known; the message names it.
+        TraceError: It is not read right.
     """
     name = model.anatomy.architecture
     drawn = _DRAFTS.get(name)
@@ -45,7 +51,20 @@ def draft(model: LoadedModel) -> Blueprint:
             kept="Nothing has been changed.",
             hint=f"It knows {', '.join(sorted(_DRAFTS))}.",
         )
-    return drawn(model.module)
+    model = as_traced(model)
+    drawing = drawn(model.module)
+    return _in_float32(drawing, model) if model.upcasts else drawing
+
+
+def _in_float32(drawing: Blueprint, model: LoadedModel) -> Blueprint:
+    """Return the blueprint with weights in half precision upcast, a layer at a time."""
+
+    def embed(ids: Tensor) -> Tensor:
+        with upcasting(model):
+            return drawing.embed(ids)
+
+    blocks = MadeBlocks(drawing.blocks, wide)
+    return replace(drawing, embed=embed, blocks=blocks, readout=wide(drawing.readout))
 
 
 def _affine(module: HfModule) -> Affine:
@@ -64,7 +83,7 @@ def _rms_norm(module: HfModule) -> Norm:
 
 
 def _gemma_norm(module: HfModule) -> Norm:
-    return Norm(1.0 + module.weight.detach(), None, module.eps, "rms")
+    return Norm(1.0 + wide(module.weight.detach()), None, module.eps, "rms")
 
 
 def _gpt2(module: HfModule) -> Blueprint:
@@ -121,7 +140,7 @@ def _gated_kind(
             _affine(own.o_proj), n_heads, n_kv, own.head_dim, own.scaling,
             norm(own.q_norm) if hasattr(own, "q_norm") else None,
             norm(own.k_norm) if hasattr(own, "k_norm") else None,
-            partial(_rotation, rotary, kind, own.q_proj.weight), window,
+            partial(_rotation, rotary, kind, wide(own.q_proj.weight[:1])), window,
             getattr(config, "attn_logit_softcapping", None) if capped else None,
         )  # fmt: skip
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from circuitscope.core.anatomy import ModelAnatomy
-from circuitscope.core.errors import ModelError, UnsupportedArchitecture
+from circuitscope.core.errors import ModelError
 from circuitscope.core.registry import Registry
 from circuitscope.models.family import FAMILIES, ModelFamily
+from circuitscope.models.guessed import guess
 from circuitscope.models.headers import (
     KEPT,
     Header,
@@ -33,6 +34,7 @@ from circuitscope.models.wrong_folders import (
     no_folder,
     no_weights,
     quantised,
+    unknown_class,
 )
 
 _CONFIG = "config.json"
@@ -122,10 +124,11 @@ def _name_of(folder: Path) -> str:
 
 
 def find_family(config: dict[str, Any]) -> ModelFamily:
-    """Return the family of a config.json.
+    """Return the family of a config.json; of other language models one that is only guessed.
 
     Raises:
-        UnsupportedArchitecture: No family is registered for its class.
+        UnsupportedArchitecture: No family is registered for its class, and transformers has no
+            language model of it.
     """
     families: Registry[ModelFamily] = Registry(FAMILIES)
     named = config.get("architectures") or []
@@ -133,12 +136,11 @@ def find_family(config: dict[str, Any]) -> ModelFamily:
         family = families.get(architecture)
         if family is not None:
             return family
-    called = ", ".join(map(str, named)) or f"model_type {config.get('model_type')!r}"
-    raise UnsupportedArchitecture(
-        f"CircuitScope cannot read models of the class {called}.",
-        kept=KEPT,
-        hint=f"Classes it can read: {', '.join(families.names())}.",
-    )
+    for architecture in named:
+        guessed = guess(str(architecture))
+        if guessed is not None:
+            return guessed
+    raise unknown_class(config, families.names())
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from circuitscope.core.errors import ModelError
 from circuitscope.core.intervention import FREEZES, Freeze
 from circuitscope.models.capture import exact, norm_scale
 from circuitscope.models.family import NORM_PARTS
+from circuitscope.models.guessed import is_guessed
 from circuitscope.models.hooks import Hooks
 
 if TYPE_CHECKING:
@@ -39,6 +40,13 @@ class Held:
         if unknown:
             raise ModelError(
                 f"{unknown[0]!r} cannot be frozen.", hint=f"Choose from: {', '.join(FREEZES)}."
+            )
+        if freeze and is_guessed(model.family):
+            raise ModelError(
+                f"{', '.join(freeze)} cannot be frozen in a {model.anatomy.architecture}, whose "
+                "arithmetic is not known.",
+                kept="The model is unchanged.",
+                hint="Leave them free to follow the change.",
             )
         self._model, self._freeze = model, tuple(freeze)
         self._patterns: dict[int, Tensor] = {}

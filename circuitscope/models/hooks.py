@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from circuitscope.core.anatomy import Site
 from circuitscope.models.family import HfModule, Part, Side, part_module, site_place
+from circuitscope.models.upcast import upcasting
 
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
@@ -186,7 +187,12 @@ class Hooks:
             Logits, [batch, pos, d_vocab], or of classes, [batch, label].
         """
         batch = torch.as_tensor(ids, device=self._model.device)
-        remembered = {} if past is None else {"past_key_values": past}
-        output = self._model.module(input_ids=batch, use_cache=past is not None, **remembered)
+        remembered: dict[str, Any] = {"use_cache": past is not None}
+        if past is not None:
+            remembered["past_key_values"] = past
+        if not self._model.anatomy.causal:
+            remembered = {}
+        with upcasting(self._model):
+            output = self._model.module(input_ids=batch, **remembered)
         logits: Tensor = output.logits
         return logits

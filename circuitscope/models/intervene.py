@@ -20,9 +20,11 @@ from circuitscope.core.intervention import Freeze, Intervention
 from circuitscope.core.progress import Progress, silent
 from circuitscope.models.capture import ForwardCache, capture, exact
 from circuitscope.models.edits import install, plan
+from circuitscope.models.guessed import is_guessed
 from circuitscope.models.holding import Held
 from circuitscope.models.hooks import Hooks
 from circuitscope.models.prompts import Written, read_prompt, token_texts
+from circuitscope.models.upcast import in_float32
 
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
@@ -105,6 +107,7 @@ def run(
         PromptError: The prompt cannot be run.
         ModelError: An intervention names a place that does not exist, or a value that does not fit.
     """
+    model = in_float32(model)
     read = read_prompt(model, prompt)
     edits = plan(model, interventions, read.token_ids)
     held = Held(model, freeze)
@@ -158,7 +161,9 @@ def generate(  # noqa: PLR0913 - options by keyword
     held = Held(model, freeze)
     stops = _end_tokens(model)
     source = torch.Generator().manual_seed(seed)
-    past, plain_past, seen = DynamicCache(), DynamicCache(), 0
+    # Classes whose caches are not known are run whole for every token.
+    cached, seen = not is_guessed(model.family), 0
+    past, plain_past = (DynamicCache(), DynamicCache()) if cached else (None, None)
     listed: list[tuple[Alternative, ...]] = []
     hear.phase("Generating", n_tokens)
     while len(listed) < n_tokens and len(ids) < model.anatomy.n_ctx:
@@ -167,7 +172,7 @@ def generate(  # noqa: PLR0913 - options by keyword
             held.install(hooks)
             install(model, hooks, edits, seen)
             logits = exact(hooks.forward([ids[seen:]], past)[0, -1]).cpu()
-            seen = len(ids)
+            seen = len(ids) if cached else 0
             listed.append(_alternatives(model, logits, n_alternatives))
             ids.append(_choose(logits, temperature, source))
             hear.advance()

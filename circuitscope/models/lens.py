@@ -29,6 +29,8 @@ from circuitscope.models.capture import exact
 from circuitscope.models.family import Part, part_module
 from circuitscope.models.hooks import Hooks
 from circuitscope.models.prompts import Written, read_prompt, token_texts
+from circuitscope.models.reading import model_record
+from circuitscope.models.upcast import in_float32, upcasting
 
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
@@ -57,6 +59,7 @@ def lens(
     Raises:
         ModelError: The model's logits are not over tokens.
     """
+    model = in_float32(model)
     hear, begun = progress or silent(), time.monotonic()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     read = read_prompt(model, prompt)
@@ -107,9 +110,10 @@ def _head(
     """Return the function from a state [pos, d_model] to logits [pos, d_vocab]."""
 
     def short(state: Tensor) -> Tensor:
-        if Part.LN_FINAL in model.family.parts:
-            state = part_module(model.family, model.module, Part.LN_FINAL)(state)
-        out = exact(part_module(model.family, model.module, Part.UNEMBED)(state))
+        with upcasting(model):
+            if Part.LN_FINAL in model.family.parts:
+                state = part_module(model.family, model.module, Part.LN_FINAL)(state)
+            out = exact(part_module(model.family, model.module, Part.UNEMBED)(state))
         cap = model.anatomy.logit_softcap
         return out if cap is None else cap * torch.tanh(out / cap)
 
@@ -137,7 +141,7 @@ def _provenance(
         METHOD,
         app_version=version("circuitscope"),
         settings={"prompt": list(ids), "top": top},
-        model=model.anatomy.as_json(),
+        model=model_record(model),
         dtype=str(model.dtype).removeprefix("torch."),
         device=str(model.device),
         started=started,

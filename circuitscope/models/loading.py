@@ -6,7 +6,7 @@ import gc
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +16,17 @@ from torch import nn
 from circuitscope.core.anatomy import ModelAnatomy
 from circuitscope.core.errors import ModelError, ModelFilesMissing, OutOfMemory
 from circuitscope.core.intervention import Freeze, Intervention
+from circuitscope.core.model_check import SelfCheck
 from circuitscope.core.progress import Progress, silent
 from circuitscope.models.capture import ForwardCache, capture
 from circuitscope.models.devices import available_memory, choose_device
 from circuitscope.models.family import ModelFamily
 from circuitscope.models.folder import ModelSummary, find_family, inspect_model
+from circuitscope.models.guessed import Guessed, fitted
 from circuitscope.models.headers import KEPT, download_line, shards_by_tensor
 from circuitscope.models.intervene import Generation, ModelRun, generate, run
 from circuitscope.models.prompts import Prompt, Written, find_token, read_prompt, token_text
+from circuitscope.models.self_check import check_loaded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -48,6 +51,10 @@ class LoadedModel:
         family: What knows the names of its parts.
         device: Where the weights lie; dtype: their type.
         path: The folder it was loaded from.
+        upcasts: Whether it computes in float32 with weights held in half precision; `dtype` is
+            then float32. See `upcast.in_float32`.
+        check: How exactly its parts gave back the whole when it was loaded; None where its class
+            is not known. See `self_check`.
     """
 
     anatomy: ModelAnatomy
@@ -57,6 +64,13 @@ class LoadedModel:
     device: torch.device
     dtype: torch.dtype
     path: Path = Path()
+    upcasts: bool = False
+    check: SelfCheck | None = None
+
+    @property
+    def held(self) -> torch.dtype:
+        """Return the type in which most weights lie in memory."""
+        return max(self.module.parameters(), key=torch.Tensor.numel).dtype
 
     def run(
         self,
@@ -141,7 +155,18 @@ def load_model(
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise _ran_out(summary, where, dtype) from error
     family = find_family({"architectures": [summary.anatomy.architecture]})
-    return LoadedModel(summary.anatomy, module, tokenizer, family, where, width, summary.path)
+    if isinstance(family, Guessed):
+        hear.phase("Looking for its parts")
+        family = fitted(family, module, summary.anatomy)
+    model = LoadedModel(summary.anatomy, module, tokenizer, family, where, width, summary.path)
+    hear.phase("Checking that it is read right")
+    try:
+        model = replace(model, check=check_loaded(model))
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise _ran_out(summary, where, dtype) from error
+    if model.check is not None:
+        hear.note(f"Self-check: {model.check.words}.")
+    return model
 
 
 def _find_dtype(dtype: str) -> torch.dtype:

@@ -16,6 +16,7 @@ from circuitscope.core.anatomy import Site
 from circuitscope.core.errors import ModelError
 from circuitscope.models.capture import norm_scale
 from circuitscope.models.family import NORM_PARTS, site_place, split_last
+from circuitscope.models.guessed import tells_patterns
 from circuitscope.models.hooks import Editor, Hooks, Reader
 from circuitscope.models.projections import PROJECTED, find_projection
 
@@ -42,9 +43,7 @@ def has_site(model: LoadedModel, site: Site) -> bool:
     if site not in EDITABLE:
         return False
     if site is Site.PATTERN:
-        return True
-    if site is Site.RESID_MID and model.anatomy.parallel_blocks:
-        return False  # the stream has no state between attention and MLP
+        return tells_patterns(model.family)
     if site in PROJECTED:
         try:
             find_projection(model, site, 0)

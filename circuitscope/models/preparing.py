@@ -73,7 +73,7 @@ def _centred(blueprint: Blueprint) -> Blueprint:
         replace(out.stages[-1], affine=_without_mean(out.stages[-1].affine)),
     )
     return replace(
-        blueprint, embed=centred_embed, blocks=tuple(map(block, blueprint.blocks)),
+        blueprint, embed=centred_embed, blocks=blueprint.with_blocks(block),
         readout=replace(out, stages=stages), preparation="centred",
     )  # fmt: skip
 
@@ -93,7 +93,7 @@ def _folded(blueprint: Blueprint) -> Blueprint:
     first = replace(out.stages[0], affine=_fold(out.norm, out.stages[0].affine))
     readout = replace(out, norm=_bare(out.norm), stages=(first, *out.stages[1:]))
     return replace(
-        blueprint, blocks=tuple(map(block, blueprint.blocks)), readout=readout, preparation="folded"
+        blueprint, blocks=blueprint.with_blocks(block), readout=readout, preparation="folded"
     )
 
 

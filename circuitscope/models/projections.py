@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from circuitscope.core.anatomy import Site
+from circuitscope.core.anatomy import ModelAnatomy, Site
 from circuitscope.core.errors import ModelError
 from circuitscope.models.family import HfModule, Part, part_module, split_last
+from circuitscope.models.guessed import is_guessed
 
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
@@ -37,12 +38,16 @@ def find_projection(model: LoadedModel, site: Site, layer: int) -> tuple[HfModul
         ModelError: The attention block has none of the layouts known here.
     """
     anatomy, place = model.anatomy, PROJECTED.index(site)
+    if Part.ATTENTION not in model.family.parts:
+        raise _not_known(anatomy, site)
     attention = part_module(model.family, model.module, Part.ATTENTION, layer)
     found = {name.rpartition(".")[2]: part for name, part in attention.named_modules()}
     d_head = anatomy.d_head
     for name in _SEPARATE[site]:
         if name in found:
             return found[name], lambda output: split_last(output, -1, d_head)
+    if is_guessed(model.family):
+        raise _not_known(anatomy, site)  # how a fused projection is cut differs by class
     if "c_attn" in found:
         return found["c_attn"], lambda output: split_last(output.chunk(3, -1)[place], -1, d_head)
     if "query_key_value" in found:
@@ -55,7 +60,11 @@ def find_projection(model: LoadedModel, site: Site, layer: int) -> tuple[HfModul
         return found["qkv_proj"], lambda output: split_last(
             output.split(widths, -1)[place], -1, d_head
         )
-    raise ModelError(
+    raise _not_known(anatomy, site)
+
+
+def _not_known(anatomy: ModelAnatomy, site: Site) -> ModelError:
+    return ModelError(
         f"Where {anatomy.architecture} computes {site.text} is not known.",
         kept="The model is unchanged.",
         hint="Change head_z or pattern instead.",

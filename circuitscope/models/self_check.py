@@ -11,58 +11,38 @@ Numbers are the worst relative error over layers: largest difference / largest e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from circuitscope.core.anatomy import Site
+from circuitscope.core.errors import CircuitScopeError
+from circuitscope.core.model_check import SelfCheck
 from circuitscope.models.capture import capture
 from circuitscope.models.frozen import Constants, FrozenModel
+from circuitscope.models.guessed import is_guessed
 from circuitscope.models.head import head_constants, head_jvp
+from circuitscope.models.upcast import in_float32
 
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
 
-TOLERANCE = 1e-4
-"""Largest relative error at which a float32 model counts as read right."""
+
+def check_loaded(model: LoadedModel) -> SelfCheck | None:
+    """Check a model that was just loaded; None where its class is not known."""
+    if is_guessed(model.family):
+        return None
+    try:
+        return self_check(model)
+    except (CircuitScopeError, RuntimeError, KeyError, AttributeError, IndexError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        said = " ".join((getattr(error, "message", "") or repr(error)).split())
+        return SelfCheck(reason=said[:200])
 
 
-@dataclass(frozen=True, slots=True)
-class SelfCheck:
-    """Worst relative errors of one run.
-
-    Attributes:
-        logits: Logits rebuilt from the last residual stream.
-        patterns: Sums of attention patterns against one.
-        residual: Residual stream against the sum of its writes.
-        attention: Frozen attention maps against attn_out.
-        mlp: Frozen MLP maps against mlp_out.
-    """
-
-    logits: float
-    patterns: float
-    residual: float
-    attention: float
-    mlp: float
-
-    @property
-    def worst(self) -> float:
-        """Return the largest of the errors."""
-        errors: dict[str, float] = asdict(self)
-        return max(errors.values())
-
-    @property
-    def passed(self) -> bool:
-        """Return whether every error is within tolerance (a NaN is not)."""
-        return self.worst <= TOLERANCE and self.worst == self.worst
-
-    def as_json(self) -> dict[str, float]:
-        """Return the errors for provenance."""
-        return asdict(self)
-
-
+@torch.no_grad()
 def self_check(model: LoadedModel, token_ids: Sequence[int] | None = None) -> SelfCheck:
     """Check a model on a short prompt.
 
@@ -73,6 +53,7 @@ def self_check(model: LoadedModel, token_ids: Sequence[int] | None = None) -> Se
     if token_ids is None:
         n = min(8, model.anatomy.n_ctx)
         token_ids = [(7 + 101 * i) % model.anatomy.d_vocab for i in range(n)]
+    model = in_float32(model)
     cache = capture(model, token_ids)
     dtype = cache.logits.dtype
     frozen = FrozenModel(model, cache, dtype=dtype)

@@ -73,7 +73,7 @@ class Weights:
     def _hold(self, kind: str, layer: int, read: Callable[[], W]) -> W:
         key = (kind, layer)
         if key not in self._held:
-            if self._model.dtype != self.dtype:
+            if self._model.dtype != self.dtype or self._model.upcasts:
                 for old in [old for old in self._held if old[0] == kind]:
                     del self._held[old]
             self._held[key] = self._cast(read())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from circuitscope.core.errors import (
     ModelError,
     ModelFilesMissing,
     UnsafeFile,
+    UnsupportedArchitecture,
 )
 from circuitscope.models.headers import KEPT, cached_name, download_line
 
@@ -119,6 +120,24 @@ def quantised(folder: Path, config: Mapping[str, Any]) -> ModelError | None:
         "full weights.",
         kept=KEPT,
         hint=_original(folder),
+    )
+
+
+def unknown_class(config: Mapping[str, Any], known: Sequence[str]) -> UnsupportedArchitecture:
+    """Return what to tell of a class that is neither known nor a language model of transformers."""
+    import transformers
+
+    named = ", ".join(map(str, config.get("architectures") or ()))
+    called = named or f"model_type {config.get('model_type')!r}"
+    own = config.get("auto_map")
+    why = "the code that comes with the model, which is never run" if own else "a newer one"
+    update = "" if own else "\npip install --upgrade transformers"
+    return UnsupportedArchitecture(
+        f"{called} is no language model of the installed transformers {transformers.__version__}; "
+        f"it may need {why}.",
+        kept=KEPT,
+        hint=f"Choose a model that can be traced: {', '.join(known)}; or any other language model "
+        f"of transformers, to run and change it.{update}",
     )
 
 

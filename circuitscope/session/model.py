@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from circuitscope.core.anatomy import ModelAnatomy
 from circuitscope.core.errors import CircuitScopeError, ModelError
+from circuitscope.core.model_check import SelfCheck
 from circuitscope.engine.requests import LoadModel, ModelChoice, ModelReady
 from circuitscope.session.jobs import Job, JobQueue
 
@@ -23,6 +24,8 @@ class ModelStatus:
         error: Why it could not be loaded.
         has_chat_template: Whether conversations can be written out.
         bos: The token that marks the beginning, "" where there is none.
+        check: How exactly its parts give back the whole; None before it is ready, and where its
+            class is not known.
     """
 
     state: Literal["none", "loading", "ready", "failed"] = "none"
@@ -34,6 +37,16 @@ class ModelStatus:
     error: CircuitScopeError | None = None
     has_chat_template: bool = False
     bos: str = ""
+    check: SelfCheck | None = None
+
+    @property
+    def why_untraced(self) -> str:
+        """Return why a model that is ready cannot be traced, "" where it can."""
+        if self.state != "ready" or (self.check is not None and self.check.passed):
+            return ""
+        if self.check is None:
+            return "The arithmetic of its class is not known."
+        return f"It is not read right: {self.check.words}."
 
     @property
     def path(self) -> Path | None:
@@ -86,6 +99,7 @@ class HeldModel:
                 ModelStatus(
                     "ready", self.choice, ready.anatomy, ready.device, ready.dtype,
                     ready.has_tokenizer, None, ready.has_chat_template, ready.bos,
+                    ready.check,
                 )
             )  # fmt: skip
 

@@ -24,6 +24,7 @@ def summarise(circuit: Circuit, n_strongest: int = 8) -> dict[str, Any]:
         "roots": [{**_node(circuit, int(root)), "weight": float(weight)} for root, weight in roots],
         "strongest": [_node(circuit, int(index)) for index in order],
         "scores": circuit.provenance.scores,
+        "self_check": circuit.provenance.model.get("self_check"),
         "remarks": list(circuit.provenance.remarks),
     }
 

@@ -19,6 +19,7 @@ import torch
 from circuitscope.core.anatomy import Site
 from circuitscope.core.intervention import Intervention
 from circuitscope.core.keys import BiasUnit, NodeKey, NodeKind
+from circuitscope.models.capture import exact
 from circuitscope.models.frozen import FrozenModel
 from circuitscope.models.written import attn_bias, mlp_bias
 
@@ -54,7 +55,7 @@ def bias_off(switches: Switches, bias: NodeKey, target: NodeKey) -> Intervention
         inputs = {Site.ATTN_OUT: Site.ATTN_IN, Site.MLP_OUT: Site.MLP_IN}
         return Intervention(inputs.get(bias.site, Site.LN_FINAL), bias.layer)
     site, vector = _written(switches, bias)
-    return Intervention(site, bias.layer, mode="add", value=-vector.detach().cpu().numpy())
+    return Intervention(site, bias.layer, mode="add", value=-exact(vector).cpu().numpy())
 
 
 def _written(switches: Switches, bias: NodeKey) -> tuple[Site, torch.Tensor]:

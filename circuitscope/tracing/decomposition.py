@@ -85,7 +85,7 @@ def with_eps(blueprint: Blueprint, eps: float | None) -> Blueprint:
     out = blueprint.readout
     stages = tuple(replace(stage, norm=changed(stage.norm)) for stage in out.stages)
     return replace(
-        blueprint, blocks=tuple(map(block, blueprint.blocks)),
+        blueprint, blocks=blueprint.with_blocks(block),
         readout=replace(out, norm=changed(out.norm), stages=stages),
     )  # fmt: skip
 
@@ -193,8 +193,8 @@ class PairWalk:
         start = totals.layers[first].pre
         x = Pair(start.new_zeros(n, *start.shape), start.repeat(n, 1, 1))
         try:
-            for layer, block in list(enumerate(totals.blueprint.blocks))[first:]:
-                x = self._layer(layer, block, x)
+            for layer in range(first, totals.blueprint.n_layers):
+                x = self._layer(layer, totals.blueprint.blocks[layer], x)
         except Stop:
             return
         self._tell("logits", self._readout(x))

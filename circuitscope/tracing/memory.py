@@ -129,7 +129,7 @@ def estimate_for(
     unread = getattr(dictionaries, "unread", ())
     if model.device.type == "cpu":
         unread = [card for card in unread if card.format in _READ_WHOLE]
-    dtype = str(model.dtype).removeprefix("torch.")
+    dtype = str(model.held).removeprefix("torch.")
     return estimate(model.anatomy, used, settings, n_pos, dtype=dtype, unread=unread)
 
 

@@ -13,6 +13,7 @@ from circuitscope.core.errors import TraceError
 from circuitscope.core.progress import Progress, silent
 from circuitscope.core.registry import Registry
 from circuitscope.core.settings import TraceSettings
+from circuitscope.models.reading import as_traced
 from circuitscope.models.threads import fitting_threads
 
 if TYPE_CHECKING:
@@ -89,10 +90,11 @@ def trace(
 
     Raises:
         TraceError: A setting has no such value, or the method cannot run on this model with these
-            dictionaries.
+            dictionaries, or the model's class is not known or it is not read right.
     """
     method = find_method(settings.method)
     check_settings(settings)
+    model = as_traced(model)
     refusal = method.requires(model.anatomy, cards_of(dictionaries), settings)
     if refusal is not None:
         raise TraceError(refusal.reason, kept="Nothing has been changed.", hint=refusal.hint)

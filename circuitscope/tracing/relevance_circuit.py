@@ -27,7 +27,9 @@ from circuitscope.core.metrics import (
 )
 from circuitscope.core.progress import Progress
 from circuitscope.core.settings import Direction, Logit, LogitDifference, Target, target_as_json
+from circuitscope.models.capture import capture
 from circuitscope.models.prompts import Written, read_prompt
+from circuitscope.models.reading import as_traced, model_record, precision_remark
 from circuitscope.tracing.ablating import Unit, faithfulness_of, mean_activations
 from circuitscope.tracing.discovery import Found, Granularity, Search, discover_units, read_cases
 from circuitscope.tracing.run import Clock, libraries
@@ -139,7 +141,11 @@ def as_circuit(  # noqa: PLR0913 - the parts of a circuit
     clock: Clock,
 ) -> Circuit:
     """Return the circuit of one root."""
-    read = read_prompt(model, prompt)
+    model, read = as_traced(model), read_prompt(model, prompt)
+    remark = ""
+    if model.upcasts:
+        cache = capture(model, read.token_ids)
+        remark = precision_remark(model, cache.token_ids, cache.logits)
     n_layers = model.anatomy.n_layers
     units = list(found.units)
     keys = [*(key_of(unit) for unit in units),
@@ -155,10 +161,10 @@ def as_circuit(  # noqa: PLR0913 - the parts of a circuit
     n = len(keys)
     provenance = Provenance(
         method="contextual", app_version=circuitscope.__version__, settings=settings,
-        model=model.anatomy.as_json(), dtype=str(model.dtype).removeprefix("torch."),
+        model=model_record(model), dtype=str(model.dtype).removeprefix("torch."),
         device=str(model.device), started=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=clock.seconds(), libraries=libraries(),
-        remarks=(NOT_ADDITIVE,),
+        remarks=(remark, NOT_ADDITIVE) if remark else (NOT_ADDITIVE,),
         scores={
             **scores, "whole": whole, "ablated": empty, "circuit": own,
             "sum_of_parts": float(relevance.sum()),

@@ -13,7 +13,7 @@ import torch
 
 import circuitscope
 from circuitscope.core.dictionary_check import POOR, DictionaryCheck
-from circuitscope.core.errors import NothingActive, TraceError
+from circuitscope.core.errors import NothingActive
 from circuitscope.core.finding import Provenance
 from circuitscope.core.progress import Progress
 from circuitscope.core.settings import TraceSettings
@@ -24,6 +24,7 @@ from circuitscope.dictionaries.self_check import check_features
 from circuitscope.models.capture import capture
 from circuitscope.models.frozen import FrozenModel
 from circuitscope.models.prompts import Prompt, read_prompt
+from circuitscope.models.reading import as_traced, model_record, precision_remark
 from circuitscope.tracing.backward_walk import BackwardWalk, Walk
 from circuitscope.tracing.memory import check_memory
 from circuitscope.tracing.packed_walk import PackedWalk
@@ -86,20 +87,14 @@ def open_run(
     """Run the prompt, encode it, gather the writers and find the targets.
 
     Raises:
-        TraceError: The model is held in half precision.
+        TraceError: The model's class is not known, or it is not read right.
         PromptError: The prompt cannot be read.
         OutOfMemory: It needs more than is free.
         DictionaryMismatch: A dictionary has other shapes than the model.
         TargetNotFound: A target does not exist in this run.
         NothingActive: No feature of any dictionary is active on the prompt.
     """
-    if model.dtype not in (torch.float32, torch.float64):
-        name = str(model.dtype).removeprefix("torch.")
-        raise TraceError(
-            f"The model is loaded in {name}, in which the parts of a pre-activation do not add up.",
-            kept="Nothing has been changed.",
-            hint='Load it with dtype="float32" to trace it.',
-        )
+    model = as_traced(model)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     prompt = read_prompt(model, settings.prompt)
     needed = check_memory(model, dictionaries, settings, len(prompt.token_ids))
@@ -134,7 +129,8 @@ def open_run(
 
 def _provenance(run: Run, settings: TraceSettings, started: str) -> Provenance:
     model = run.frozen.model
-    remarks = list(run.plan.remarks)
+    cache = run.frozen.cache
+    remarks = [precision_remark(model, cache.token_ids, cache.logits), *run.plan.remarks]
     cards = []
     poor = []
     for dictionary in run.plan.dictionaries:
@@ -159,14 +155,14 @@ def _provenance(run: Run, settings: TraceSettings, started: str) -> Provenance:
         method=settings.method,
         app_version=circuitscope.__version__,
         settings=settings.as_json(),
-        model=model.anatomy.as_json(),
+        model=model_record(model),
         dictionaries=tuple(cards),
         dtype=settings.dtype,
         device=str(model.device),
         seed=settings.seed,
         started=started,
         libraries=libraries(),
-        remarks=tuple(remarks),
+        remarks=tuple(filter(None, remarks)),
     )
 
 

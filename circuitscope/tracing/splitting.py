@@ -20,10 +20,12 @@ from circuitscope.core.progress import Progress, silent
 from circuitscope.core.sources import Head, MeanActivations, Mlp, Source
 from circuitscope.models.blueprint import Blueprint
 from circuitscope.models.drafting import draft
+from circuitscope.models.hooks import Hooks
 from circuitscope.models.loading import available_memory
 from circuitscope.models.preparing import prepare
 from circuitscope.models.prompts import Written, find_token, read_prompt
 from circuitscope.models.threads import fitting_threads
+from circuitscope.models.upcast import in_float32
 from circuitscope.tracing.decomposition import (
     AttentionRule,
     PairWalk,
@@ -87,15 +89,8 @@ def open_decomposer(
 
     Raises:
         UnsupportedArchitecture: The model's operations are not known.
-        TraceError: The model is held in half precision, or does something the walk does not.
+        TraceError: The model is not read right, or does something the walk does not.
     """
-    if model.dtype not in (torch.float32, torch.float64):
-        name = str(model.dtype).removeprefix("torch.")
-        raise TraceError(
-            f"The model is loaded in {name}, in which parts do not add up.",
-            kept=_KEPT,
-            hint='Load it with dtype="float32" to decompose it.',
-        )
     blueprint = prepare(with_eps(draft(model), eps), weights)
     ids = torch.tensor(list(token_ids), device=model.device)
     with torch.no_grad():
@@ -115,7 +110,8 @@ def _check(model: LoadedModel, totals: Totals) -> None:
     n = totals.n_pos
     read = (n - 1,) if totals.blueprint.readout.position is None else (0,)
     ours = whole_logits(totals, Reading(read))[0]
-    found = model.module(input_ids=totals.ids[None]).logits[0]
+    with Hooks(in_float32(model)) as hooks:
+        found = hooks.forward(totals.ids[None])[0]
     theirs = found if found.dim() == 1 else found[-1]
     miss = float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-6))
     if not miss < _AGREEMENT:
@@ -147,7 +143,7 @@ def decompose(  # noqa: PLR0913 - options by keyword
     """Split logits or targets by each set of sources.
 
     Args:
-        model: A loaded model, float32 or float64.
+        model: A loaded model.
         prompt: Text, token ids used as given, or chat messages.
         sources: Sets of heads, MLPs, spans or features that are decomposed together; a source
             alone is a set of one.

@@ -27,6 +27,7 @@ from circuitscope.core.keys import NodeKey, NodeKind
 from circuitscope.core.progress import Progress, silent
 from circuitscope.graph.influence import stages
 from circuitscope.models.capture import capture
+from circuitscope.models.reading import as_traced
 from circuitscope.models.threads import fitting_threads
 from circuitscope.tracing.attention_score import SHARE
 from circuitscope.tracing.measurement import Switches, direct_effects, total_effects
@@ -104,6 +105,7 @@ def verify(  # noqa: PLR0913 - options by keyword
         raise TraceError(f"Nodes cannot be switched off by {mode!r}.", hint='Use mode="zero".')
     if effect not in ("direct", "total"):
         raise TraceError(f"There is no effect {effect!r}.", hint="Effects are direct and total.")
+    model = as_traced(model)
     settings = settings_of(circuit, model)
     plan = make_plan(model.anatomy, dictionaries_of(circuit, dictionaries), settings)
     cache = capture(model, circuit.token_ids)
@@ -134,7 +136,8 @@ def _in_double(model: LoadedModel) -> LoadedModel:
     size = sum(parameter.numel() for parameter in model.module.parameters())
     if model.dtype == torch.float64 or size > _MOST_DOUBLED:
         return model
-    return replace(model, module=copy.deepcopy(model.module).double(), dtype=torch.float64)
+    double = copy.deepcopy(model.module).double()
+    return replace(model, module=double, dtype=torch.float64, upcasts=False)
 
 
 def _chosen(

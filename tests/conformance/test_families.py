@@ -3,8 +3,10 @@
 A new family adds one line to `variants.VARIANTS` for each shape it comes in.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,22 +16,27 @@ import transformers
 from torch import Tensor
 
 from circuitscope.core.anatomy import Site
-from circuitscope.core.errors import TraceError
+from circuitscope.core.errors import ModelError, TraceError
 from circuitscope.core.intervention import Intervention
 from circuitscope.core.registry import Registry
 from circuitscope.core.settings import Logit, TraceSettings
+from circuitscope.core.sources import Head
 from circuitscope.models.capture import ForwardCache, capture
+from circuitscope.models.drafting import known_architectures
 from circuitscope.models.family import FAMILIES, ModelFamily
 from circuitscope.models.freezing import frozen_run
 from circuitscope.models.frozen import FrozenModel
 from circuitscope.models.gates import GatedRule
 from circuitscope.models.head import head_jvp, head_vjp
+from circuitscope.models.lens import lens
 from circuitscope.models.loading import LoadedModel, load_model
 from circuitscope.models.scores import side
 from circuitscope.models.self_check import relative_error, self_check
 from circuitscope.models.walks import pull, push
 from circuitscope.tracing.method import trace
+from circuitscope.tracing.splitting import decompose
 from circuitscope.tracing.verify import verify
+from tests.conformance.table import measured
 from tests.conformance.variants import IDS, VARIANTS, hugging_face_places, make_folder
 
 RULES: tuple[GatedRule, ...] = ("half", "through_u", "gradient")
@@ -37,6 +44,7 @@ RULES: tuple[GatedRule, ...] = ("half", "through_u", "gradient")
 
 @dataclass(frozen=True)
 class Case:
+    name: str
     model: LoadedModel
     cache: ForwardCache
     reference: Any
@@ -49,7 +57,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     model = load_model(folder, "cpu")
     kind = getattr(transformers, architecture)
     reference = kind.from_pretrained(folder, attn_implementation="eager").eval()
-    return Case(model, capture(model, IDS), reference)
+    return Case(request.param, model, capture(model, IDS), reference)
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +77,11 @@ def random_like(tensor: Tensor, *lead: int, seed: int = 0) -> Tensor:
 
 
 def dot(a: Tensor, b: Tensor) -> float:
-    return float((a * b).sum())
+    return float((a.double() * b.double()).sum())
+
+
+def apart(a: float, b: float) -> float:
+    return abs(a - b) / max(abs(a), abs(b))
 
 
 def test_every_registered_family_is_tried() -> None:
@@ -87,13 +99,15 @@ def test_forward_pass_equals_hugging_face(case: Case) -> None:
 
 def test_captured_parts_add_up(case: Case) -> None:
     check = self_check(case.model, IDS)
-    assert check.logits < 1e-4
-    assert check.patterns < 1e-5
-    assert check.residual < 1e-5
+    measured(case.name, "logits", check.logits, 1e-4)
+    measured(case.name, "patterns", check.patterns, 1e-5)
+    measured(case.name, "residual", check.residual, 1e-5)
     assert relative_error(case.cache.logits, capped(case, case.cache.raw_logits)) < 1e-6
     assert check.attention < 1e-5
     assert check.mlp < 1e-5
     assert check.passed
+    assert case.model.check is not None
+    assert case.model.check.passed, "the same check, made while loading"
 
 
 def capped(case: Case, logits: Tensor) -> Tensor:
@@ -194,9 +208,9 @@ def test_pushing_and_pulling_agree(case: Case, name: str, gated: GatedRule) -> N
     pushed, pulled = push(frozen, x), pull(frozen, g)
     assert pushed.shape == g.shape
     assert pulled.shape == x.shape
-    assert dot(pushed, g) == pytest.approx(dot(x, pulled), rel=1e-9)
+    measured(case.name, "walks", apart(dot(pushed, g), dot(x, pulled)), 1e-9)
     doubled = push(frozen, 2 * x[0] - 3 * x[1])
-    assert relative_error(doubled, 2 * pushed[0] - 3 * pushed[1]) < 1e-12
+    measured(case.name, "linear", relative_error(doubled, 2 * pushed[0] - 3 * pushed[1]), 1e-12)
     if not case.model.anatomy.causal:
         return
     # A shorter input is the same computation.
@@ -211,7 +225,12 @@ def test_walks_agree_with_each_other(case: Case, gated: GatedRule) -> None:
     frozen = FrozenModel(case.model, case.cache, gated, torch.float64)
     x = random_like(case.cache.embed, 2, 3)
     g = random_like(case.cache.embed, 2, 3, seed=1)
-    assert dot(push(frozen, x), g) == pytest.approx(dot(x, pull(frozen, g)), rel=1e-9)
+    measured(case.name, "walks", apart(dot(push(frozen, x), g), dot(x, pull(frozen, g))), 1e-9)
+    single = FrozenModel(case.model, case.cache, gated)
+    a, b = x.float(), g.float()
+    pushed, pulled = push(single, a), pull(single, b)
+    size = float((pushed * b).double().abs().sum())  # the sum itself may cancel
+    measured(case.name, "walks", abs(dot(pushed, b) - dot(a, pulled)) / size, 1e-5)
     there = push(frozen, push(frozen, x, 0, 2), 2)
     assert relative_error(push(frozen, x), there) < 1e-12
     back = pull(frozen, pull(frozen, g, start=1), 1)
@@ -233,12 +252,14 @@ def test_walks_agree_with_autograd_on_the_frozen_module(case: Case, gated: Gated
     frozen = FrozenModel(case.model, case.cache, gated)
     g = random_like(final).float()
     (wanted,) = torch.autograd.grad((final * g).sum(), leaf, retain_graph=True)
-    assert relative_error(pull(frozen, head_vjp(frozen, g), start=1), wanted) < 1e-5
+    pulled_here = pull(frozen, head_vjp(frozen, g), start=1)
+    measured(case.name, "autograd", relative_error(pulled_here, wanted), 1e-5)
     # The other way by reverse mode twice: the derivative of a pull is a push.
     x, dummy = random_like(leaf).float(), torch.zeros_like(final, requires_grad=True)
     (pulled,) = torch.autograd.grad(final, leaf, dummy, create_graph=True)
     (pushed,) = torch.autograd.grad((pulled * x).sum(), dummy)
-    assert relative_error(head_jvp(frozen, push(frozen, x, 1)), pushed) < 1e-5
+    pushed_here = head_jvp(frozen, push(frozen, x, 1))
+    measured(case.name, "autograd", relative_error(pushed_here, pushed), 1e-5)
 
 
 @pytest.mark.parametrize("gated", RULES)
@@ -253,7 +274,7 @@ def test_frozen_module_is_itself_and_linear(case: Case, gated: GatedRule) -> Non
     )  # fmt: skip
     moved = run[Site.LOGITS, 0] - still
     for n in (1, 2):
-        assert relative_error(moved[n], moved[0] * sizes[n]) < 1e-5
+        measured(case.name, "linear", relative_error(moved[n], moved[0] * sizes[n]), 1e-5)
     # The same change pushed through the tracer's maps.
     frozen = FrozenModel(case.model, case.cache, gated)
     x = push(frozen, frozen.norm_jvp(Site.EMBED_NORM, 0, change))
@@ -285,12 +306,12 @@ def test_every_causal_family_is_traced(case: Case) -> None:
             trace(case.model, settings)
         return
     circuit = trace(case.model, settings)
-    assert circuit.conservation.max() <= 1e-4
+    measured(case.name, "trace", float(circuit.conservation.max()), 1e-4)
     raw = case.cache.raw_logits[-1, 10]
     assert float(circuit.preactivation[circuit.roots[0]]) == pytest.approx(float(raw), rel=1e-5)
     checked = verify(case.model, circuit, effect="direct")
     worst = np.abs(checked.measured - checked.predicted).max()
-    assert worst <= 1e-4 * np.abs(checked.predicted).max()
+    measured(case.name, "trace", float(worst / np.abs(checked.predicted).max()), 1e-4)
 
 
 EDITS = [
@@ -339,5 +360,38 @@ def test_interventions_equal_a_plain_hook(case: Case) -> None:
         shaped = value.reshape(2, *case.cache.site(site, 1).shape[1:]).numpy()
         change = Intervention(site, 1, positions=[2, -2], mode="set", value=shaped)
         found = torch.from_numpy(case.model.run(IDS, [change]).logits)
-        assert relative_error(found, wanted) < 1e-5, site
+        measured(case.name, "hooks", relative_error(found, wanted), 1e-5)
         assert relative_error(found, case.cache.logits) > 1e-3, site
+
+
+def test_the_lens_ends_with_what_the_model_says(case: Case) -> None:
+    if case.model.anatomy.labels:
+        with pytest.raises(ModelError, match="no logits over tokens"):
+            lens(case.model, IDS)
+        return
+    grid = lens(case.model, IDS, top=3)
+    with torch.no_grad():
+        chances = case.reference(torch.tensor([IDS])).logits[0].softmax(-1)
+    wanted = chances.topk(3).values
+    assert grid.values.shape == (case.model.anatomy.n_layers + 1, len(IDS), 3)
+    measured(case.name, "lens", relative_error(torch.from_numpy(grid.values[-1]), wanted), 1e-5)
+
+
+def test_half_precision_is_read_in_float32(case: Case, tmp_path: Path) -> None:
+    copy.deepcopy(case.reference).to(torch.bfloat16).save_pretrained(tmp_path)
+    half = load_model(tmp_path, "cpu", "bfloat16")
+    same = load_model(tmp_path, "cpu", "float32")
+    assert half.check is not None
+    assert half.check.passed, half.check.words
+    ours, wanted = capture(half, IDS), capture(same, IDS)
+    measured(case.name, "halves", relative_error(ours.logits, wanted.logits), 1e-5)
+    if case.model.anatomy.causal:
+        settings = TraceSettings(tuple(IDS), targets=(Logit(10),), units="neurons", max_nodes=20)
+        circuit = trace(half, settings)
+        measured(case.name, "halves", float(circuit.conservation.max()), 1e-4)
+        edges = trace(same, settings).edges.weight
+        worst = np.abs(circuit.edges.weight - edges).max() / np.abs(edges).max()
+        measured(case.name, "halves", float(worst), 1e-4)
+    if case.model.anatomy.architecture in known_architectures():
+        ours, wanted = (decompose(m, IDS, [Head(1, 0)]).relevant for m in (half, same))
+        measured(case.name, "halves", float(abs(ours - wanted).max() / abs(wanted).max()), 1e-4)

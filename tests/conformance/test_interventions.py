@@ -15,6 +15,7 @@ from circuitscope.models.family import part_module, site_place
 from circuitscope.models.loading import LoadedModel, load_model
 from circuitscope.models.places import has_site, n_heads
 from circuitscope.models.self_check import relative_error
+from tests.conformance.table import measured
 from tests.conformance.variants import IDS, VARIANTS, make_folder
 
 OTHER = [1, 9, 30, 4, 17, 2, 8, 11]
@@ -29,6 +30,10 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     architecture, settings = VARIANTS[request.param]
     folder = tmp_path_factory.mktemp("interventions") / request.param
     return load_model(make_folder(folder, architecture, settings), "cpu")
+
+
+def name_of(model: LoadedModel) -> str:
+    return model.path.name
 
 
 @contextmanager
@@ -104,7 +109,7 @@ def test_every_mode_equals_a_plain_hook(model: LoadedModel, site: str) -> None:
             wanted = plain(model)
         wish = Intervention(site, layer, positions=AT, mode=mode, value=value)
         found = torch.from_numpy(model.run(IDS, [wish]).logits)
-        assert relative_error(found, wanted) < 1e-6, mode
+        measured(name_of(model), "hooks", relative_error(found, wanted), 1e-6)
         assert relative_error(wanted, without) > 1e-4, f"{mode} changes nothing"
 
 
@@ -126,7 +131,8 @@ def test_zeroing_a_head_equals_zeroing_its_weights(model: LoadedModel, name: str
         for part, was in zip(changed, kept, strict=True):
             part.copy_(was)
     assert relative_error(wanted, without) > 1e-4, "the weights are copies, not views"
-    assert relative_error(torch.from_numpy(found.logits), wanted) < 1e-5
+    off = relative_error(torch.from_numpy(found.logits), wanted)
+    measured(name_of(model), "hooks", off, 1e-5)
     assert relative_error(plain(model), without) == 0
 
 
@@ -149,7 +155,8 @@ def test_a_changed_pattern_mixes_the_values(model: LoadedModel) -> None:
     without = plain(model)
     with hooked(part_module(model.family, model.module, part, 1), side, change):
         wanted = plain(model)
-    assert relative_error(torch.from_numpy(found.logits), wanted) < 1e-5
+    off = relative_error(torch.from_numpy(found.logits), wanted)
+    measured(name_of(model), "hooks", off, 1e-5)
     assert relative_error(wanted, without) > 1e-4
 
 

@@ -54,7 +54,7 @@ def test_self_check_passes_and_reports(llama: LoadedModel) -> None:
     check = self_check(llama)
     assert check.passed
     assert check.worst < 1e-5
-    assert set(check.as_json()) == {"logits", "patterns", "residual", "attention", "mlp"}
+    assert set(check.errors) == {"logits", "patterns", "residual", "attention", "mlp"}
 
 
 def test_self_check_fails_on_numbers_that_are_not() -> None:

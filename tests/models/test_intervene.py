@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from circuitscope.dictionaries.dictionary import Dictionary, DictionaryWeights
 from circuitscope.models.capture import capture
 from circuitscope.models.hooks import Hooks
 from circuitscope.models.intervene import ModelRun, generate, run
-from circuitscope.models.loading import LoadedModel
+from circuitscope.models.loading import LoadedModel, load_model
 
 PROMPT = "the capital of the state containing Dallas is"
 OTHER = "the capital of the state containing Oakland is"
@@ -376,3 +377,83 @@ def test_a_failure_inside_attention_leaves_no_softmax_caught(llama: LoadedModel)
             hooks.forward([[1, 5]])
     scores = torch.zeros(1, 1, 1, 2)
     assert torch.softmax(scores, -1)[0, 0, 0, 0] == 0.5
+
+
+def test_a_feature_of_a_cross_layer_transcoder_changes_every_layer_it_writes_to(
+    llama: LoadedModel,
+) -> None:
+    source, n = torch.Generator().manual_seed(3), 30
+
+    def part(later: int) -> DictionaryWeights:
+        draw = [torch.randn(16, n, generator=source), torch.randn(n, generator=source)]
+        rows = [torch.randn(n, 16, generator=source) for _ in range(1 + later)]
+        return DictionaryWeights(*draw, rows[0], torch.zeros(16), W_dec_later=tuple(rows[1:]))
+
+    card = DictionaryCard("clt", "", "", "", Site.MLP_IN, Site.MLP_OUT, (0, 1), 16, 16, n)
+    clt = Dictionary(card, [part(1), part(0)])
+    plain = llama.run(PROMPT)
+    first = clt.layer(0)
+    values = first.activate(first.preactivations(plain.cache.site("mlp_in", 0)))
+    unit = int((values > 0).sum(0).argmax())
+    step = (-values[:, unit, None] * first.weights.W_dec[unit]).numpy()
+    found = llama.run(PROMPT, [Intervention("mlp_out", 0, feature=unit, dictionary=clt)])
+    assert difference(found.site("mlp_out", 0), plain.site("mlp_out", 0) + step) < 1e-5
+    # In the layer after, its second row is added to what the MLP makes of the changed stream.
+    moved = llama.run(PROMPT, [Intervention("mlp_out", 0, mode="add", value=step)])
+    later = (-values[:, unit, None] * first.weights.W_dec_later[0][unit]).numpy()
+    wanted = moved.site("mlp_out", 1) + later
+    assert difference(found.site("mlp_out", 1), wanted) < 1e-5
+    assert difference(moved.site("mlp_out", 1), wanted) > 1e-2
+    top = Intervention("mlp_out", 1, mode="set", value=2.0, feature=3, dictionary=clt)
+    both = llama.run(PROMPT, [top, Intervention("mlp_out", 0, feature=unit, dictionary=clt)])
+    assert difference(both.site("mlp_out", 0), found.site("mlp_out", 0)) == 0
+
+
+def test_a_feature_of_head_outputs_changes_what_the_heads_give(llama: LoadedModel) -> None:
+    dictionary = random_dictionary(Site.HEAD_Z, Site.HEAD_Z, 1)
+    plain = llama.run(PROMPT)
+    z = plain.cache.site("head_z", 1).flatten(1)
+    values = dictionary.activate(dictionary.preactivations(z))
+    unit = int((values > 0).sum(0).argmax())
+    wish = Intervention("head_z", 1, mode="scale", value=-2.0, feature=unit, dictionary=dictionary)
+    found = llama.run(PROMPT, [wish])
+    wanted = z.numpy() + (-3 * values[:, unit, None] * dictionary.weights.W_dec[unit]).numpy()
+    assert difference(found.site("head_z", 1).reshape(wanted.shape), wanted) < 1e-5
+    made = llama.generate(PROMPT, 3, [wish])
+    ids = naive(llama, list(made.prompt_ids), 3, [wish])
+    assert list(made.token_ids) == ids
+
+
+@pytest.mark.parametrize("norm", ["layer_norm", "constant_norm_rescale"])
+def test_a_feature_of_scaled_inputs_writes_in_the_models_own_size(
+    llama: LoadedModel, norm: str
+) -> None:
+    dictionary = random_dictionary(Site.RESID_POST, Site.RESID_POST, 0)
+    dictionary = dictionary.described(replace(dictionary.card, input_norm=norm))
+    plain = llama.run(PROMPT)
+    x = plain.cache.site("resid_post", 0)
+    values = dictionary.activate(dictionary.preactivations(x))
+    unit = int((values > 0).sum(0).argmax())
+    wish = Intervention("resid_post", 0, mode="zero", feature=unit, dictionary=dictionary)
+    found = llama.run(PROMPT, [wish]).site("resid_post", 0)
+    size = x.std(-1) + 1e-5 if norm == "layer_norm" else x.square().mean(-1).sqrt()
+    lost = (values[:, unit] * size)[:, None] * dictionary.weights.W_dec[unit]
+    assert difference(found, (x - lost).numpy()) < 1e-6 * float(lost.abs().max())
+    # What is left is what the dictionary rebuilds without the feature, and its error.
+    features = dictionary.encode(x)
+    gone = replace(features, value=features.value * (features.unit != unit))
+    change = dictionary.written(gone, len(x), x) - dictionary.written(features, len(x), x)
+    assert difference(found - x.numpy(), change.numpy()) < 1e-5 * float(change.abs().max())
+
+
+def test_features_are_changed_in_half_precision_too(tiny_llama: Path) -> None:
+    half = load_model(tiny_llama, "cpu", "bfloat16")
+    dictionary = random_dictionary(Site.MLP_OUT, Site.MLP_OUT, 1)
+    wish = Intervention("mlp_out", 1, mode="set", value=9.0, feature=2, dictionary=dictionary)
+    made = half.generate(PROMPT, 3, [wish])
+    assert len(made.new_ids) == 3
+    plain = half.run(PROMPT)
+    values = dictionary.activate(dictionary.preactivations(plain.cache.site("mlp_out", 1)))
+    step = (9.0 - values[:, 2, None]) * dictionary.weights.W_dec[2]
+    found = half.run(PROMPT, [wish]).site("mlp_out", 1)
+    assert difference(found, plain.site("mlp_out", 1) + step.numpy()) < 1e-4

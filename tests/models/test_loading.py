@@ -14,7 +14,6 @@ from circuitscope.core.errors import (
     ModelError,
     ModelFilesMissing,
     OutOfMemory,
-    UnsupportedArchitecture,
 )
 from circuitscope.core.progress import silent
 from circuitscope.models import loading
@@ -190,7 +189,8 @@ def test_shards_are_reported_one_after_the_other(llama_copy: Path, llama: Loaded
     ]  # fmt: skip
     assert all(done == total > 0 for _, total, done in weights)
     assert sum(total for _, total, _ in weights) == len(llama.module.state_dict())
-    assert hear.notes == [f"Reading {file}" for file in files]
+    assert hear.notes[:-1] == [f"Reading {file}" for file in files]
+    assert hear.notes[-1].startswith("Self-check: its parts give back the whole to ")
 
 
 def test_loading_is_cancelled_between_tensors_and_leaves_no_hook(llama_copy: Path) -> None:
@@ -230,16 +230,6 @@ def test_config_that_lacks_a_size(llama_copy: Path) -> None:
     del config["hidden_size"]
     (llama_copy / "config.json").write_text(json.dumps(config))
     refused(ModelError, llama_copy, "does not describe a whole LlamaForCausalLM", "hidden_size")
-
-
-def test_unknown_architecture_names_the_known_ones(llama_copy: Path) -> None:
-    change_config(llama_copy, architectures=["MambaForCausalLM"])
-    refused(
-        UnsupportedArchitecture,
-        llama_copy,
-        "MambaForCausalLM",
-        "GPT2LMHeadModel, GPTNeoXForCausalLM, Gemma2ForCausalLM",
-    )
 
 
 def test_folder_without_weights(llama_copy: Path) -> None:

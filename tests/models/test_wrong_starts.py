@@ -17,10 +17,15 @@ from circuitscope.core.errors import (
     ModelError,
     ModelFilesMissing,
     PromptError,
+    TraceError,
     UnsafeFile,
     UnsupportedArchitecture,
 )
+from circuitscope.core.settings import TraceSettings
 from circuitscope.models.loading import LoadedModel, load_model
+from circuitscope.tracing.method import trace
+from tests.conformance.variants import make_folder
+from tests.models.test_guessed import OPT
 
 COMMAND = re.compile(r"^(?:hf|pip|python) .*$", re.MULTILINE)
 
@@ -187,11 +192,34 @@ def test_name_of_a_model_instead_of_a_folder() -> None:
     assert command(message) == ["hf", "download", "google/gemma-2-2b"]
 
 
-def test_unknown_class_lists_the_known_ones(llama_copy: Path) -> None:
+def test_a_class_that_transformers_lacks_names_the_update_and_what_can_be_traced(
+    llama_copy: Path,
+) -> None:
     config = json.loads((llama_copy / "config.json").read_text())
-    config["architectures"] = ["MambaForCausalLM"]
+    config["architectures"] = ["NeverHeardOfForCausalLM"]
     (llama_copy / "config.json").write_text(json.dumps(config))
     message = refusal(UnsupportedArchitecture, llama_copy)
-    assert "MambaForCausalLM" in message
-    assert "GPT2LMHeadModel, " in message
-    assert "LlamaForCausalLM" in message
+    assert "NeverHeardOfForCausalLM is no language model of the installed transformers" in message
+    assert command(message) == ["pip", "install", "--upgrade", "transformers"]
+    assert "GPT2LMHeadModel, GPTNeoXForCausalLM, Gemma2ForCausalLM" in message
+    config["auto_map"] = {"AutoModelForCausalLM": "modeling.NeverHeardOfForCausalLM"}
+    (llama_copy / "config.json").write_text(json.dumps(config))
+    message = refusal(UnsupportedArchitecture, llama_copy)
+    assert "never run" in message
+    assert not COMMAND.findall(message)
+    named = re.search(r"can be traced: .*?(LlamaForCausalLM)", message)
+    assert named is not None
+    config["architectures"] = [named[1]]
+    (llama_copy / "config.json").write_text(json.dumps(config))
+    assert load_model(llama_copy, "cpu").check is not None
+
+
+def test_a_class_that_is_not_known_runs_and_says_why_it_is_not_traced(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "opt", "OPTForCausalLM", OPT)
+    model = load_model(folder, "cpu")
+    with pytest.raises(TraceError) as caught:
+        trace(model, TraceSettings((1, 2, 3)))
+    assert "OPTForCausalLM is a class whose arithmetic" in caught.value.message
+    assert "Which models" in caught.value.hint, "the page that lists what can be traced"
+    assert model.run([1, 2, 3]).logits.shape[0] == 3, "what it keeps is true"
+    assert len(model.generate([1, 2, 3], 2).new_ids) == 2

@@ -31,6 +31,10 @@ def test_model_status_follows_the_loading(session: Session, tiny_llama: Path) ->
     assert session.model.anatomy.n_layers == 2
     assert (session.model.device, session.model.dtype) == ("cpu", "float32")
     assert session.preferences.now.recent.models == (str(tiny_llama),)
+    assert session.model.check is not None
+    assert session.model.check.passed
+    assert session.model.why_untraced == ""
+    assert any(line.startswith("Self-check: its parts give back") for line in job.log)
 
 
 def test_folder_that_is_no_model_fails_and_says_why(session: Session, tmp_path: Path) -> None:

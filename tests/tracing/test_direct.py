@@ -359,14 +359,6 @@ def test_more_rows_than_memory_holds_are_refused_with_numbers(run, monkeypatch):
         run(units="neurons")
 
 
-def test_half_precision_models_are_refused(tiny_llama):
-    from circuitscope.models.loading import load_model
-
-    half = load_model(tiny_llama, device="cpu", dtype="bfloat16")
-    with pytest.raises(TraceError, match="loaded in bfloat16"):
-        trace(half, TraceSettings(PROMPT))
-
-
 def test_double_precision_models_conserve_to_rounding(tiny_gpt2, dictionaries):
     from circuitscope.models.loading import load_model
 

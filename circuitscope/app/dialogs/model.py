@@ -19,12 +19,13 @@ from PySide6.QtWidgets import (
 
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
-from circuitscope.app.dialogs.model_choice import bundled_models
+from circuitscope.app.dialogs.model_choice import bundled_models, check_words
 from circuitscope.app.error_box import ErrorBox
 from circuitscope.app.naming import model_name
 from circuitscope.app.panels.jobs import job_words
 from circuitscope.app.widgets import button, elided, hairline, section, text_label
 from circuitscope.app.words import DOT, count, gigabytes, large, plural, tr
+from circuitscope.core.errors import ModelError
 from circuitscope.engine.requests import Inspected
 from circuitscope.session.jobs import Job
 
@@ -286,9 +287,12 @@ class ModelDialog(QDialog):
         self._bar.setValue(job.done if job.total else 0)
         if job.is_over:
             self._loading = None
-            if job.state == "done":
+            untraced = self._desk.session.model.why_untraced
+            if job.state == "done" and not untraced:
                 self.accept()
                 return
+            if untraced:
+                self.error.show_error(_only_run(untraced))
             if job.error is not None:
                 self.error.show_error(job.error)
         self._refresh()
@@ -305,7 +309,7 @@ class ModelDialog(QDialog):
         while self._form.rowCount():
             self._form.removeRow(0)
         if found is not None:
-            for caption, value in facts(found):
+            for caption, value in facts(found) + self._checked():
                 self._form.addRow(text_label(caption, "quiet"), text_label(value, wrap=True))
         self._facts.setVisible(found is not None)
         self._how.setVisible(found is not None)
@@ -315,6 +319,13 @@ class ModelDialog(QDialog):
         self.load_button.setEnabled(found is not None and not loading)
         self.load_button.setToolTip("" if found is not None else tr("Choose a model first."))
         self._cancel.setText(tr("Stop") if loading else tr("Cancel"))
+
+    def _checked(self) -> list[tuple[str, str]]:
+        """Return what the self-check found where the chosen model is the one that is loaded."""
+        status = self._desk.session.model
+        if status.state != "ready" or str(status.path) != self.path:
+            return []
+        return [(tr("Self-check"), check_words(status))]
 
     def _room_words(self) -> str:
         found = self.found
@@ -332,6 +343,15 @@ class ModelDialog(QDialog):
             if job is not None and not job.is_over:
                 self._desk.session.jobs.cancel(job)
         super().done(result)
+
+
+def _only_run(why: str) -> ModelError:
+    """Return what to tell of a model that is loaded but cannot be traced."""
+    return ModelError(
+        tr("The model is loaded, but it cannot be traced. {0}").format(why),
+        kept=tr("It runs, generates, is changed and shows its lens."),
+        hint=tr("Close this dialog to work with it, or choose another model."),
+    )
 
 
 def facts(found: Inspected) -> list[tuple[str, str]]:

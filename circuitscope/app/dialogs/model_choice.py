@@ -83,9 +83,18 @@ class ModelChoiceBox(QWidget):
             self._fill()
         colors = {"none": palette.faint, "loading": palette.accent, "ready": palette.supported,
                   "failed": palette.error}  # fmt: skip
-        self._dot.set_color(colors[status.state])
+        color = palette.error if status.why_untraced else colors[status.state]
+        self._dot.set_color(color)
         self._state.setText(_status_words(status))
         self.changed.emit(status)
+
+
+def check_words(status: ModelStatus) -> str:
+    """Return what the self-check of a model that is ready found, and what follows from it."""
+    if not status.why_untraced:
+        worst = f"{status.check.worst:.0e}" if status.check is not None else ""
+        return tr("self-check passed: its parts give back the whole to {0}").format(worst)
+    return status.why_untraced + " " + tr("It runs and is changed, but cannot be traced.")
 
 
 def _status_words(status: ModelStatus) -> str:
@@ -94,7 +103,7 @@ def _status_words(status: ModelStatus) -> str:
         size = tr("{0} layers, width {1}, {2} heads").format(
             anatomy.n_layers, anatomy.d_model, anatomy.n_heads
         )
-        return DOT.join((size, status.dtype, status.device.upper()))
+        return DOT.join((size, status.dtype, status.device.upper())) + "\n" + check_words(status)
     if status.state == "failed" and status.error is not None:
         return "\n".join(part for part in (status.error.message, status.error.hint) if part)
     if status.state == "loading":

@@ -18,6 +18,7 @@ from circuitscope.app.widgets import (
 from circuitscope.app.words import percent, plain, plural, shown_token, tr
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
+from circuitscope.core.model_check import HELD
 from circuitscope.graph.influence import scores
 
 SCORE_HELP = {
@@ -104,6 +105,10 @@ class CircuitOverview(QWidget):
         if found["error_share"] > MOST_UNEXPLAINED:
             words = tr("Most of this logit is carried by parts the dictionaries do not explain.")
             column.addWidget(_banner(words))
+        remarks = circuit.provenance.remarks
+        for remark in remarks:
+            if HELD in remark:
+                column.addWidget(_banner(remark))
         names = {"replacement": tr("replacement"), "completeness": tr("completeness"),
                  "error_share": tr("error share")}  # fmt: skip
         column.addLayout(
@@ -122,9 +127,10 @@ class CircuitOverview(QWidget):
         column.addWidget(hairline())
         hint = tr("Click a node; Ctrl-click pins; Shift-click or drag selects several; G groups.")
         column.addWidget(text_label(hint, "note", wrap=True))
-        if circuit.provenance.remarks:
+        others = [remark for remark in remarks if HELD not in remark]
+        if others:
             column.addWidget(section(tr("Remarks")))
-        for remark in circuit.provenance.remarks:
+        for remark in others:
             column.addWidget(text_label(remark, "note", wrap=True))
         column.addStretch()
 

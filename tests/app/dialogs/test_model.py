@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PySide6.QtWidgets import QApplication, QPushButton
+from PySide6.QtWidgets import QApplication, QLabel, QPushButton
 
 from circuitscope.app.dialogs.model import ModelDialog, facts
 from circuitscope.app.main_window import MainWindow
+from circuitscope.core.model_check import SelfCheck
 from circuitscope.session.jobs import Job
 
 
@@ -84,6 +85,26 @@ def test_loading_follows_the_choices_and_closes_the_dialog(
     assert session.model.state == "ready"
     assert (session.model.device, session.model.dtype) == ("cpu", "bfloat16")
     assert session.model.anatomy.name == "someone/tiny-llama"
+    status = dialog._desk.window.statusBar()
+    status.refresh()
+    assert "self-check passed: its parts give back the whole to " in status._engine.toolTip()
+
+
+def test_a_model_that_is_not_read_right_says_so_and_stays(
+    dialog: ModelDialog, finish_jobs: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = SelfCheck(0.5, 1e-7, 1e-7, 1e-6, 1e-6)
+    monkeypatch.setattr("circuitscope.models.loading.check_loaded", lambda model: bad)
+    session = dialog._desk.session
+    choose(dialog, "tiny-llama", finish_jobs)
+    dialog.load()
+    finish_jobs(session)
+    assert session.model.state == "ready"
+    assert dialog.result() == 0, "still open"
+    told_by_box = [label.text() for label in dialog.error.findChildren(QLabel)]
+    assert any("the logits by 0.5" in text for text in told_by_box)
+    told = dict(facts(dialog.found) + dialog._checked())
+    assert "cannot be traced" in told["Self-check"]
 
 
 def test_half_a_model_shows_the_line_to_copy(dialog: ModelDialog, finish_jobs: Callable) -> None:
