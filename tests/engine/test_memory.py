@@ -13,7 +13,7 @@ import pytest
 
 from circuitscope.core.settings import Logit, TraceSettings
 from circuitscope.engine.client import ProcessEngine
-from circuitscope.engine.requests import Generate, LoadModel, ModelChoice, Request, Trace
+from circuitscope.engine.requests import Generate, LoadModel, ModelChoice, Predict, Request, Trace
 from circuitscope.session.jobs import Job, JobQueue
 
 MEGA = 1e6
@@ -125,3 +125,16 @@ def test_a_trace_in_half_precision_needs_the_model_and_about_a_layer(
     tell(request, told)
     assert most - before < 2 * size, f"no float32 copy of the model: {told}"
     assert most - loaded < 4 * layer, told
+
+
+@pytest.mark.slow
+def test_200_runs_of_a_model_leave_no_memory_behind(queue: JobQueue, tiny_llama: Path) -> None:
+    choice = ModelChoice(str(tiny_llama), "cpu")
+
+    def ask_some(n: int) -> int:
+        for number in range(n):
+            ask(queue, Predict(choice, (1, 5, 9, number % 30)))
+        return resident(queue)
+
+    settled = ask_some(50)
+    assert ask_some(200) - settled < 4 * MEGA

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -170,11 +171,14 @@ def test_running_trace_is_cancelled(queue: JobQueue, tiny_gpt2: Path) -> None:
 
     def stop(job: Job) -> None:
         if job.total and job.done and job.state == "running" and "Cancelling …" not in job.log:
+            asked.append(time.monotonic())
             queue.cancel(job)
 
+    asked: list[float] = []
     job.changed.connect(stop)
     queue.wait(job)
     assert job.state == "cancelled"
+    assert time.monotonic() - asked[0] < 1.0, "between two batches"
     assert ask(queue, Trace(model, settings(max_nodes=50))).state == "done"
 
 
