@@ -58,8 +58,8 @@ def changeable_selected(session: Session) -> str:
     if kinds & set(CHANGEABLE):
         return ""
     return tr(
-        "Unexplained parts, constants and logits are no part that the model could do without; "
-        "select a feature, a neuron, a head or a token."
+        "Select a feature, a neuron, a head or a token: unexplained parts, constants and logits "
+        "are nothing that the model could do without."
     )
 
 
