@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from circuitscope.exchange.format import formats
+from circuitscope.exchange.format import files_of, formats
 from circuitscope.exchange.theme import PRESETS
 from circuitscope.project.check import check_project
 from circuitscope.project.journal import Event, read_log
@@ -71,10 +71,11 @@ def _add_export(app: typer.Typer, opened: Opened, print_json: Callable[[Any], No
                     warnings = session.export(
                         path, name, what, preset=preset, dpi=dpi, transparent=transparent
                     )
-                    written.append({"path": str(path), "warnings": list(warnings)})
+                    files = [str(file) for file in files_of(path)]
+                    written += [{"path": file, "warnings": list(warnings)} for file in files]
                     # At once: should the next one fail, this one is there.
                     if not as_json:
-                        typer.echo(path)
+                        typer.echo("\n".join(files))
                         for warning in warnings:
                             typer.echo(warning, err=True)
         if as_json:

@@ -23,7 +23,7 @@ from circuitscope.examples.dictionary_set import read_dictionary
 from circuitscope.examples.othello_findings import examine, kind_shares
 from circuitscope.examples.othello_pictures import draw_boards, draw_curve, draw_shares
 from circuitscope.examples.othello_subject import GAMES, Finding, Place, Subject
-from circuitscope.exchange.formats.svg import svg_text
+from circuitscope.exchange.vector import svg_text
 
 __all__ = ["make", "write_page"]
 

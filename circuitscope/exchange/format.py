@@ -1,8 +1,8 @@
 """File formats: what one has to offer, and how the right one is found by suffix.
 
 A format is one class and one line in the entry-point group "circuitscope.file_formats", whose
-name is the suffix without its dot. Figures (SVG, PDF, PNG) are written from a `Figure`, graph
-files from the circuit and its rows; both come in one `Document`.
+name is the suffix without its dot. Figures (SVG, PDF, PNG, HTML, TikZ) are written from a `Figure`,
+graph files from the circuit and its rows; both come in one `Document`.
 """
 
 from dataclasses import dataclass, field, replace
@@ -81,6 +81,8 @@ class FileFormat(Protocol):
         suffix: With its dot, such as ".svg".
         title: What people call it, such as "Scalable Vector Graphics".
         draws: Whether it is written from a figure.
+        parts: Ends of the files it writes where those are several, such as ".nodes.csv"; may be
+            left out.
     """
 
     suffix: str
@@ -135,6 +137,13 @@ def format_of(path: Path | str, *, reading: bool = False) -> FileFormat:
         kept="Nothing was changed.",
         hint=f"Suffixes that can be {verb}: {', '.join(sorted(able))}.",
     )
+
+
+def files_of(path: Path | str) -> tuple[Path, ...]:
+    """Return the files that an export to a path writes: one, or several for tables."""
+    target = Path(path)
+    parts = getattr(format_of(target), "parts", ())
+    return tuple(target.with_name(target.stem + part) for part in parts) or (target,)
 
 
 def figure_of(

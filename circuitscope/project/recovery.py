@@ -21,6 +21,7 @@ from circuitscope.project.opening import check_database, probed
 from circuitscope.project.saving import remove_draft
 from circuitscope.project.working_copy import (
     DATABASE,
+    RECORD,
     SessionRecord,
     WorkingCopy,
     bring_up_to_date,
@@ -75,9 +76,14 @@ def recoverable() -> list[LeftOver]:
                 remove_draft(left_over.document, folder.name)
             if left_over is not None and left_over.unsaved:
                 found.append(left_over)
-            elif entry is folder and (left_over is not None or not (folder / DATABASE).exists()):
+            elif entry is folder and (left_over is not None or not _is_finished(folder)):
                 remove_session(folder, lock)
     return sorted(found, key=lambda left_over: left_over.when, reverse=True)
+
+
+def _is_finished(folder: Path) -> bool:
+    """Say whether a session was ever begun: its record is written last, its database before."""
+    return (folder / RECORD).exists() and (folder / DATABASE).exists()
 
 
 def recover(left_over: LeftOver) -> ProjectFile:

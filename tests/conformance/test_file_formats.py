@@ -13,7 +13,14 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import CircuitScopeError, ExchangeError
 from circuitscope.core.progress import silent
 from circuitscope.core.rows import RowKey, Rows
-from circuitscope.exchange.format import Document, WriteOptions, export, formats, import_file
+from circuitscope.exchange.format import (
+    Document,
+    WriteOptions,
+    export,
+    files_of,
+    formats,
+    import_file,
+)
 
 FORMATS = formats()
 WRITERS = sorted(suffix for suffix, found in FORMATS.items() if found.can_write)
@@ -43,7 +50,9 @@ def odd(small_circuit: Circuit) -> tuple[Circuit, Rows]:
 
 
 def test_the_built_in_formats_are_registered() -> None:
-    assert set(WRITERS) >= {".svg", ".pdf", ".png", ".json"}
+    assert set(WRITERS) >= {
+        ".svg", ".pdf", ".png", ".tex", ".html", ".json", ".graphml", ".gexf", ".dot", ".csv"
+    }  # fmt: skip
     assert READERS == [".json"] or ".json" in READERS
 
 
@@ -55,10 +64,11 @@ def test_odd_tokens_are_written_with_provenance_and_without_network_addresses(
     circuit, rows = odd
     path = tmp_path / f"odd{suffix}"
     export(Document(circuit, rows, name="odd"), path, what=what, options=WriteOptions(dpi=72))
-    content = path.read_bytes()
+    content = b"".join(part.read_bytes() for part in files_of(path))
     assert circuit.digest.encode() in _uncompressed(content, suffix)
     assert re.findall(rb"(?:https?|ftp)://\S+", _NAMESPACE.sub(b"", content)) == []
-    if suffix == ".svg":
+    assert b"<script>alert" not in content or suffix not in (".svg", ".html", ".graphml", ".gexf")
+    if suffix in (".svg", ".graphml", ".gexf"):
         ET.fromstring(content)
 
 
@@ -69,10 +79,10 @@ def test_the_same_circuit_gives_the_same_file_size_and_leaves_no_litter(
     path = tmp_path / f"twice{suffix}"
     options = WriteOptions(dpi=72)
     export(Document(small_circuit), path, options=options)
-    first = path.stat().st_size
+    first = [part.stat().st_size for part in files_of(path)]
     export(Document(small_circuit), path, options=options)
-    assert path.stat().st_size == first
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    assert [part.stat().st_size for part in files_of(path)] == first
+    assert sorted(tmp_path.iterdir()) == sorted(files_of(path))
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -81,6 +91,8 @@ def test_a_place_that_cannot_be_written_is_explained(
 ) -> None:
     folder = tmp_path / f"folder{suffix}"
     folder.mkdir()
+    for part in files_of(folder):
+        part.mkdir(exist_ok=True)
     for path in (folder, tmp_path / "missing" / f"x{suffix}", tmp_path / f"{'n' * 300}{suffix}"):
         with pytest.raises(ExchangeError) as caught:
             export(Document(small_circuit), path, options=WriteOptions(dpi=72))

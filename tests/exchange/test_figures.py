@@ -13,7 +13,6 @@ from circuitscope.core.rows import RowKey, Rows
 from circuitscope.exchange.figure import Box, Curves, Figure, Shape, Text, with_heads
 from circuitscope.exchange.figures import circuit_figure, link_figure
 from circuitscope.exchange.format import figure_of
-from circuitscope.exchange.formats.svg import svg_text
 from circuitscope.exchange.routing import sample
 from circuitscope.exchange.theme import (
     DARK,
@@ -25,6 +24,7 @@ from circuitscope.exchange.theme import (
     share_text,
 )
 from circuitscope.exchange.typeface import elide, printable, text_width, wrap
+from circuitscope.exchange.vector import svg_text
 
 Drawn = tuple[Circuit, Rows]
 

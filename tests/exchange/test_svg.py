@@ -12,7 +12,7 @@ from circuitscope.core.rows import Rows
 from circuitscope.core.shipped import shipped_path
 from circuitscope.exchange.figures import circuit_figure, link_figure
 from circuitscope.exchange.fontsubset import subset
-from circuitscope.exchange.formats.svg import svg_text
+from circuitscope.exchange.vector import svg_text
 
 NS = "{http://www.w3.org/2000/svg}"
 Drawn = tuple[Circuit, Rows]

@@ -12,7 +12,7 @@ import pytest
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import CircuitScopeError, NewerFormat
 from circuitscope.exchange.figures import circuit_figure, link_figure
-from circuitscope.exchange.formats.svg import svg_text
+from circuitscope.exchange.vector import svg_text
 from circuitscope.project.check import check_project
 from circuitscope.project.file import ProjectFile
 from circuitscope.project.rescue import rescue_project

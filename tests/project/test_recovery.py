@@ -170,6 +170,8 @@ def test_session_that_cannot_be_read_is_left_alone(crashed: Path) -> None:
 
 def test_half_made_session_is_cleared_away(state_home: Path) -> None:
     (state_home / "sessions" / "abc").mkdir(parents=True)
+    (state_home / "sessions" / "ghi").mkdir()
+    (state_home / "sessions" / "ghi" / "work.db").write_bytes(b"half")
     (state_home / "sessions" / "def.lock").write_bytes(b"")
     assert recoverable() == []
     assert not list((state_home / "sessions").iterdir())

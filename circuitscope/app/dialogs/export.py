@@ -30,7 +30,13 @@ from circuitscope.printing.paint import paint_figure
 from circuitscope.session.work import file_name
 
 LEAST_TEXT = 6.0
-FORMATS = ((".svg", "SVG, text stays text"), (".pdf", "PDF, vector"), (".png", "PNG, pixels"))
+FORMATS = (
+    (".svg", "SVG, text stays text"), (".pdf", "PDF, vector"), (".png", "PNG, pixels"),
+    (".html", "HTML page, pan and zoom"), (".tex", "LaTeX, TikZ"),
+    (".json", "Graph JSON, Neuronpedia"), (".graphml", "GraphML, yEd and Cytoscape"),
+    (".gexf", "GEXF, Gephi"), (".dot", "DOT, Graphviz"), (".csv", "CSV tables"),
+)  # fmt: skip
+_FIGURES = frozenset({".svg", ".pdf", ".png", ".html", ".tex"})
 DPI = (72, 150, 300, 600)
 _WHATS = (("link", "Link graph"), ("circuit", "Circuit diagram"))
 _SIZES = {
@@ -81,7 +87,7 @@ class ExportDialog(QDialog):
         self._desk = desk
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setObjectName("ExportDialog")
-        self.setWindowTitle(tr("Export figure"))
+        self.setWindowTitle(tr("Export"))
         self.resize(880, 520)
         row = QHBoxLayout(self)
         row.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
@@ -159,7 +165,11 @@ class ExportDialog(QDialog):
         is_png = self.suffix.currentData() == ".png"
         self.dpi.setEnabled(is_png)
         self.dpi.setToolTip("" if is_png else tr("Vector formats have no pixels."))
-        self.transparent.setEnabled(self.suffix.currentData() != ".pdf")
+        draws = self.suffix.currentData() in _FIGURES
+        self.transparent.setEnabled(draws and self.suffix.currentData() != ".pdf")
+        for box in (self.what, self.preset):
+            box.setEnabled(draws)
+            box.setToolTip("" if draws else tr("Graph files hold the whole circuit."))
         try:
             figure = self.figure()
         except CircuitScopeError as error:
@@ -169,11 +179,19 @@ class ExportDialog(QDialog):
         self.preview.show_figure(figure)
         if figure is not None:
             self.size_words.setText(self._size(figure))
+            if not draws:
+                self._warn("")
+                return
             too_small = self._small_text(figure)
             told = [text if text.endswith(".") else f"{text}." for text in figure.warnings]
             self._warn("\n".join((*too_small, *told)), grave=bool(too_small))
 
     def _size(self, figure: Figure) -> str:
+        if self.suffix.currentData() not in _FIGURES:
+            circuit = self._desk.session.circuit
+            assert circuit is not None
+            words = tr("{0} nodes, {1} edges, the drawing's groups and labels, and provenance.")
+            return words.format(len(circuit.nodes), len(circuit.edges))
         inches = f"{figure.width / 72:.2f} × {figure.height / 72:.2f} in"
         if self.suffix.currentData() != ".png":
             return inches
