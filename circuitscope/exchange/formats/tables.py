@@ -27,7 +27,7 @@ _MEMBER_FIELDS: Final = ("group", "group_label", "group_color", "node")
 def csv_text(fields: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """Return a table as CSV with a line of names; texts are quoted, numbers are not."""
     names = list(fields)
-    lines = [names, *([row.get(name) for name in names] for row in rows)]
+    lines: list[list[Any]] = [list(names), *([row.get(name) for name in names] for row in rows)]
     return "".join(",".join(map(_cell, line)) + "\r\n" for line in lines)
 
 
