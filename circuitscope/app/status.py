@@ -14,7 +14,7 @@ from PySide6.QtWidgets import (
 
 from circuitscope.app.commands import edits
 from circuitscope.app.desk import Desk
-from circuitscope.app.dialogs.model_choice import check_words
+from circuitscope.app.dialogs.model_choice import check_line
 from circuitscope.app.later import Later
 from circuitscope.app.naming import model_name
 from circuitscope.app.widgets import STEP, Dot, button, elided, section, text_label
@@ -130,7 +130,7 @@ class StatusLine(QStatusBar):
         none = tr("Saved circuits can be looked at and edited without a model.")
         told = str(model.path or none)
         if model.state == "ready":
-            told += "\n" + check_words(model)
+            told += "\n" + check_line(model)
         self._engine.setToolTip(str(model.error) if model.error else told)
         self._dot.set_color(color)
 

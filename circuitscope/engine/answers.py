@@ -92,6 +92,7 @@ class Holdings:
             progress.phase(f"Loading {Path(choice.path).name}")
             self._model = load_model(choice.path, choice.device, choice.dtype, progress)
             self._choice = state
+            _return_memory()  # what the loader and the self-check used
         return self._model
 
     def dictionaries(
@@ -185,7 +186,7 @@ def _inspect_model(request: InspectModel, holdings: Holdings, progress: Progress
     return Inspected(
         found.anatomy, request.path, found.has_tokenizer, found.memory, found.n_parameters,
         found.dtype_on_disk, found.tokenizer, found.has_chat_template, found.n_files,
-        found.n_bytes, _free_memory(),
+        found.n_bytes, _free_memory(), found.traceable,
     )  # fmt: skip
 
 

@@ -232,8 +232,7 @@ class ModelReady:
         n_bytes: Size of the weights in memory.
         has_chat_template: Whether `Chat` prompts can be written out.
         bos: The token that marks the beginning, "" where there is none.
-        check: How exactly its parts give back the whole; None where its class is not known, so
-            that it cannot be traced.
+        check: How exactly its parts give back the whole; None where its class is not known.
     """
 
     anatomy: ModelAnatomy
@@ -335,7 +334,7 @@ class Inspected:
         tokenizer: What the tokenizer calls itself, "" where there is none.
         has_chat_template: Whether chat messages can be written out.
         n_files: How many files the weights are in; n_bytes: their size together.
-        free: Bytes of memory that are free now, 0 where unknown.
+        free: Bytes of memory free now, 0 where unknown; traceable: whether its class is known.
     """
 
     anatomy: ModelAnatomy
@@ -349,6 +348,7 @@ class Inspected:
     n_files: int = 1
     n_bytes: int = 0
     free: int = 0
+    traceable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

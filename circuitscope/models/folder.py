@@ -18,7 +18,7 @@ from circuitscope.core.anatomy import ModelAnatomy
 from circuitscope.core.errors import ModelError
 from circuitscope.core.registry import Registry
 from circuitscope.models.family import FAMILIES, ModelFamily
-from circuitscope.models.guessed import guess
+from circuitscope.models.guessed import guess, is_guessed
 from circuitscope.models.headers import (
     KEPT,
     Header,
@@ -57,6 +57,7 @@ class ModelSummary:
         tokenizer: What the tokenizer calls itself, "" where there is none.
         has_chat_template: Whether chat messages can be written out.
         n_files: How many files the weights are in; n_bytes: their size together.
+        traceable: Whether the arithmetic of its class is known.
     """
 
     path: Path
@@ -69,6 +70,7 @@ class ModelSummary:
     has_chat_template: bool = False
     n_files: int = 1
     n_bytes: int = 0
+    traceable: bool = True
 
 
 def inspect_model(path: Path | str) -> ModelSummary:
@@ -113,6 +115,7 @@ def inspect_model(path: Path | str) -> ModelSummary:
         has_chat_template=bool(kind) and _has_chat_template(folder),
         n_files=len(headers),
         n_bytes=sum(header.size for header in headers.values()),
+        traceable=not is_guessed(family),
     )
 
 

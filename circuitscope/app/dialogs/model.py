@@ -47,7 +47,7 @@ class ModelDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setObjectName("ModelDialog")
         self.setWindowTitle(tr("Choose a model"))
-        self.resize(820, 560)
+        self.resize(820, 600)
         self.found: Inspected | None = None
         self.path = ""
         self._looking: Job | None = None
@@ -249,6 +249,7 @@ class ModelDialog(QDialog):
     def look_at(self, path: str | Path) -> None:
         """Show what a folder holds, read from its headers."""
         self.path, self.found = str(path), None
+        self._mark()
         self.error.forget()
         self._name.setText(self._called(Path(path)))
         self._where.setText(str(path))
@@ -257,6 +258,15 @@ class ModelDialog(QDialog):
             self._desk.session.jobs.cancel(self._looking)
         self._looking = self._listen(self._desk.session.inspect_model(path), self._looked)
         self._refresh()
+
+    def _mark(self) -> None:
+        """Select the chosen folder in the list; where it is not listed, nothing."""
+        rows = [
+            at for at in range(self.list.count()) if self.list.item(at).data(_PATH) == self.path
+        ]
+        self.list.blockSignals(True)
+        self.list.setCurrentRow(rows[0] if rows else -1)
+        self.list.blockSignals(False)
 
     def _looked(self, job: Job) -> None:
         if job is not self._looking:
@@ -318,12 +328,18 @@ class ModelDialog(QDialog):
         self._room.setText(self._room_words())
         self.load_button.setEnabled(found is not None and not loading)
         self.load_button.setToolTip("" if found is not None else tr("Choose a model first."))
-        self._cancel.setText(tr("Stop") if loading else tr("Cancel"))
+        is_held = self._is_held()
+        self._cancel.setText(tr("Stop") if loading else tr("Close") if is_held else tr("Cancel"))
+
+    def _is_held(self) -> bool:
+        """Say whether the chosen model is the one that is loaded."""
+        status = self._desk.session.model
+        return status.state == "ready" and str(status.path) == self.path
 
     def _checked(self) -> list[tuple[str, str]]:
         """Return what the self-check found where the chosen model is the one that is loaded."""
         status = self._desk.session.model
-        if status.state != "ready" or str(status.path) != self.path:
+        if not self._is_held() or status.check is None:
             return []
         return [(tr("Self-check"), check_words(status))]
 
@@ -349,8 +365,10 @@ def _only_run(why: str) -> ModelError:
     """Return what to tell of a model that is loaded but cannot be traced."""
     return ModelError(
         tr("The model is loaded, but it cannot be traced. {0}").format(why),
-        kept=tr("It runs, generates, is changed and shows its lens."),
-        hint=tr("Close this dialog to work with it, or choose another model."),
+        hint=tr(
+            "It runs, generates, is changed and shows its lens. Close this dialog to work with it, "
+            "or choose another model."
+        ),
     )
 
 
@@ -364,8 +382,11 @@ def facts(found: Inspected) -> list[tuple[str, str]]:
     tokenizer = found.tokenizer or tr("none: prompts are token ids")
     if found.has_chat_template:
         tokenizer += DOT + tr("chat template")
+    family = anatomy.architecture
+    if not found.traceable:
+        family += DOT + tr("runs, but cannot be traced")
     return [
-        (tr("Family"), anatomy.architecture),
+        (tr("Family"), family),
         (tr("Parameters"), large(found.n_parameters)),
         (tr("Layers"), count(anatomy.n_layers)),
         (tr("Heads"), heads),

@@ -93,8 +93,13 @@ def check_words(status: ModelStatus) -> str:
     """Return what the self-check of a model that is ready found, and what follows from it."""
     if not status.why_untraced:
         worst = f"{status.check.worst:.0e}" if status.check is not None else ""
-        return tr("self-check passed: its parts give back the whole to {0}").format(worst)
+        return tr("passed: its parts give back the whole to {0}").format(worst)
     return status.why_untraced + " " + tr("It runs and is changed, but cannot be traced.")
+
+
+def check_line(status: ModelStatus) -> str:
+    """Return the same as a line of its own."""
+    return tr("Self-check {0}").format(check_words(status)) if status.check else check_words(status)
 
 
 def _status_words(status: ModelStatus) -> str:
@@ -103,7 +108,7 @@ def _status_words(status: ModelStatus) -> str:
         size = tr("{0} layers, width {1}, {2} heads").format(
             anatomy.n_layers, anatomy.d_model, anatomy.n_heads
         )
-        return DOT.join((size, status.dtype, status.device.upper())) + "\n" + check_words(status)
+        return DOT.join((size, status.dtype, status.device.upper())) + "\n" + check_line(status)
     if status.state == "failed" and status.error is not None:
         return "\n".join(part for part in (status.error.message, status.error.hint) if part)
     if status.state == "loading":

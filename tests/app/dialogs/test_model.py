@@ -12,6 +12,8 @@ from circuitscope.app.dialogs.model import ModelDialog, facts
 from circuitscope.app.main_window import MainWindow
 from circuitscope.core.model_check import SelfCheck
 from circuitscope.session.jobs import Job
+from tests.conformance.variants import make_folder
+from tests.models.test_guessed import OPT
 
 
 def _cached(home: Path, name: str, model: Path) -> Path:
@@ -87,7 +89,7 @@ def test_loading_follows_the_choices_and_closes_the_dialog(
     assert session.model.anatomy.name == "someone/tiny-llama"
     status = dialog._desk.window.statusBar()
     status.refresh()
-    assert "self-check passed: its parts give back the whole to " in status._engine.toolTip()
+    assert "Self-check passed: its parts give back the whole to " in status._engine.toolTip()
 
 
 def test_a_model_that_is_not_read_right_says_so_and_stays(
@@ -149,3 +151,21 @@ def test_weights_that_do_not_fit_their_config_are_told_after_loading(
     finish_jobs(dialog._desk.session)
     assert "cannot be loaded" in dialog.error.accessibleName()
     assert not dialog.isHidden()
+
+
+def test_a_class_that_is_not_known_is_said_before_and_after_loading(
+    dialog: ModelDialog, tmp_path: Path, finish_jobs: Callable
+) -> None:
+    session = dialog._desk.session
+    folder = make_folder(tmp_path / "my-opt", "OPTForCausalLM", OPT)
+    dialog.look_at(folder)
+    finish_jobs(session)
+    assert dialog.list.currentRow() == -1, "it is none of those listed"
+    assert "cannot be traced" in dict(facts(dialog.found))["Family"]
+    dialog.load()
+    finish_jobs(session)
+    assert session.model.state == "ready"
+    told = " ".join(label.text() for label in dialog.error.findChildren(QLabel))
+    assert "cannot be traced. The arithmetic of its class is not known." in told
+    assert "runs, generates" in told
+    assert dialog._cancel.text() == "Close"
