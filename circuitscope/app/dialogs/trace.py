@@ -177,9 +177,11 @@ class TraceDialog(QDialog):
 
     def reason(self) -> str:
         """Return why the trace cannot start yet, "" where it can."""
-        state = self._desk.session.model.state
-        if state in ("none", "failed"):
+        status = self._desk.session.model
+        if status.state in ("none", "failed"):
             return tr("Choose a model first.")
+        if status.why_untraced:
+            return tr("This model cannot be traced. {0}").format(status.why_untraced)
         if not self.prompt.text:
             return tr("Type a prompt; Generate shows what the model would say.")
         if not self.prompt.prompt():

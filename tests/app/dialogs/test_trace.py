@@ -9,6 +9,8 @@ from pytestqt.qtbot import QtBot
 from circuitscope.app.dialogs.trace import TraceDialog
 from circuitscope.app.main_window import MainWindow
 from circuitscope.core.settings import Logit, LogitDifference
+from tests.conformance.variants import make_folder
+from tests.models.test_guessed import OPT
 
 
 @pytest.fixture
@@ -86,6 +88,16 @@ def test_changing_the_prompt_forgets_the_word_chosen(
     _type(dialog, "the capital of", qtbot, finish_jobs)
     assert dialog.prompt.step == -1
     assert dialog.settings().targets == (Logit(),)
+
+
+def test_a_model_that_cannot_be_traced_says_why(
+    dialog: TraceDialog, tmp_path: Path, finish_jobs: Callable
+) -> None:
+    session = dialog._desk.session
+    session.load_model(make_folder(tmp_path / "my-opt", "OPTForCausalLM", OPT), device="cpu")
+    finish_jobs(session)
+    assert not dialog.trace_button.isEnabled()
+    assert "The arithmetic of its class is not known." in dialog.trace_button.toolTip()
 
 
 def test_a_folder_that_is_no_model_is_told_in_the_dialog(

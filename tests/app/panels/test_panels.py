@@ -1,11 +1,12 @@
 """The panels show the drawing as it is and change it through the session only."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication, QLabel, QListWidget
+from PySide6.QtWidgets import QApplication, QFrame, QLabel, QListWidget
 from pytestqt.qtbot import QtBot
 
 from circuitscope.app.main_window import MainWindow
@@ -17,7 +18,9 @@ from circuitscope.app.panels.inspector import InspectorPanel, NodeCard
 from circuitscope.app.panels.jobs import JobRow, JobsPanel
 from circuitscope.app.panels.overview import CircuitOverview, SelectionOverview
 from circuitscope.app.panels.project_tree import FINDING, NoteField, ProjectTree
+from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import CircuitScopeError
+from circuitscope.core.model_check import HELD
 from circuitscope.project import verbs
 
 
@@ -188,3 +191,16 @@ def test_a_failed_job_says_what_happened_and_what_to_do(
     assert job.error.message in row._error.text()
     assert job.error.hint in row._error.text()
     assert not row._cancel.isVisible()
+
+
+def test_another_answer_in_the_models_own_precision_is_a_banner(
+    drawn: MainWindow, small_circuit: Circuit
+) -> None:
+    said = f"In bfloat16, {HELD}, the model says “Dallas”; this circuit …"
+    record = replace(small_circuit.provenance, remarks=(said, "Not used: one."))
+    overview = CircuitOverview(drawn.desk, replace(small_circuit, provenance=record))
+    banners = [f for f in overview.findChildren(QFrame) if f.property("look") == "warning"]
+    assert any(said in _texts(banner) for banner in banners)
+    assert _texts(overview).count(said) == 1, "not among the remarks again"
+    assert "Not used: one." in _texts(overview)
+    overview.deleteLater()
