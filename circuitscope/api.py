@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from circuitscope.core.anatomy import ModelAnatomy, Site
+from circuitscope.core.badges import Badge, Outcome
 from circuitscope.core.circuit import Circuit, Edge, EdgeTable, Node, NodeTable, Route
 from circuitscope.core.dictionary import DictionaryCard
 from circuitscope.core.errors import Cancelled, CircuitScopeError, ExchangeError
@@ -41,6 +42,7 @@ from circuitscope.session.dictionaries import (
     load_dictionaries,
     save_dictionaries,
 )
+from circuitscope.tracing.evidence import badges
 from circuitscope.tracing.prompt_set import stable_core, trace_set
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AnswerVersusOthers",
     "AttentionScore",
+    "Badge",
     "Cancelled",
     "Circuit",
     "CircuitScopeError",
@@ -84,6 +87,7 @@ __all__ = [
     "NodeKey",
     "NodeKind",
     "NodeTable",
+    "Outcome",
     "ProbabilityDifference",
     "Progress",
     "Provenance",
@@ -93,6 +97,7 @@ __all__ = [
     "Span",
     "TraceSettings",
     "attention_table",
+    "badges",
     "check_dictionaries",
     "decompose",
     "discover",

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from circuitscope import file_verbs
+from circuitscope import evidence_verbs, file_verbs
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import Cancelled, CircuitScopeError, ProjectError
 from circuitscope.core.settings import TraceSettings, parse_target
@@ -41,7 +41,8 @@ OpenWindow = Callable[[Path | None], int]
 _DICTIONARIES = "Folder or repository of dictionaries; may be given again."
 _CHECK_TEXT = "The capital of the state containing Dallas is Austin, and the city lies in Texas."
 VERBS = frozenset(
-    ["trace", "export", "import", "check", "log", "compact", "doctor", "demo", "lens", "ablate"]
+    ["trace", "export", "import", "check", "log", "compact", "doctor", "demo", "lens", "ablate",
+     "test"]
 )
 _CANCELLED = 130
 _STATES = {"good": "[green]✓[/]", "advice": "[yellow]![/]", "bad": "[red]✗[/]"}
@@ -448,3 +449,4 @@ def _own_mistake(error: Exception) -> CircuitScopeError:
 
 add_verbs(app, _asked, _print_json)
 file_verbs.add_verbs(app, _session, _print_json)
+evidence_verbs.add_verbs(app, _session, _done, _print_json)

@@ -12,7 +12,7 @@ from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QAction, QKeySequence
 
 from circuitscope.app import conditions as when
-from circuitscope.app.commands import edits, files, views
+from circuitscope.app.commands import edits, evidence, files, views
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.errors import show_error
 from circuitscope.app.theme import icon
@@ -121,6 +121,11 @@ ACTIONS: tuple[Action, ...] = (
            files.why_there, ("W",), "", when.attention_selected, "canvas"),
     Action("trace.cancel", "Cancel job", "Stop the job that is running.",
            files.cancel_job, ("Ctrl+.",), "square", when.job_running),
+    Action("verify.test", "Test on the model…",
+           "Change the selection in the unfrozen model; what follows becomes badges.",
+           evidence.test_on_model, ("V",), "microscope", when.circuit_shown, "canvas"),
+    Action("verify.untested", "Select untested", "Select the shown nodes without a test.",
+           evidence.select_untested, ("Shift+V",), "", when.circuit_shown, "canvas"),
     Action("graph.group", "Group", "Put the selected nodes into a group with a name.",
            edits.group, ("G",), "group", when.nodes_selected, "canvas"),
     Action("graph.ungroup", "Ungroup", "Dissolve the groups of the selected nodes.",
@@ -164,6 +169,7 @@ MENUS: tuple[tuple[str, tuple[str, ...]], ...] = (
               "view.lay_out", SEPARATOR, "view.theme")),
     ("Trace", ("trace.new", "trace.further", "trace.why", "trace.try", "trace.lens", SEPARATOR,
                "trace.model", "trace.cancel")),
+    ("Verify", ("verify.test", "verify.untested")),
     ("Graph", ("graph.group", "graph.ungroup", "graph.open_group", SEPARATOR, "graph.label",
                "graph.unlabel", SEPARATOR, "graph.pin", "graph.hide", "graph.show_all", SEPARATOR,
                "graph.strongest_input", "graph.strongest_output")),

@@ -32,6 +32,7 @@ from circuitscope.app.panels.history import HistoryPanel
 from circuitscope.app.panels.inspector import InspectorPanel
 from circuitscope.app.panels.jobs import JobsPanel
 from circuitscope.app.panels.project_tree import ProjectPanel
+from circuitscope.app.panels.verify import VerifyPanel
 from circuitscope.app.start_page import StartPage, thumbnail_path
 from circuitscope.app.status import StatusLine
 from circuitscope.app.theme import Palette, app_icon
@@ -42,11 +43,11 @@ from circuitscope.app.words import tr
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.session.session import Session
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 _CANVAS_MENU = ("graph.label", "graph.group", "graph.ungroup", SEPARATOR, "graph.pin",
                 "graph.hide", SEPARATOR, "graph.strongest_input", "graph.strongest_output",
                 "edit.select_inputs", "edit.select_outputs", SEPARATOR, "trace.further",
-                "trace.why", "trace.try", SEPARATOR, "view.frame", "view.fit",
+                "trace.why", "trace.try", "verify.test", SEPARATOR, "view.frame", "view.fit",
                 "graph.show_all")  # fmt: skip
 
 
@@ -132,6 +133,7 @@ class MainWindow(QMainWindow):
             ("project", tr("Project"), ProjectPanel(desk), ""),
             ("inspector", tr("Inspector"), self._inspector, ""),
             ("jobs", tr("Jobs"), JobsPanel(desk), "desk"),
+            ("tests", tr("Tests"), VerifyPanel(desk), "desk"),
             ("history", tr("History"), HistoryPanel(desk), "desk"),
         ):
             dock = QDockWidget(title, self)
@@ -154,14 +156,15 @@ class MainWindow(QMainWindow):
         docks = self._docks
         for name, area in (("project", left), ("inspector", right), ("jobs", bottom)):
             self.addDockWidget(area, docks[name])
-        self.splitDockWidget(docks["jobs"], docks["history"], Qt.Orientation.Horizontal)
+        self.splitDockWidget(docks["jobs"], docks["tests"], Qt.Orientation.Horizontal)
+        self.splitDockWidget(docks["tests"], docks["history"], Qt.Orientation.Horizontal)
         for dock in self._examples.docks.values():
             self.addDockWidget(left, dock)
         wide = [docks["project"], docks["inspector"]]
         self.resizeDocks(wide, [232, 328], Qt.Orientation.Horizontal)
-        low = [docks["jobs"], docks["history"]]
-        self.resizeDocks(low, [184, 184], Qt.Orientation.Vertical)
-        self.resizeDocks(low, [440, 440], Qt.Orientation.Horizontal)
+        low = [docks["jobs"], docks["tests"], docks["history"]]
+        self.resizeDocks(low, [184, 184, 184], Qt.Orientation.Vertical)
+        self.resizeDocks(low, [240, 760, 160], Qt.Orientation.Horizontal)
 
     def _make_menus(self) -> None:
         for title, entries in MENUS:

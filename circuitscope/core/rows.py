@@ -15,6 +15,7 @@ project itself), which kind it is, and which thing it is about.
     frame         frame id                  title, x, y, width, height
     sketch_node   sketch id                 label, x, y
     sketch_edge   sketch id                 source, target, label
+    run           run id                    fields of `core.badges.Outcome`: one test on the model
     view          "link_graph", "circuit"   node_threshold, edge_threshold, show_errors, show_biases
     name          (project) finding id      text
     order         (project) finding id      index
@@ -41,6 +42,7 @@ ROW_KINDS: Final = frozenset(
         "frame",
         "sketch_node",
         "sketch_edge",
+        "run",
         "view",
     ]
 )

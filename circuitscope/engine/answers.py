@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from circuitscope.core.errors import OutOfMemory
+from circuitscope.engine.evidence import RunTests, run_tests
 from circuitscope.engine.reasons import (
     ExplainAttention,
     Grow,
@@ -443,8 +444,10 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     ReadLens: read_lens,
     Grow: grow_circuit,
     ExplainAttention: explain_attention,
+    RunTests: run_tests,
 }
 _NEEDS_TORCH = {
     LoadModel, ListDevices, CheckDictionaries, EstimateTrace, PreviewPrompt, Generate, Predict,
     Trace, TryChanges, ReadLens, Grow, ExplainAttention,
+    RunTests,
 }  # fmt: skip

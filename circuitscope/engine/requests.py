@@ -21,6 +21,7 @@ from circuitscope.core.model_check import SelfCheck
 from circuitscope.core.settings import TraceSettings
 
 if TYPE_CHECKING:
+    from circuitscope.engine.evidence import Outcomes, RunTests
     from circuitscope.engine.reasons import AttentionReasons, ExplainAttention, Grow
     from circuitscope.engine.trials import ReadLens, Tried, TryChanges
     from circuitscope.exchange.format import Imported
@@ -204,6 +205,7 @@ Request = Union[
     "ReadLens",
     "Grow",
     "ExplainAttention",
+    "RunTests",
 ]
 
 
@@ -439,6 +441,7 @@ Result = Union[
     "Imported",
     "Tried",
     "AttentionReasons",
+    "Outcomes",
 ]
 
 

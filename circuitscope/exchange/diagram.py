@@ -18,6 +18,7 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.rows import Rows
 from circuitscope.exchange import caption
+from circuitscope.exchange.badges import badge_glyphs, badge_legend
 from circuitscope.exchange.figure import Box, Curves, Figure, Layer, Text
 from circuitscope.exchange.placing import places_by_hand
 from circuitscope.exchange.routing import Link, place_numbers, route
@@ -31,6 +32,7 @@ from circuitscope.exchange.typeface import (
     wrap,
 )
 from circuitscope.graph import groups
+from circuitscope.graph.evidence import Marks, Run, marks_of, untested
 from circuitscope.graph.groups import Subgraph, fold, fold_nodes
 from circuitscope.graph.layered import Gaps, LayoutBox, circuit_layout
 from circuitscope.graph.view import View, nodes_named, view_of
@@ -56,6 +58,9 @@ def circuit_figure(
     curves, numbers = _edges(subgraph, boxes, links, preset, theme)
 
     bottom = max([extent[1], *(n.y + n.height for n in numbers)])
+    marks = marks_of(circuit, rows)
+    places = _tested(subgraph, boxes, links, numbers, marks)
+    signs, key, bottom = _badges(circuit, view, places, (marks, bottom, preset, theme))
     notes = caption.caption_of(circuit, view, "Edges: share of the target's input.")
     if left_out:
         notes[0] += f" {caption.counted(left_out, 'weaker edge')} not drawn."
@@ -66,12 +71,50 @@ def circuit_figure(
             Layer("edges", "Edges", curves=curves),
             Layer("nodes", "Nodes", boxes=tuple(boxes)),
             Layer("numbers", "Shares", boxes=tuple(numbers)),
+            *signs, *key,
             Layer("text", "Title and caption", texts=(*head, *foot)),
         ),
         theme.background, title(circuit), " ".join(notes),
         caption.metadata_of(circuit, view, "circuit"),
         (f"{caption.counted(left_out, 'weaker edge')} not drawn",) if left_out else (),
     )  # fmt: skip
+
+
+def _tested(
+    subgraph: Subgraph, boxes: list[Box], links: list[Link], numbers: list[Box], marks: Marks
+) -> list[tuple[float, float, Run]]:
+    """Return where badges stand: at the corner of tested boxes, beside the numbers of edges."""
+    members = [frozenset(int(i) for i in box.members) for box in subgraph.boxes]
+    places = [
+        (face.x + face.width - 2.0, face.y + 2.0, run)
+        for some, face in zip(members, boxes, strict=True)
+        if (run := marks.of_members(some)) is not None
+    ]
+    for link, plate in zip(links, numbers, strict=True):
+        ends = members[link.source], members[link.target]
+        if all(len(some) == 1 for some in ends):
+            run = marks.edges.get((min(ends[0]), min(ends[1])))
+            if run is not None:
+                x, y = plate.x + plate.width + 0.5 * plate.height, plate.y + plate.height / 2
+                places.append((x, y, run))
+    return places
+
+
+def _badges(
+    circuit: Circuit,
+    view: View,
+    places: list[tuple[float, float, Run]],
+    told: tuple[Marks, float, Preset, Theme],
+) -> tuple[list[Layer], list[Layer], float]:
+    """Return the badges, their legend, and where it ends."""
+    marks, bottom, preset, theme = told
+    if not marks.runs:
+        return [], [], bottom
+    n_untested = int(untested(circuit, marks, view.pinned & view.nodes).sum())
+    legend, end = badge_legend(marks, n_untested, preset.margin, bottom, (preset, theme))
+    glyphs = badge_glyphs(places, preset.small, theme)
+    signs = [] if glyphs is None else [Layer("badges", "Tests on the model", glyphs=glyphs)]
+    return signs, [] if legend is None else [legend], end
 
 
 def subgraph_of(circuit: Circuit, rows: Rows, view: View) -> Subgraph:

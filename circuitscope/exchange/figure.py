@@ -31,6 +31,8 @@ class Shape(IntEnum):
     RING = 5
     CROSS = 6
     CHECK = 7
+    SALTIRE = 8
+    """A cross that stands on its feet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,7 @@ def dashes(width: float) -> tuple[float, float]:
 def outline(shape: Shape, size: float) -> list[tuple[float, float]]:
     """Return the corners of a glyph around 0, 0; empty for round shapes.
 
-    A cross is its two strokes, a check its one, as open polygons.
+    A cross or saltire is its two strokes, a check its one, as open polygons.
     """
     r = size / 2
     if shape is Shape.SQUARE:
@@ -243,6 +245,9 @@ def outline(shape: Shape, size: float) -> list[tuple[float, float]]:
         return [(0, -1.12 * r), (1.12 * r, 0), (0, 1.12 * r), (-1.12 * r, 0)]
     if shape is Shape.CROSS:
         return [(-r, 0), (r, 0), (0, -r), (0, r)]
+    if shape is Shape.SALTIRE:
+        s = 0.75 * r
+        return [(-s, -s), (s, s), (-s, s), (s, -s)]
     if shape is Shape.CHECK:
         return [(-0.8 * r, 0.05 * r), (-0.2 * r, 0.6 * r), (0.85 * r, -0.6 * r)]
     return []

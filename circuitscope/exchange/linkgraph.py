@@ -18,10 +18,12 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.rows import Rows
 from circuitscope.exchange import caption, diagram
+from circuitscope.exchange.badges import badge_glyphs, badge_legend
 from circuitscope.exchange.figure import Box, Curves, Figure, Glyphs, Layer, Shape, Text
 from circuitscope.exchange.legend import legend_layer
 from circuitscope.exchange.theme import Preset, Theme, color_of, shape_of
 from circuitscope.exchange.typeface import cap_height, elide, printable, text_width
+from circuitscope.graph.evidence import Marks, marks_of, untested
 from circuitscope.graph.groups import name_of
 from circuitscope.graph.influence import is_relevance, row_shares
 from circuitscope.graph.layout import Band, Spacing, link_layout
@@ -69,6 +71,7 @@ def link_figure(
     grid, row_texts = _grid(page, top)
     strip, token_texts = _token_strip(page, top)
     signs, bottom = legend_layer(circuit, rows, view, strip.y + strip.height, (preset, theme))
+    tests, bottom = _tests(page, marks_of(circuit, rows), bottom)
     notes = caption.caption_of(circuit, view, "Edges: share of the target's input.")
     if left_out:
         total = caption.grouped(left_out + MOST_EDGES)
@@ -80,7 +83,7 @@ def link_figure(
             Layer("grid", "Rows and columns", grid, (strip,)),
             Layer("edges", "Edges", curves),
             Layer("nodes", "Nodes", glyphs=_glyphs(page, rows), texts=_root_label(page)),
-            signs,
+            *tests, signs,
             Layer("text", "Title, rows, tokens and caption",
                   texts=(*head, *row_texts, *token_texts, *foot)),
         ),
@@ -88,6 +91,26 @@ def link_figure(
         caption.metadata_of(circuit, view, "link_graph"),
         (f"{caption.counted(left_out, 'weaker edge')} not drawn",) if left_out else (),
     )  # fmt: skip
+
+
+def _tests(page: _Page, marks: Marks, bottom: float) -> tuple[list[Layer], float]:
+    """Return the badges beside tested nodes, their legend, and where it ends."""
+    if not marks.runs:
+        return [], bottom
+    off = 0.6 * page.size
+    places = [
+        (float(page.x[node]) + off, float(page.y[node]) - off, run)
+        for node, run in marks.nodes.items() if page.view.nodes[node]
+    ] + [
+        (float(page.x[[a, b]].mean()), float(page.y[[a, b]].mean()), run)
+        for (a, b), run in marks.edges.items() if page.view.nodes[[a, b]].all()
+    ]  # fmt: skip
+    style = (page.preset, page.theme)
+    missing = int(untested(page.circuit, marks, page.view.nodes).sum())
+    legend, end = badge_legend(marks, missing, page.preset.margin, bottom, style)
+    glyphs = badge_glyphs(places, max(0.8 * page.size, 4.0), page.theme)
+    found = [] if glyphs is None else [Layer("badges", "Tests on the model", glyphs=glyphs)]
+    return found + ([] if legend is None else [legend]), end
 
 
 def _page(circuit: Circuit, view: View, style: tuple[Preset, Theme], top: float) -> _Page:

@@ -155,7 +155,7 @@ def _glyph(shape: Shape, place: tuple[float, float], size: float, colors: tuple[
     if shape in (Shape.DISC, Shape.RING):
         return f'<circle cx="{_number(x)}" cy="{_number(y)}" r="{_number(size / 2)}" {pen}/>'
     corners = [f"{_number(x + dx)} {_number(y + dy)}" for dx, dy in outline(shape, size)]
-    if shape is Shape.CROSS:
+    if shape in (Shape.CROSS, Shape.SALTIRE):
         data = f"M{corners[0]}L{corners[1]}M{corners[2]}L{corners[3]}"
         return f'<path d="{data}" fill="none" {stroke}/>'
     if shape is Shape.CHECK:

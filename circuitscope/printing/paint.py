@@ -40,7 +40,7 @@ from circuitscope.exchange.figure import (
 from circuitscope.exchange.typeface import FALLBACKS, FAMILY
 
 _DESIGN_SIZE: Final = 128
-_STROKED: Final = (Shape.HOLLOW_DIAMOND, Shape.RING, Shape.CROSS, Shape.CHECK)
+_STROKED: Final = (Shape.HOLLOW_DIAMOND, Shape.RING, Shape.CROSS, Shape.CHECK, Shape.SALTIRE)
 
 
 def ensure_gui() -> None:
@@ -155,7 +155,7 @@ def paint_glyphs(painter: QPainter, glyphs: Glyphs) -> None:
             painter.setBrush(color)
         at = QPointF(float(glyphs.x[i]), float(glyphs.y[i]))
         corners = [at + QPointF(x, y) for x, y in outline(shape, size)]
-        if shape is Shape.CROSS:
+        if shape in (Shape.CROSS, Shape.SALTIRE):
             painter.drawLine(corners[0], corners[1])
             painter.drawLine(corners[2], corners[3])
         elif shape is Shape.CHECK:

@@ -90,6 +90,15 @@ class Session(Document):
         )  # fmt: skip
         return self._model.load(choice)
 
+    @property
+    def model_choice(self) -> ModelChoice:
+        """Return what a request asks for as its model.
+
+        Raises:
+            CircuitScopeError: None is chosen.
+        """
+        return self._model.choice
+
     def list_models(self) -> Job:
         """Look into the Hugging Face cache; the job's result is a `ModelList`."""
         return self.jobs.add("List models", ListModels())

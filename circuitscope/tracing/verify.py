@@ -146,7 +146,7 @@ def _chosen(
     edges: Sequence[int] | None,
 ) -> NDArray[np.int64]:
     if nodes is not None:
-        chosen = np.unique([_index(circuit, node) for node in nodes]).astype(np.int64)
+        chosen = np.unique([find_node(circuit, node) for node in nodes]).astype(np.int64)
     elif edges is not None:
         chosen = np.unique(circuit.edges.source[list(edges)]).astype(np.int64)
     else:
@@ -167,7 +167,12 @@ def _check_switchable(circuit: Circuit, chosen: NDArray[np.int64], effect: str) 
         )
 
 
-def _index(circuit: Circuit, node: int | NodeKey | str) -> int:
+def find_node(circuit: Circuit, node: int | NodeKey | str) -> int:
+    """Return a node's index by its index, key or text.
+
+    Raises:
+        TraceError: The circuit has no such node.
+    """
     index = int(node) if isinstance(node, (int, np.integer)) else circuit.nodes.find(node)
     if index is None or not 0 <= index < len(circuit.nodes):
         raise TraceError(f"The circuit has no node {node}.", hint="Choose one of its nodes.")
@@ -198,14 +203,23 @@ def _total(
     )
 
 
-def predict_total(circuit: Circuit, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+def predict_total(
+    circuit: Circuit, chosen: NDArray[np.int64], *, absorbing: bool = False
+) -> NDArray[np.float64]:
     """Return how the circuit predicts the roots to change when nodes are zeroed, [node, root].
 
     A node whose pre-activation falls by a share of itself writes that share less: active units
     are linear in their pre-activation while they stay active and gates stay as they are.
+
+    Args:
+        circuit: The circuit.
+        chosen: The nodes.
+        absorbing: True where all are zeroed together: no path then passes through another of them.
     """
     edges, stage = circuit.edges, stages(circuit.nodes)
     own = np.where(circuit.preactivation == 0, np.inf, circuit.preactivation.astype(np.float64))
+    if absorbing:
+        own[chosen] = np.inf
     gain = np.zeros((len(circuit.nodes), len(circuit.roots)))
     # An edge into a score is half of its pairs; taking one side away takes the whole of them.
     is_score = circuit.nodes.of_kind(NodeKind.SCORE)[circuit.roots]

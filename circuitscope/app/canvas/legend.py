@@ -10,13 +10,16 @@ import numpy as np
 from PySide6.QtCore import QLineF, QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen
 
+from circuitscope.app.canvas.badge_paint import paint_badge
 from circuitscope.app.canvas.link_paint import LEFT, RIGHT, paint_glyph, text_font
 from circuitscope.app.canvas.link_scene import LinkScene
 from circuitscope.app.theme import Palette
 from circuitscope.app.words import MINUS, count, tr
+from circuitscope.core.badges import Badge
 from circuitscope.core.circuit import Circuit
 from circuitscope.exchange.caption import holds_fixed
 from circuitscope.exchange.figure import Shape
+from circuitscope.graph.evidence import Marks
 from circuitscope.graph.influence import is_relevance
 
 _NAMES: Final = {
@@ -31,21 +34,22 @@ _GLYPH_ROOM: Final = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One piece of the legend: a glyph, a line of one sign, or words alone."""
+    """One piece of the legend: a glyph, a line of one sign, a badge, or words alone."""
 
     text: str
     shape: Shape | None = None
     sign: int = 0
+    badge: Badge | None = None
 
     @property
     def room(self) -> float:
         """Return the width of what stands before the words."""
-        if self.shape is not None:
+        if self.shape is not None or self.badge is not None:
             return _GLYPH_ROOM
         return _SIGN if self.sign else 0.0
 
 
-def legend_entries(scene: LinkScene) -> list[Entry]:
+def legend_entries(scene: LinkScene, marks: Marks = Marks()) -> list[Entry]:  # noqa: B008 - frozen
     """Return what the legend says about a scene: the shapes in it, the signs, what is fixed."""
     present = {int(shape) for shape in np.unique(scene.glyph[scene.shown])}
     found = [Entry(tr(name), shape) for shape, name in _NAMES.items() if int(shape) in present]
@@ -57,6 +61,10 @@ def legend_entries(scene: LinkScene) -> list[Entry]:
         found.append(Entry(tr("{0} takes away").format(MINUS), sign=-1))
     if holds_fixed(scene.circuit):
         found.append(Entry(tr("attention patterns and norms held fixed")))
+    found += [
+        Entry(f"{tr(badge.value)} ({number})", badge=badge)
+        for badge, number in marks.counts().items()
+    ]
     if scene.n_edges > len(scene.edges):
         text = tr("the strongest {0} of {1} edges")
         found.append(Entry(text.format(count(len(scene.edges)), count(scene.n_edges))))
@@ -107,6 +115,8 @@ def _paint_entry(painter: QPainter, entry: Entry, at: QRectF, palette: Palette) 
     middle = at.center().y()
     if entry.shape is not None:
         paint_glyph(painter, entry.shape, QPointF(at.left() + 5, middle), palette)
+    elif entry.badge is not None:
+        paint_badge(painter, entry.badge, QPointF(at.left() + 5, middle), palette)
     elif entry.sign:
         pen = QPen(QColor(palette.positive if entry.sign > 0 else palette.negative), 1.8)
         if entry.sign < 0:

@@ -26,6 +26,7 @@ from PySide6.QtWidgets import QWidget
 
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.canvas import link_paint as draw
+from circuitscope.app.canvas.badge_paint import paint_badges
 from circuitscope.app.canvas.camera import Camera
 from circuitscope.app.canvas.edge_layer import EdgeLayer, edge_pens, pen_indices
 from circuitscope.app.canvas.legend import (
@@ -37,6 +38,7 @@ from circuitscope.app.canvas.legend import (
 from circuitscope.app.canvas.link_scene import LinkScene, make_scene
 from circuitscope.app.theme import Palette
 from circuitscope.app.words import tr
+from circuitscope.graph.evidence import Marks, marks_of
 from circuitscope.session.session import Session
 
 MAGNET = 30.0
@@ -73,6 +75,7 @@ class LinkGraphView(QWidget):
         self._session, self._palette = session, palette
         self._inks = palette
         self._scene: LinkScene | None = None
+        self._marks = Marks()
         self._names: dict[int, str] = {}
         self._legend: list[Entry] = []
         self._camera = Camera()
@@ -150,7 +153,8 @@ class LinkGraphView(QWidget):
         self._scene = scene
         named = {circuit.nodes.find(key.id) for key in rows if key.kind == "label"} - {None}
         self._names = draw.wanted_names(scene, self._session.label, named)
-        self._legend = legend_entries(scene)
+        self._marks = marks_of(circuit, rows)
+        self._legend = legend_entries(scene, self._marks)
         background = scene.edges[~np.isin(scene.edges, scene.circuit_edges)]
         self._edges.set_edges(
             scene.ends(background), pen_indices(scene.share[background]), edge_pens(self._inks)
@@ -357,6 +361,7 @@ class LinkGraphView(QWidget):
         if focus is not None:
             draw.paint_curves(painter, scene, scene.touching(focus), camera, palette)
         draw.paint_nodes(painter, scene, camera, palette, size)
+        paint_badges(painter, scene, camera, palette, self._marks)
         for node in self._session.selection:
             self._ring(painter, node, palette.accent)
         if self._hover is not None and self._hover not in self._session.selection:

@@ -13,7 +13,7 @@ from circuitscope.core.shipped import shipped_path
 PAGES = (
     "getting-started", "which-models", "the-example", "othello", "othello-findings",
     "tracing", "dictionaries", "contextual-decomposition", "reading-a-circuit",
-    "interventions", "exactness", "projects", "exporting", "command-line", "actions",
+    "interventions", "testing", "exactness", "projects", "exporting", "command-line", "actions",
 )  # fmt: skip
 """In reading order."""
 

@@ -150,7 +150,7 @@ def _glyphs(glyphs: Glyphs) -> list[str]:
         corners = [_point([x + dx, y + dy]) for dx, dy in outline(shape, size)]
         if shape in (Shape.DISC, Shape.RING):
             out.append(rf"\path[{pen}] {_point([x, y])} circle[radius={_number(size / 2)}bp];")
-        elif shape is Shape.CROSS:
+        elif shape in (Shape.CROSS, Shape.SALTIRE):
             out.append(
                 rf"\path[{stroke}] {corners[0]} -- {corners[1]} {corners[2]} -- {corners[3]};"
             )

@@ -1,0 +1,60 @@
+"""Evidence for a circuit: what is asked, and how it is answered; torch is imported on use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from circuitscope.core.badges import Outcome
+from circuitscope.core.circuit import Circuit
+
+if TYPE_CHECKING:
+    from circuitscope.core.progress import Progress
+    from circuitscope.engine.answers import Holdings
+    from circuitscope.engine.requests import ModelChoice
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunTests:
+    """Test nodes, edges and groups of a circuit on the unfrozen model; see `tracing.badges`.
+
+    Attributes:
+        nodes: Keys, tested one by one; edges: by index; groups: each changed as a whole.
+        counterfactual: A prompt of as many tokens, "" for none; means: prompts to be averaged.
+        dictionaries: Folders.
+    """
+
+    model: ModelChoice
+    circuit: Circuit
+    nodes: tuple[str, ...] = ()
+    edges: tuple[int, ...] = ()
+    groups: tuple[tuple[str, ...], ...] = ()
+    root: str = ""
+    ablation: Literal["auto", "zero", "mean", "resample"] = "auto"
+    counterfactual: str | tuple[int, ...] = ""
+    means: tuple[str, ...] = ()
+    draws: int = 200
+    seed: int = 0
+    dictionaries: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What the tests found, in the order asked: nodes, edges, groups."""
+
+    tests: tuple[Outcome, ...]
+
+
+def run_tests(request: RunTests, holdings: Holdings, progress: Progress) -> Outcomes:
+    """Answer a `RunTests`."""
+    from circuitscope.tracing.badges import badges
+
+    model = holdings.model(request.model, progress)
+    opened = holdings.dictionaries(request.dictionaries, str(model.device), progress)
+    found = badges(
+        model, request.circuit, request.nodes or None, request.edges, request.groups,
+        root=request.root or None, ablation=request.ablation,
+        counterfactual=request.counterfactual or None, means=request.means, draws=request.draws,
+        seed=request.seed, dictionaries=opened or None, progress=progress,
+    )  # fmt: skip
+    return Outcomes(found)

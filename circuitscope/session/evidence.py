@@ -1,0 +1,101 @@
+"""Evidence for the active circuit: tests on the model, kept as runs of its drawing."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from circuitscope.core.badges import Outcome
+from circuitscope.core.errors import CircuitScopeError, ProjectError
+from circuitscope.core.rows import Row, RowKey
+from circuitscope.engine.evidence import RunTests
+from circuitscope.project import runs
+from circuitscope.project.wording import describe
+from circuitscope.session.jobs import Job
+from circuitscope.session.session import Session
+from circuitscope.session.trials import dictionary_folders
+
+
+def start_tests(
+    session: Session,
+    nodes: Sequence[str] = (),
+    edges: Sequence[int] = (),
+    groups: Sequence[Sequence[str]] = (),
+    *,
+    keep: bool = True,
+    **options: Any,
+) -> Job:
+    """Test parts of the active circuit on the unfrozen model; each test becomes a run.
+
+    Args:
+        session: Whose circuit and model.
+        nodes: Keys; with neither edges nor groups either, the strongest into a root.
+        edges: By index.
+        groups: Keys of the members; each is changed as a whole.
+        keep: Whether the tests become runs of the drawing.
+        options: Other fields of `RunTests`, such as counterfactual, ablation and draws.
+
+    Raises:
+        CircuitScopeError: No circuit or no model is there.
+    """
+    circuit, drawing, project = session.circuit, session.drawing, session.project
+    if circuit is None or drawing is None or project is None:
+        raise ProjectError("No circuit is open.", hint="Open or trace one first.")
+    choice = session.model_choice
+    remembered = session.preferences.now.recent.dictionaries.get(choice.path, [])
+    folders: tuple[str, ...] = ()
+    if circuit.provenance.dictionaries:
+        folders = dictionary_folders(circuit, Path(choice.path), remembered)
+    folders = options.pop("dictionaries", folders)
+    request = RunTests(
+        choice, circuit, tuple(nodes), tuple(int(edge) for edge in edges),
+        tuple(tuple(group) for group in groups), dictionaries=folders, **options,
+    )  # fmt: skip
+
+    def store(job: Job, found: Any) -> None:
+        if not keep:
+            return
+        if session.project is not project:
+            raise ProjectError("The project that these tests were for has been closed.")
+        drawing.commit(runs.add_runs(drawing, found.tests))
+
+    return session.jobs.add(f"Test {_title(nodes, edges, groups)}", request, store)
+
+
+def run_again(session: Session, tested: Outcome, **options: Any) -> Job:
+    """Repeat a test of the active circuit with the same seed, controls and change.
+
+    Raises:
+        CircuitScopeError: The circuit no longer has what was tested.
+    """
+    circuit = session.circuit
+    if circuit is None:
+        raise ProjectError("No circuit is open.", hint="Open or trace one first.")
+    how = {"draws": tested.n, "seed": tested.seed, **options}
+    if tested.ablation == "zero":
+        how.setdefault("ablation", "zero")
+    if tested.kind == "edge":
+        ends = [circuit.nodes.find(name) for name in tested.subject]
+        edges = [
+            edge for edge in range(len(circuit.edges))
+            if [int(circuit.edges.source[edge]), int(circuit.edges.target[edge])] == ends
+        ]  # fmt: skip
+        if not edges:
+            raise CircuitScopeError("The circuit has no such edge.", hint="Test another one.")
+        return start_tests(session, edges=edges[:1], **how)
+    if tested.kind == "group":
+        return start_tests(session, groups=[tested.subject], root=tested.root, **how)
+    return start_tests(session, tested.subject, root=tested.root, **how)
+
+
+def group_keys(rows: Mapping[RowKey, Row], keys: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the members of the groups that any of the nodes belongs to."""
+    member = {key.id: str(row["group"]) for key, row in rows.items() if key.kind == "member"}
+    wanted = dict.fromkeys(member[key] for key in keys if key in member)
+    return [tuple(name for name, group in member.items() if group == one) for one in wanted]
+
+
+def _title(nodes: Sequence[str], edges: Sequence[int], groups: Sequence[Sequence[str]]) -> str:
+    number = len(nodes) + len(edges) + len(groups)
+    if number == 1 and nodes:
+        return describe(nodes[0])
+    return f"{number} parts of the circuit" if number else "the strongest nodes"
