@@ -92,7 +92,7 @@ def marks_of(circuit: Circuit, rows: Mapping[RowKey, Row] | Rows) -> Marks:
 
 def untested(circuit: Circuit, marks: Marks, shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which shown nodes could be tested and were not, alone or in a group, bool [n]."""
-    able = shown & ~circuit.nodes.of_kind(*FIXED) & (circuit.nodes.position != 0)
+    able: NDArray[np.bool_] = shown & ~circuit.nodes.of_kind(*FIXED) & (circuit.nodes.position != 0)
     able[list(marks.nodes)] = False
     for members in marks.groups:
         able[list(members)] = False

@@ -74,6 +74,8 @@ class VerifyPanel(QWidget):
         self.table.setToolTip(tr(_HELP))
         head = self.table.horizontalHeader()
         head.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        head.setSectionResizeMode(1, QHeaderView.ResizeMode.Interactive)
+        head.resizeSection(1, 220)
         head.setStretchLastSection(True)
         self.table.verticalHeader().setDefaultSectionSize(24)
         self.table.itemSelectionChanged.connect(self._show_subject)
