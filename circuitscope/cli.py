@@ -41,8 +41,19 @@ OpenWindow = Callable[[Path | None], int]
 _DICTIONARIES = "Folder or repository of dictionaries; may be given again."
 _CHECK_TEXT = "The capital of the state containing Dallas is Austin, and the city lies in Texas."
 VERBS = frozenset(
-    ["trace", "export", "import", "check", "log", "compact", "doctor", "demo", "lens", "ablate",
-     "test"]
+    [
+        "trace",
+        "export",
+        "import",
+        "check",
+        "log",
+        "compact",
+        "doctor",
+        "demo",
+        "lens",
+        "ablate",
+        "test",
+    ]
 )
 _CANCELLED = 130
 _STATES = {"good": "[green]✓[/]", "advice": "[yellow]![/]", "bad": "[red]✗[/]"}

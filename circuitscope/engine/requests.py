@@ -188,25 +188,10 @@ class ReadGraph:
 
 
 Request = Union[
-    Ping,
-    LoadModel,
-    InspectModel,
-    ListModels,
-    ListDevices,
-    EstimateTrace,
-    InspectDictionaries,
-    CheckDictionaries,
-    PreviewPrompt,
-    Generate,
-    Predict,
-    Trace,
-    ReadGraph,
-    "TryChanges",
-    "ReadLens",
-    "Grow",
-    "ExplainAttention",
-    "RunTests",
-]
+    Ping, LoadModel, InspectModel, ListModels, ListDevices, EstimateTrace, InspectDictionaries,
+    CheckDictionaries, PreviewPrompt, Generate, Predict, Trace, ReadGraph, "TryChanges",
+    "ReadLens", "Grow", "ExplainAttention", "RunTests",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -28,7 +28,7 @@ def test_the_start_page_shows_until_a_project_is_open(window: MainWindow) -> Non
     assert window._center.currentIndex() == 1
     assert window.toolbar.isVisible()
     shown = {dock.objectName() for dock in window.findChildren(QDockWidget) if dock.isVisible()}
-    assert shown == {"project", "inspector", "jobs", "history"}
+    assert shown == {"project", "inspector", "jobs", "tests", "history"}
 
 
 def test_the_title_names_the_file_and_marks_changes(drawn: MainWindow, qapp: QApplication) -> None:
