@@ -151,8 +151,9 @@ class Drawing:
         with self._copy.reading() as connection:
             name, rows = history.checkpoint_rows(connection, self.circuit_id, checkpoint_id)
         gone: dict[RowKey, Row | None] = dict.fromkeys(self._rows)
-        text = f"Return to “{short(name)}”"
-        self.commit(change(text, self._rows, {**gone, **rows}))
+        # What a newer program or a stranger put there stays as it is.
+        after = {key: row for key, row in {**gone, **rows}.items() if key.kind in self._kinds}
+        self.commit(change(f"Return to “{short(name)}”", self._rows, after))
 
     # The verbs that notebooks use most; each commits and every other one is
     # `drawing.commit(verbs.something(drawing, ...))`.
@@ -183,11 +184,14 @@ class Drawing:
         """Change thresholds and what a view shows."""
         self.commit(verbs.set_view(self, view, **fields))
 
+    @property
+    def _kinds(self) -> frozenset[str]:
+        return ROW_KINDS if self.circuit_id else PROJECT_ROW_KINDS
+
     def _checked(self, edit: Edit) -> Edit:
-        kinds = ROW_KINDS if self.circuit_id else PROJECT_ROW_KINDS
         for key in edit.after:
             assert key.circuit_id == self.circuit_id, f"{key} belongs to another drawing"
-            assert key.kind in kinds, f"a drawing has no rows of kind {key.kind!r}"
+            assert key.kind in self._kinds, f"a drawing has no rows of kind {key.kind!r}"
         after = {key: plain_row(row) for key, row in edit.after.items()}
         return Edit(edit.label, edit.before, after, edit.merge_key)
 

@@ -66,7 +66,8 @@ def read_rows(connection: sqlite3.Connection, circuit_id: str) -> dict[RowKey, R
             row = parse(data)
         except ValueError:
             row = None
-        if not isinstance(row, dict) or not is_sound(kind, row):
+        named = isinstance(kind, str) and isinstance(name, str)
+        if not named or not isinstance(row, dict) or not is_sound(kind, row):
             raise DamagedProject(
                 f"The {kind} of {name} in a drawing cannot be read.",
                 kept="The file is unchanged.",

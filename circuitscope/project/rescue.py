@@ -29,7 +29,6 @@ from circuitscope.project.texts import dump, parse, text_digest
 
 _WIDEST_GAP: Final = 1_000
 """Numbers in a row that no row answers to, before what lies behind them is given up."""
-_KINDS: Final = ROW_KINDS | PROJECT_ROW_KINDS
 _SHARED: Final = {"model": ("card",), "dictionary": ("card",),
                   "prompt": ("text", "tokens", "token_ids")}  # fmt: skip
 
@@ -261,9 +260,10 @@ class _Copier:
 
     def _drawing_row(self, row: dict[str, Any], groups: set[Any]) -> bool:
         kind = str(row["kind"])
+        kinds = ROW_KINDS if row["circuit_id"] else PROJECT_ROW_KINDS
         try:
             data = parse(str(row["data"]))
-            sound = isinstance(data, dict) and kind in _KINDS and is_sound(kind, data)
+            sound = isinstance(data, dict) and kind in kinds and is_sound(kind, data)
             sound = sound and (kind != "member" or data["group"] in groups)
         except ValueError:
             sound = False

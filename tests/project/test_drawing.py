@@ -188,3 +188,21 @@ def test_rows_of_another_drawing_or_kind_are_our_mistake(
     for key in (RowKey("other", "pin", CITY), RowKey(drawing.circuit_id, "pinn", CITY)):
         with pytest.raises(AssertionError):
             drawing.commit(Edit("x", {key: None}, {key: {}}))
+
+
+def test_checkpoint_leaves_rows_of_unknown_kinds_alone(document, tamper) -> None:
+    from circuitscope.project.file import ProjectFile
+
+    with ProjectFile.open(document) as project:
+        project.drawing("Dallas").pin("token/embed/-1/6/8")
+        project.drawing("Dallas").add_checkpoint("kept")
+        project.save()
+    tamper(document, "INSERT INTO drawing_row (circuit_id, kind, id, data)"
+                     " SELECT id, 'spell', 's', '{}' FROM finding")  # fmt: skip
+    with ProjectFile.open(document) as project:
+        drawing = project.drawing("Dallas")
+        drawing.hide("token/embed/-1/2/5")
+        drawing.restore(drawing.checkpoints()[0].id)
+        assert drawing.row("spell", "s") == {}
+        assert drawing.of_kind("hidden") == {}
+        assert drawing.row("pin", "token/embed/-1/6/8") == {}
