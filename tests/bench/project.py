@@ -20,22 +20,23 @@ from circuitscope.project.file import ProjectFile
 N_CIRCUITS, N_NODES, N_EDGES = 200, 1_000, 20_000
 
 
-def _circuit(rng: np.random.Generator) -> Circuit:
-    layers, positions = rng.integers(0, 24, N_NODES), rng.integers(0, 12, N_NODES)
+def circuit_of_size(rng: np.random.Generator, n_nodes: int, n_edges: int) -> Circuit:
+    """Return a circuit of random numbers."""
+    layers, positions = rng.integers(0, 24, n_nodes), rng.integers(0, 12, n_nodes)
     keys = [
         NodeKey(NodeKind.FEATURE, Site.MLP_OUT, int(layer), int(position), unit)
         for unit, (layer, position) in enumerate(zip(layers, positions, strict=True))
     ]
     edges = EdgeTable(
-        rng.integers(0, N_NODES, N_EDGES), rng.integers(0, N_NODES, N_EDGES),
-        rng.normal(size=N_EDGES), np.zeros(N_EDGES),
+        rng.integers(0, n_nodes, n_edges), rng.integers(0, n_nodes, n_edges),
+        rng.normal(size=n_edges), np.zeros(n_edges),
     )  # fmt: skip
     return Circuit(
         tuple(f"token {i}" for i in range(12)), tuple(range(12)),
-        NodeTable.from_keys(keys, rng.normal(size=N_NODES), rng.random(N_NODES)), edges,
-        np.array([0]), np.array([1.0]), rng.normal(size=N_NODES), rng.normal(size=N_NODES),
-        np.zeros(N_NODES), np.ones(N_NODES, bool), Provenance("direct", settings={"prompt": "x"}),
-        tuple(f"on token {i % 12} → word{i % 97}, word{i % 89}" for i in range(N_NODES)),
+        NodeTable.from_keys(keys, rng.normal(size=n_nodes), rng.random(n_nodes)), edges,
+        np.array([0]), np.array([1.0]), rng.normal(size=n_nodes), rng.normal(size=n_nodes),
+        np.zeros(n_nodes), np.ones(n_nodes, bool), Provenance("direct", settings={"prompt": "x"}),
+        tuple(f"on token {i % 12} → word{i % 97}, word{i % 89}" for i in range(n_nodes)),
     )  # fmt: skip
 
 
@@ -68,7 +69,7 @@ def run() -> list[dict[str, Any]]:
 
 def _measure(path: Path) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
-    circuits = [_circuit(rng) for _ in range(8)]
+    circuits = [circuit_of_size(rng, N_NODES, N_EDGES) for _ in range(8)]
     with ProjectFile.create(path) as project:
         for place in range(N_CIRCUITS):
             project.add(circuits[place % len(circuits)], f"circuit {place}")

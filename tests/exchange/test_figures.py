@@ -1,6 +1,5 @@
 """The circuit diagram and the link graph: what touches what, what is said, what is left out."""
 
-import time
 from dataclasses import replace
 from itertools import combinations
 
@@ -227,23 +226,6 @@ def test_the_theme_of_the_screen_has_the_same_structure(dallas: Drawn) -> None:
     assert [box.x for box in layer(light, "nodes").boxes] == [
         box.x for box in layer(dark, "nodes").boxes
     ]
-
-
-def test_fifty_thousand_edges_become_svg_in_a_second() -> None:
-    rng = np.random.default_rng(0)
-    m = 50_000
-    curves = Curves(
-        rng.random((m, 4, 2)).astype(np.float32) * 500, np.arange(m, dtype=np.int32),
-        np.sort(rng.integers(1, 6, m)).astype(np.float32), np.zeros(m, np.uint8), np.zeros(m, bool),
-        np.zeros(m, np.float32), ("#2B6CB0",),
-    )  # fmt: skip
-    from circuitscope.exchange.figure import Layer
-
-    figure = Figure(500, 500, (Layer("edges", curves=curves),))
-    start = time.perf_counter()
-    text = svg_text(figure, embed_font=False)
-    assert time.perf_counter() - start < 3, "one second on a quiet machine"
-    assert text.count("<path") <= 6
 
 
 def test_arrow_heads_end_where_their_curve_ended() -> None:
