@@ -483,7 +483,7 @@ def export(
     Raises:
         ExchangeError: No format has that suffix, or the file cannot be written.
     """
-    from circuitscope.session.work import ExportOptions, export_circuit
+    from circuitscope.session.work import ExportOptions, export_circuit, original_of
 
     chosen = ExportOptions(**options)
     if isinstance(source, Circuit):
@@ -493,4 +493,5 @@ def export(
         raise ExchangeError("The project has no circuit to export.", hint="Add one first.")
     info = source.finding(circuit) if circuit else found[0]
     rows = source.drawing(info.id).rows
-    return export_circuit(source.circuit(info.id), rows, path, info.name, chosen)
+    original = original_of(source, info.id, path)
+    return export_circuit(source.circuit(info.id), rows, path, info.name, chosen, original)

@@ -31,12 +31,14 @@ class Document:
         circuit: The evidence; rows: its drawing.
         figure: The figure to write; made by `export` for formats that draw.
         name: The circuit's name in its project.
+        original: The bytes of the graph file that the circuit was imported from, if it was.
     """
 
     circuit: Circuit
     rows: Rows = field(default_factory=dict)
     figure: Figure | None = None
     name: str = ""
+    original: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

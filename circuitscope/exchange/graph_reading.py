@@ -132,7 +132,7 @@ def read_graph(
     """
     metadata = data.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
-    parts = _read_nodes(data["nodes"], progress)
+    parts = read_nodes(data["nodes"], progress)
     if not parts.keys:
         raise _unreadable(f"{path.name} holds no nodes.", "Choose another file.")
     edges = _read_links(data["links"], parts, progress)
@@ -194,7 +194,8 @@ def _batches(items: list[Any], phase: str, progress: Progress) -> Iterator[list[
         progress.advance(len(batch))
 
 
-def _read_nodes(nodes: list[Any], progress: Progress) -> GraphParts:
+def read_nodes(nodes: list[Any], progress: Progress) -> GraphParts:
+    """Return a file's nodes under keys that no two share, in the order of the circuit."""
     parts = GraphParts()
     top = max(
         (names.layer_of(n) for n in nodes if _is(n, NodeKind.LOGIT, wanted=False)), default=-1

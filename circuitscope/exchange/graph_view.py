@@ -7,11 +7,12 @@ position of that feature), by "{layer}_{feature}_{position}", and with a robot s
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.rows import GROUP_COLORS, RowKey, Rows
+from circuitscope.exchange import positions
 from circuitscope.graph.view import find_node, rows_of
 
 if TYPE_CHECKING:
@@ -24,13 +25,13 @@ def rows_of_view(saved: Any, parts: "GraphParts") -> Rows:
     """Return the rows of a saved view; what names missing nodes is counted in `parts.counts`."""
     saved = saved if isinstance(saved, dict) else {}
     rows: Rows = {}
-    for name in _listed(saved.get("pinnedIds")):
+    for name in listed(saved.get("pinnedIds")):
         index = parts.find(str(name))
         if index is None:
             parts.counts["{n} pin{s} named missing nodes and {was} left out."] += 1
         else:
             rows[RowKey("", "pin", str(parts.keys[index]))] = {}
-    groups = [g for g in _listed(saved.get("supernodes")) if isinstance(g, list) and len(g) > 1]
+    groups = [g for g in listed(saved.get("supernodes")) if isinstance(g, list) and len(g) > 1]
     number = 0
     for label, *members in groups:
         found = [parts.find(str(member)) for member in members]
@@ -48,7 +49,8 @@ def rows_of_view(saved: Any, parts: "GraphParts") -> Rows:
             rows[RowKey("", "group", group)] = {"label": str(label), "color": color, "open": False}
             rows.update({key: {"group": group} for key in fresh})
             number += 1
-    rows.update(_labels(_listed(saved.get("clerps")), parts))
+    rows.update(_labels(listed(saved.get("clerps")), parts))
+    rows.update(_places(saved.get("sg_pos"), rows, parts))
     threshold = saved.get("pruningThreshold")
     if isinstance(threshold, str):
         threshold = _number(threshold)
@@ -57,13 +59,16 @@ def rows_of_view(saved: Any, parts: "GraphParts") -> Rows:
     return rows
 
 
-def saved_view(circuit: Circuit, rows: Rows, ids: list[str]) -> dict[str, Any]:
+def saved_view(
+    circuit: Circuit, rows: Rows, ids: list[str], features: Sequence[Any]
+) -> dict[str, Any]:
     """Return the `qParams` of a drawing; labels of groups are made unique in the file only.
 
     Args:
         circuit: The evidence.
         rows: The drawing's rows.
         ids: The file's id of every node.
+        features: The file's feature number of every node.
     """
 
     def indices(names: Iterable[str]) -> list[int]:
@@ -84,21 +89,27 @@ def saved_view(circuit: Circuit, rows: Rows, ids: list[str]) -> dict[str, Any]:
             label, number = f"{base} ({number})", number + 1
         used.add(label)
         supernodes.append([label, *(ids[i] for i in members[group])])
-    clerps = [
-        [ids[i], str(row.get("text", ""))]
-        for name, row in rows_of(rows, "label") for i in indices([name])
-    ]  # fmt: skip
+    drawn: list[tuple[str, list[int]]] = [
+        (str(circuit.nodes.key(i)), [i]) for i in dict.fromkeys(pinned) if i not in grouped
+    ]
+    drawn += [(group, members[group]) for group, _ in rows_of(rows, "group") if members[group]]
     return {
         "linkType": "both",
         "pinnedIds": [ids[i] for i in dict.fromkeys(pinned + grouped)],
         "clickedId": "",
         "supernodes": supernodes,
-        "sg_pos": "",
-        "clerps": clerps,
+        "sg_pos": positions.written(drawn, features, rows),
+        "clerps": label_entries(circuit, rows, ids),
     }
 
 
-def _listed(value: Any) -> list[Any]:
+def label_entries(circuit: Circuit, rows: Rows, ids: list[str]) -> list[list[str]]:
+    """Return the labels among rows as the file has them: id and text."""
+    found = [(find_node(circuit, name), row) for name, row in rows_of(rows, "label")]
+    return [[ids[i], str(row.get("text", ""))] for i, row in found if i is not None]
+
+
+def listed(value: Any) -> list[Any]:
     """Read a list that some files write as JSON text, or as one comma-separated text."""
     if isinstance(value, list):
         return value
@@ -111,6 +122,30 @@ def _listed(value: Any) -> list[Any]:
             return []
         return found if isinstance(found, list) else []
     return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _places(text: Any, rows: Rows, parts: "GraphParts") -> Rows:
+    """Return places from `sg_pos`, which has one pair for each pinned node and each group."""
+    if not isinstance(text, str) or not text.strip():
+        return {}
+    index = {str(key): i for i, key in enumerate(parts.keys)}
+    members: dict[str, list[int]] = defaultdict(list)
+    for key, row in rows.items():
+        if key.kind == "member" and row is not None:
+            members[row["group"]].append(index[key.id])
+    inside = {i for found in members.values() for i in found}
+    drawn = [
+        (key.id, [index[key.id]]) for key in sorted(rows, key=lambda key: index.get(key.id, -1))
+        if key.kind == "pin" and index[key.id] not in inside
+    ]  # fmt: skip
+    drawn += [(key.id, members[key.id]) for key in rows if key.kind == "group"]
+    places = positions.read(text, drawn, [node.get("feature") for node in parts.nodes])
+    if places is None:
+        parts.counts["The saved places do not fit the {n} thing{s} pinned and {was} left out."] += (
+            len(drawn)
+        )
+        return {}
+    return {RowKey("", "place", name): {"x": x, "y": y} for name, (x, y) in places.items()}
 
 
 def _number(text: str) -> float | None:

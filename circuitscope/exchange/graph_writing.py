@@ -31,11 +31,12 @@ def graph_json(circuit: Circuit, rows: Rows, name: str = "") -> str:
     n_layers = _layer_count(circuit)
     keys = [circuit.nodes.key(i) for i in range(len(circuit.nodes))]
     ids = [names.file_id(key, n_layers) for key in keys]
-    view = saved_view(circuit, rows, ids)
+    nodes = _nodes(circuit, keys, ids, n_layers)
+    view = saved_view(circuit, rows, ids, [node["feature"] for node in nodes])
     data = {
         "metadata": _metadata(circuit, name),
         "qParams": view,
-        "nodes": _nodes(circuit, keys, ids, n_layers),
+        "nodes": nodes,
         "links": [
             {"source": ids[s], "target": ids[t], "weight": w}
             for s, t, w in zip(

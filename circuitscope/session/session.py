@@ -280,7 +280,7 @@ class Session(Document):
         info = project.finding(which)
         return work.export_circuit(
             project.circuit(info.id), project.drawing(info.id).rows, path, info.name,
-            ExportOptions(what, **options),
+            ExportOptions(what, **options), work.original_of(project, info.id, path),
         )  # fmt: skip
 
     # Life

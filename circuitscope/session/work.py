@@ -103,6 +103,15 @@ def add_grown(project: ProjectFile, circuit: Circuit, rows: Mapping[RowKey, Row]
     return finding_id
 
 
+def original_of(project: ProjectFile, finding_id: str, path: Path | str) -> bytes:
+    """Return the file that a circuit was imported from, if `path` has that format."""
+    suffix = Path(path).suffix.lower().removeprefix(".")
+    for entry in project.originals():
+        if entry.finding_id == finding_id and entry.kind == suffix:
+            return project.original(entry.id)
+    return b""
+
+
 def file_name(title: str) -> str:
     """Return a name as files may have it: letters, numbers, spaces and dashes, not too long."""
     plain = "".join(c if c.isalnum() or c in " -_" else "-" for c in title)
@@ -115,8 +124,17 @@ def export_circuit(
     path: Path | str,
     name: str = "",
     options: ExportOptions | None = None,
+    original: bytes = b"",
 ) -> tuple[str, ...]:
     """Write a circuit and its drawing; the suffix says the format.
+
+    Args:
+        circuit: The evidence.
+        rows: Its drawing.
+        path: Where to.
+        name: The circuit's name in its project.
+        options: How.
+        original: See `original_of`.
 
     Returns:
         What the user should know about the figure, such as edges left out.
@@ -133,7 +151,7 @@ def export_circuit(
             hint=f"Figures are: {', '.join(_WHATS)}.",
         )
     return exchange.export(
-        Document(circuit, dict(rows), name=name),
+        Document(circuit, dict(rows), name=name, original=original),
         path,
         what=what,
         preset=chosen.preset,

@@ -7,6 +7,7 @@ from circuitscope.core.progress import Progress
 from circuitscope.exchange.format import Document, Imported, WriteOptions
 from circuitscope.exchange.graph_reading import LARGEST_FILE, parse, read_graph
 from circuitscope.exchange.graph_writing import graph_json, restore
+from circuitscope.exchange.lossless import edited_rows, with_original
 from circuitscope.exchange.saving import save_bytes
 
 
@@ -20,9 +21,17 @@ class Neuronpedia:
     draws = False
 
     def write(self, document: Document, path: Path, options: WriteOptions) -> None:
-        """Write circuit and drawing; see `exchange.format.FileFormat`."""
-        text = graph_json(document.circuit, document.rows, document.name)
-        save_bytes(path, text.encode("utf-8"))
+        """Write circuit and drawing; see `exchange.format.FileFormat`.
+
+        An imported graph is its original with what was edited; see `exchange.lossless`.
+        """
+        content = None
+        if document.original:
+            name = document.circuit.provenance.source_file or path.name
+            content = with_original(document.circuit, document.rows, document.original, name)
+        if content is None:
+            content = graph_json(document.circuit, document.rows, document.name).encode("utf-8")
+        save_bytes(path, content)
 
     def read(self, path: Path, progress: Progress) -> Imported:
         """Read a graph; see `exchange.format.FileFormat`.
@@ -42,7 +51,7 @@ class Neuronpedia:
         circuit, rows, remarks = read_graph(data, path, progress)
         for remark in remarks:
             progress.note(remark)
-        return Imported(circuit, rows, name, content)
+        return Imported(circuit, edited_rows(data) or rows, name, content)
 
 
 def _content(path: Path) -> bytes:
