@@ -37,8 +37,10 @@ from circuitscope.core.settings import (
 )
 from circuitscope.core.sources import Head, MeanActivations, Mlp, Source, Span
 from circuitscope.core.viewing import SOCKET
+from circuitscope.evidence.records import EvidenceMissing
 from circuitscope.session.dictionaries import (
     check_dictionaries,
+    collect,
     load_dictionaries,
     save_dictionaries,
 )
@@ -72,6 +74,7 @@ __all__ = [
     "Direction",
     "Edge",
     "EdgeTable",
+    "EvidenceMissing",
     "Feature",
     "GreaterThan",
     "Grid",
@@ -99,6 +102,7 @@ __all__ = [
     "attention_table",
     "badges",
     "check_dictionaries",
+    "collect",
     "decompose",
     "discover",
     "export",
@@ -428,8 +432,7 @@ def scores(circuit: Circuit) -> dict[str, float]:
 def to_networkx(circuit: Circuit) -> networkx.MultiDiGraph:
     """Return a networkx graph: nodes by key text, one edge for every edge of the circuit.
 
-    Nodes carry kind, site, layer, position, unit, token, label, activation and influence; edges
-    carry weight and route; the graph carries the prompt and the provenance.
+    Nodes carry what `Node` says, edges weight and route, the graph its prompt and provenance.
     """
     import networkx
 

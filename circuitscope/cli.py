@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from circuitscope import evidence_verbs, file_verbs
+from circuitscope import evidence_verbs, feature_verbs, file_verbs
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import Cancelled, CircuitScopeError, ProjectError
 from circuitscope.core.settings import TraceSettings, parse_target
@@ -53,6 +53,8 @@ VERBS = frozenset(
         "lens",
         "ablate",
         "test",
+        "collect",
+        "feature",
     ]
 )
 _CANCELLED = 130
@@ -461,3 +463,4 @@ def _own_mistake(error: Exception) -> CircuitScopeError:
 add_verbs(app, _asked, _print_json)
 file_verbs.add_verbs(app, _session, _print_json)
 evidence_verbs.add_verbs(app, _session, _done, _print_json)
+feature_verbs.add_verbs(app, _asked, _print_json)

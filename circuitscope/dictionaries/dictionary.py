@@ -29,6 +29,9 @@ from torch import Tensor
 
 from circuitscope.core.anatomy import Site
 from circuitscope.core.dictionary import DictionaryCard
+from circuitscope.evidence.file import find
+from circuitscope.evidence.pages import DictionaryEvidence
+from circuitscope.evidence.records import EvidenceMissing
 
 _BLOCK = 16_000_000
 """Numbers of an encoder that are converted or moved at once: 64 MB in float32."""
@@ -145,6 +148,21 @@ class Dictionary:
         """Return its tensors; of a cross-layer transcoder choose a layer first."""
         assert len(self._parts) == 1, "choose a layer of a cross-layer transcoder first"
         return next(iter(self._parts.values()))
+
+    def evidence(self) -> DictionaryEvidence:
+        """Return what was collected about its features, from the file in its set's folder.
+
+        Raises:
+            EvidenceMissing: Nothing has been collected.
+        """
+        layer, folder = self.card.layers[0], self.card.path
+        file = find(folder, self.card.digest, layer)
+        if file is None:
+            raise EvidenceMissing(
+                f"No evidence has been collected for {self.card.name}.",
+                hint="Collect it from a corpus with collect(model, dictionaries, corpus).",
+            )
+        return DictionaryEvidence(file, self.card.digest, layer)
 
     def described(self, card: DictionaryCard) -> Dictionary:
         """Return the same dictionary under another card."""

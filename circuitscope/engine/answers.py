@@ -17,6 +17,12 @@ import numpy as np
 
 from circuitscope.core.errors import OutOfMemory
 from circuitscope.engine.evidence import RunTests, run_tests
+from circuitscope.engine.features import (
+    CollectEvidence,
+    ReadFeature,
+    collect_evidence,
+    read_feature,
+)
 from circuitscope.engine.reasons import (
     ExplainAttention,
     Grow,
@@ -445,9 +451,11 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     Grow: grow_circuit,
     ExplainAttention: explain_attention,
     RunTests: run_tests,
+    CollectEvidence: collect_evidence,
+    ReadFeature: read_feature,
 }
 _NEEDS_TORCH = {
     LoadModel, ListDevices, CheckDictionaries, EstimateTrace, PreviewPrompt, Generate, Predict,
-    Trace, TryChanges, ReadLens, Grow, ExplainAttention,
-    RunTests,
+    Trace, TryChanges, ReadLens, Grow, ExplainAttention, RunTests, CollectEvidence,
+    ReadFeature,
 }  # fmt: skip

@@ -22,6 +22,7 @@ from circuitscope.core.settings import TraceSettings
 
 if TYPE_CHECKING:
     from circuitscope.engine.evidence import Outcomes, RunTests
+    from circuitscope.engine.features import FeatureRequest, FeatureResult
     from circuitscope.engine.reasons import AttentionReasons, ExplainAttention, Grow
     from circuitscope.engine.trials import ReadLens, Tried, TryChanges
     from circuitscope.exchange.format import Imported
@@ -190,7 +191,7 @@ class ReadGraph:
 Request = Union[
     Ping, LoadModel, InspectModel, ListModels, ListDevices, EstimateTrace, InspectDictionaries,
     CheckDictionaries, PreviewPrompt, Generate, Predict, Trace, ReadGraph, "TryChanges",
-    "ReadLens", "Grow", "ExplainAttention", "RunTests",
+    "ReadLens", "Grow", "ExplainAttention", "RunTests", "FeatureRequest",
 ]  # fmt: skip
 
 
@@ -427,6 +428,7 @@ Result = Union[
     "Tried",
     "AttentionReasons",
     "Outcomes",
+    "FeatureResult",
 ]
 
 

@@ -29,6 +29,7 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.shipped import shipped_path
 from circuitscope.examples import atlas
 from circuitscope.project import verbs
+from circuitscope.session.feature_work import take_along
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -281,7 +282,8 @@ def build(folder: Path) -> Path:
             )  # fmt: skip
             # The file ships, so it names no folder of the machine that made it.
             public = replace(circuit, provenance=circuit.provenance.without_folders())
-            project.add(public, name=city)
+            added = project.add(public, name=city)
+            take_along(project, added, public, [folder / "dictionaries"])
             draw(project, city, found.of(state).tolist(), always)
         report = "\n".join([_WHAT, *swap_report(model, found)])
         log.info("%s", report)

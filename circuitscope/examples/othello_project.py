@@ -25,6 +25,7 @@ import circuitscope as cs
 from circuitscope.core.shipped import shipped_path
 from circuitscope.examples import othello, othello_boards
 from circuitscope.project import verbs
+from circuitscope.session.feature_work import take_along
 
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
@@ -167,7 +168,8 @@ def build(folder: Path) -> Path:
     path = folder / "othello.circuitscope"
     with cs.new_project(path, overwrite=True) as project:
         for name, circuit in zip(NAMES, circuits, strict=True):
-            project.add(circuit, name=name)
+            added = project.add(circuit, name=name)
+            take_along(project, added, circuit, [folder / "dictionaries"])
             draw(project, name, rules)
         note = _NOTE.format(
             prompt=prompt, move=move, feature=f"mlp_out_{feature.layer} {feature.unit}",

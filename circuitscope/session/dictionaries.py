@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from circuitscope.core.progress import Progress
 from circuitscope.dictionaries.hub_cache import cached_repositories
 
 if TYPE_CHECKING:
     from circuitscope.core.dictionary_check import DictionaryCheck
+    from circuitscope.dictionaries.collecting import Collected
     from circuitscope.dictionaries.dictionary import Dictionary
     from circuitscope.dictionaries.format import DictionarySet
     from circuitscope.models.loading import LoadedModel
     from circuitscope.models.prompts import Written
 
 __all__ = [
-    "cached_repositories", "check_dictionaries", "load_dictionaries", "save_dictionaries",
+    "cached_repositories", "check_dictionaries", "collect", "load_dictionaries",
+    "save_dictionaries",
 ]  # fmt: skip
 
 
@@ -54,3 +56,20 @@ def save_dictionaries(
     from circuitscope.dictionaries import writing
 
     return writing.save_dictionaries(dictionaries, folder, format)
+
+
+def collect(
+    model: LoadedModel,
+    dictionaries: Sequence[Dictionary],
+    corpus: Path | str,
+    out: Path | str | None = None,
+    **options: Any,
+) -> Collected:
+    """Collect examples and counts of every feature in one pass over a corpus.
+
+    The options, among them context, text_field, most_tokens and progress, are those of
+    `dictionaries.collecting.collect`.
+    """
+    from circuitscope.dictionaries import collecting
+
+    return collecting.collect(model, dictionaries, corpus, out, **options)

@@ -37,7 +37,7 @@ from circuitscope.engine.requests import (
 from circuitscope.engine.trials import ReadLens, TryChanges
 from circuitscope.project.file import ProjectFile
 from circuitscope.project.wording import describe, short
-from circuitscope.session import work
+from circuitscope.session import feature_work, work
 from circuitscope.session.document import Document
 from circuitscope.session.jobs import Job, JobQueue
 from circuitscope.session.model import HeldModel, ModelStatus
@@ -186,6 +186,7 @@ class Session(Document):
             job.result_id = self._of(project).add_finding(circuit, name or _explained(circuit))
             job.result = None  # the project has it now
             work.fold_first_position(project, job.result_id)
+            feature_work.take_along(project, job.result_id, circuit, settings.dictionaries)
             self.activate(job.result_id)
 
         if settings.dictionaries:

@@ -16,6 +16,7 @@ from circuitscope.app.desk import Desk
 from circuitscope.app.later import Later
 from circuitscope.app.naming import is_named, kind_line, list_name, root_share
 from circuitscope.app.panels.edge_list import EdgeList, conservation_label, inputs_of, outputs_of
+from circuitscope.app.panels.feature_page import add_page
 from circuitscope.app.panels.overview import CircuitOverview, SelectionOverview
 from circuitscope.app.theme import swatch
 from circuitscope.app.widgets import (
@@ -32,6 +33,7 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
 from circuitscope.project import verbs
 from circuitscope.project.edit import Edit
+from circuitscope.session import feature_work
 
 _ONE_LINE = 18
 _UNHURRIED_MS = 300
@@ -119,6 +121,8 @@ class NodeCard(QWidget):
         self._add_fields(column)
         column.addLayout(self._numbers())
         self._add_flow(column)
+        if circuit.nodes.key(node).kind is NodeKind.FEATURE:
+            add_page(column, desk, circuit, node)
         column.addWidget(hairline())
         column.addWidget(section(tr("Provenance")))
         column.addWidget(text_label(_provenance_words(circuit), "small", wrap=True))
@@ -179,6 +183,7 @@ class NodeCard(QWidget):
         text, row = self.label_field.text().strip(), self._label_row()
         if text != (row["text"] if row else ""):
             self._desk.session.edit(verbs.label, self._key, text)
+            feature_work.name_feature(self._circuit, self._node, text)
 
     def _group_chooser(self) -> QComboBox:
         box, drawing = QComboBox(), self._desk.session.drawing

@@ -1,0 +1,347 @@
+"""What a feature means: its labels, how often it is active, examples, tokens, and its relatives."""
+
+from html import escape
+
+from PySide6.QtCore import QRectF, Qt
+from PySide6.QtGui import QColor, QPainter, QPaintEvent
+from PySide6.QtWidgets import (
+    QComboBox,
+    QGridLayout,
+    QLabel,
+    QLineEdit,
+    QVBoxLayout,
+    QWidget,
+)
+
+from circuitscope.app.bridge import to_gui
+from circuitscope.app.desk import Desk
+from circuitscope.app.theme import Palette
+from circuitscope.app.widgets import button, clear, elided, hairline, section, text_label
+from circuitscope.app.words import DOT, count, percent, plain, shown_token, tr
+from circuitscope.core.circuit import Circuit
+from circuitscope.core.errors import CircuitScopeError
+from circuitscope.core.keys import NodeKey
+from circuitscope.evidence.records import Companion, Example, FeaturePage, Histogram, Label
+from circuitscope.session import feature_work
+from circuitscope.session.jobs import Job
+
+_SHOWN = 6
+_MOST_CIRCUITS = 20
+BANDS = ("top", "75–100 %", "50–75 %", "25–50 %", "0–25 %")
+
+
+class FeatureBox(QWidget):
+    """Show a feature's evidence.
+
+    Args:
+        desk: Session and colours.
+        circuit: The circuit that is shown.
+        node: A feature node of it.
+        page: What is known of it.
+    """
+
+    def __init__(self, desk: Desk, circuit: Circuit, node: int, page: FeaturePage) -> None:
+        super().__init__()
+        self._desk, self._page = desk, page
+        self._key = circuit.nodes.key(node)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(6)
+        self._add_labels(column)
+        if page.n_tokens:
+            self._add_counts(column)
+            self._add_examples(column)
+            self._add_tokens(column)
+            self._add_relatives(column)
+        self._add_places(column, circuit, node)
+        self._add_trial(column)
+
+    # ---- labels and counts ---------------------------------------------------------------------
+    def _add_labels(self, column: QVBoxLayout) -> None:
+        shown = [label for label in self._page.labels if not label.replaced and label.text]
+        if not shown:
+            return
+        column.addWidget(section(tr("What it may mean")))
+        for label in shown:
+            column.addWidget(text_label(label.text, "", wrap=True))
+            column.addWidget(text_label(label_source(label), "note", wrap=True))
+
+    def _add_counts(self, column: QVBoxLayout) -> None:
+        page = self._page
+        column.addWidget(section(tr("On a corpus")))
+        often = tr("Active on {0} of {1} tokens").format(
+            percent(page.frequency, 3), count(page.n_tokens)
+        )
+        if page.is_dead:
+            often = tr("Never active on {0} tokens").format(count(page.n_tokens))
+        elif page.is_dense:
+            often += tr("; so often that it can hardly mean one thing")
+        column.addWidget(text_label(often + ".", "", wrap=True))
+        if page.is_dead:
+            return
+        chart = HistogramView(self._desk.palette, page.histogram)
+        column.addWidget(chart)
+        quantiles = DOT.join(f"{percent(q)} {plain(value)}" for q, value in page.quantiles)
+        words = tr("Activation where active: mean {0}, largest {1}; quantiles {2}").format(
+            plain(page.mean), plain(page.maximum), quantiles
+        )
+        column.addWidget(text_label(words, "small", wrap=True))
+        if page.corpus:
+            column.addWidget(text_label(page.corpus, "note", wrap=True))
+
+    # ---- examples ------------------------------------------------------------------------------
+    def _add_examples(self, column: QVBoxLayout) -> None:
+        if not self._page.examples:
+            return
+        column.addWidget(section(tr("Examples")))
+        self.bands = QComboBox()
+        self.bands.setAccessibleName(tr("Which part of its activations"))
+        there = {example.band for example in self._page.examples}
+        for band in (band for band in BANDS if band in there):
+            words = tr("The strongest") if band == "top" else tr("{0} of all, by strength")
+            self.bands.addItem(words.format(band), band)
+        column.addWidget(self.bands)
+        self._examples = QVBoxLayout()
+        self._examples.setSpacing(6)
+        column.addLayout(self._examples)
+        self.bands.activated.connect(lambda at: self.show_band(self.bands.itemData(at)))
+        self.show_band(self.bands.itemData(0))
+
+    def show_band(self, band: str) -> None:
+        """Show the examples of one quarter of the activations, or the strongest."""
+        clear(self._examples)
+        found = [example for example in self._page.examples if example.band == band]
+        # Texts that repeat in the corpus are shown once.
+        different = {example.token_ids[: example.peak + 1]: example for example in reversed(found)}
+        for example in list(reversed(different.values()))[:_SHOWN]:
+            words = QLabel(example_html(self._desk.palette, example, self._page.maximum))
+            words.setTextFormat(Qt.TextFormat.RichText)
+            words.setWordWrap(True)
+            words.setAccessibleName("".join(example.tokens))
+            words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            words.setToolTip(tr("{0} at “{1}”").format(
+                plain(example.activation), shown_token(example.tokens[example.peak])
+            ))  # fmt: skip
+            self._examples.addWidget(words)
+
+    # ---- tokens and relatives ------------------------------------------------------------------
+    def _add_tokens(self, column: QVBoxLayout) -> None:
+        if not self._page.promoted:
+            return
+        column.addWidget(section(tr("Direct effect on tokens")))
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(12)
+        grid.setVerticalSpacing(1)
+        pairs = ((self._page.promoted, tr("promotes")), (self._page.suppressed, tr("suppresses")))
+        for side, (tokens, title) in enumerate(pairs):
+            grid.addWidget(text_label(title, "small"), 0, 2 * side)
+            for at, token in enumerate(tokens[:_SHOWN], start=1):
+                grid.addWidget(elided(shown_token(token.text)), at, 2 * side)
+                grid.addWidget(text_label(plain(token.weight), "small"), at, 2 * side + 1)
+            grid.setColumnStretch(2 * side, 1)
+        column.addLayout(grid)
+
+    def _add_relatives(self, column: QVBoxLayout) -> None:
+        for title, others, least in (
+            (tr("Writes like"), self._page.similar, 0.3),
+            (tr("Fires together with"), self._page.companions, 0.2),
+        ):
+            near = [other for other in others if other.similarity >= least][:_SHOWN]
+            if near:
+                column.addWidget(section(title))
+                column.addWidget(text_label(_named(near), "small", wrap=True))
+
+    def _add_places(self, column: QVBoxLayout, circuit: Circuit, node: int) -> None:
+        here = [at for at in places_in(circuit, self._key) if at != node]
+        others = self._other_circuits()
+        if not here and not others:
+            return
+        column.addWidget(section(tr("Also in")))
+        for at in here[:_SHOWN]:
+            where = int(circuit.nodes.position[at])
+            words = tr("this circuit, at {0} “{1}”").format(
+                where, shown_token(circuit.tokens[where])
+            )
+            column.addWidget(button(words, "link", lambda at=at: self._desk.session.select([at])))
+        for name, finding_id in others[:_SHOWN]:
+            column.addWidget(
+                button(name, "link", lambda i=finding_id: self._desk.session.activate(i))
+            )
+
+    def _other_circuits(self) -> list[tuple[str, str]]:
+        session = self._desk.session
+        if session.project is None:
+            return []
+        infos = [i for i in session.project.findings() if i.kind == "circuit"]
+        found = []
+        for info in infos[:_MOST_CIRCUITS]:
+            if info.id == session.active:
+                continue
+            other = session.project.circuit(info.id)
+            at = places_in(other, self._key)
+            same = at and feature_work.feature_id(other, other.nodes.key(at[0]))
+            if same == self._page.feature:
+                found.append((info.name, info.id))
+        return found
+
+    # ---- a text of one's own -------------------------------------------------------------------
+    def _add_trial(self, column: QVBoxLayout) -> None:
+        column.addWidget(section(tr("On a text of your own")))
+        self.own_text = QLineEdit()
+        self.own_text.setAccessibleName(tr("Text to read this feature on"))
+        ready = self._desk.session.model.state == "ready"
+        self.own_text.setEnabled(ready)
+        self.own_text.setPlaceholderText(
+            tr("Type a text and press Enter") if ready else tr("Load the model to try a text")
+        )
+        self.own_text.returnPressed.connect(self._read)
+        column.addWidget(self.own_text)
+        self.own_reading = QLabel()
+        self.own_reading.setTextFormat(Qt.TextFormat.RichText)
+        self.own_reading.setWordWrap(True)
+        self.own_reading.hide()
+        column.addWidget(self.own_reading)
+
+    def _read(self) -> None:
+        text = self.own_text.text().strip()
+        if not text:
+            return
+        session = self._desk.session
+        try:
+            job = feature_work.read_feature(session, text, self._key, self._page.feature.digest)
+        except CircuitScopeError as error:
+            self._say(escape(error.message))
+            return
+
+        def hear(job: Job) -> None:
+            if job.state == "done" and job.result is not None:
+                self._show_reading(job)
+            elif job.state == "failed" and job.error is not None:
+                self._say(escape(job.error.message))
+
+        to_gui(job.changed, hear, self)
+
+    def _show_reading(self, job: Job) -> None:
+        tokens, acts = job.result.tokens, job.result.activations
+        peak = max(range(len(acts)), key=lambda at: acts[at])
+        example = Example((), tokens, acts, peak if acts[peak] else -1, acts[peak])
+        words = tr("largest {0}").format(plain(acts[peak])) if acts[peak] else tr("not active")
+        most = max(self._page.maximum, acts[peak])
+        self._say(f"{example_html(self._desk.palette, example, most)}<br>{escape(words)}")
+
+    def _say(self, html: str) -> None:
+        self.own_reading.setText(html)
+        self.own_reading.show()
+
+
+class HistogramView(QWidget):
+    """Draw how often a feature is how active; both axes are logarithmic."""
+
+    def __init__(self, palette: Palette, histogram: Histogram) -> None:
+        super().__init__()
+        self._palette, self._histogram = palette, histogram
+        self.setFixedHeight(56)
+        words = tr("Histogram of activations")
+        if histogram.edges:
+            ends = plain(histogram.edges[0]), plain(histogram.edges[-1])
+            words = tr("Histogram of activations from {0} to {1}, both axes logarithmic").format(
+                *ends
+            )
+        self.setAccessibleName(words)
+        self.setToolTip(words)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        counts = self._histogram.counts
+        if not counts:
+            return
+        painter = QPainter(self)
+        text = 14.0
+        height, n = self.height() - text, len(counts)
+        most = max(counts).bit_length()
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(self._palette.accent))
+        wide = min(self.width() / n, 14.0)
+        for at, number in enumerate(counts):
+            if number:
+                tall = max(2.0, height * _log(number) / max(most, 1))
+                painter.drawRect(QRectF(at * wide, height - tall, max(wide - 1, 1), tall))
+        painter.setPen(QColor(self._palette.hairline))
+        painter.drawLine(0, int(height), self.width(), int(height))
+        painter.setPen(QColor(self._palette.secondary))
+        font = painter.font()
+        font.setPixelSize(11)
+        painter.setFont(font)
+        edges = self._histogram.edges
+        box = QRectF(0, height, max(n * wide, 90), text)
+        painter.drawText(box, Qt.AlignmentFlag.AlignLeft, plain(edges[0]))
+        painter.drawText(box, Qt.AlignmentFlag.AlignRight, plain(edges[-1]))
+        painter.end()
+
+
+def _log(number: int) -> float:
+    import math
+
+    return math.log2(number) + 1
+
+
+def label_source(label: Label) -> str:
+    """Say where a label comes from and what it is worth: a machine's is never shown as a fact."""
+    if label.source == "person":
+        return tr("yours")
+    where = tr("imported") if label.source == "imported" else tr("suggested")
+    parts = [where, label.method]
+    if label.score is not None:
+        parts.append(tr("{0} {1}").format(label.scored_by or tr("score"), plain(label.score)))
+    elif label.source == "machine":
+        parts.append(tr("not scored"))
+    return DOT.join(parts)
+
+
+def places_in(circuit: Circuit, key: NodeKey) -> list[int]:
+    """Return the nodes of a circuit that are the same feature, at any position."""
+    nodes = circuit.nodes
+    same = (
+        (nodes.kind == int(key.kind)) & (nodes.site == int(key.site))
+        & (nodes.layer == key.layer) & (nodes.unit == key.unit)
+    )  # fmt: skip
+    found: list[int] = same.nonzero()[0].tolist()
+    return found
+
+
+def example_html(palette: Palette, example: Example, maximum: float) -> str:
+    """Write an example with its tokens shaded by activation and the peak in bold."""
+    spaced = any(token[:1].isspace() for token in example.tokens)
+    parts = []
+    for at, (token, act) in enumerate(zip(example.tokens, example.activations, strict=True)):
+        text = escape(token).replace(" ", "&nbsp;" if not token.strip() else " ")
+        if at == example.peak:
+            text = f"<b>{text}</b>"
+        if act > 0:
+            back = mixed(palette.panel, palette.accent, 0.12 + 0.5 * min(act / (maximum or 1), 1))
+            text = f'<span style="background-color:{back}">{text}</span>'
+        parts.append(text)
+    return ("" if spaced else " ").join(parts)
+
+
+def mixed(first: str, second: str, share: float) -> str:
+    """Return the colour between two colours."""
+    a, b = QColor(first), QColor(second)
+    levels = zip((a.red(), a.green(), a.blue()), (b.red(), b.green(), b.blue()), strict=True)
+    return QColor(*(round(x + (y - x) * share) for x, y in levels)).name()
+
+
+def _named(others: list[Companion]) -> str:
+    return ", ".join(f"#{other.unit} ({plain(other.similarity)})" for other in others)
+
+
+def add_page(column: QVBoxLayout, desk: Desk, circuit: Circuit, node: int) -> None:
+    """Add a feature's page to a panel, or say how to collect what it would show."""
+    page = feature_work.page(desk.session, node)
+    column.addWidget(hairline())
+    if page is not None:
+        column.addWidget(FeatureBox(desk, circuit, node, page))
+        return
+    column.addWidget(section(tr("Examples")))
+    words = tr("None are stored for this feature. “circuitscope collect” gathers them from a "
+               "corpus; see Features in the manual.")  # fmt: skip
+    column.addWidget(text_label(words, "note", wrap=True))

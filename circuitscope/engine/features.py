@@ -1,0 +1,141 @@
+"""Evidence of features: what the engine is asked for, what comes back, and how.
+
+Requests and results are plain data; torch, models and dictionaries are imported on use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from circuitscope.core.anatomy import Site
+from circuitscope.core.errors import ModelError
+
+if TYPE_CHECKING:
+    from circuitscope.core.progress import Progress
+    from circuitscope.engine.answers import Holdings
+    from circuitscope.engine.requests import ModelChoice
+
+
+@dataclass(frozen=True, slots=True)
+class CollectEvidence:
+    """Collect evidence for dictionaries from a corpus.
+
+    Attributes:
+        dictionaries: Folders.
+        corpus: File, folder or "NAME:COUNT[:SEED]".
+        out: File or folder to write to; "" is beside the dictionaries.
+        context: Most tokens of a sequence, or None.
+        text_field: Field of JSONL or column of CSV that holds the text.
+        most_tokens: Stop after about so many; None reads the whole corpus.
+    """
+
+    model: ModelChoice
+    dictionaries: tuple[str, ...]
+    corpus: str
+    out: str = ""
+    context: int | None = None
+    text_field: str = ""
+    most_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFeature:
+    """Ask what a feature does on a text.
+
+    Attributes:
+        digest: Its dictionary's; "" for any that has features of that site and layer.
+        site: Site of its key, such as "mlp_transcoder".
+    """
+
+    model: ModelChoice
+    prompt: str | tuple[int, ...]
+    dictionaries: tuple[str, ...]
+    site: str
+    layer: int
+    unit: int
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceReady:
+    """Say what was collected; see `dictionaries.collecting.Collected`."""
+
+    path: str
+    n_tokens: int
+    n_sequences: int
+    is_whole: bool
+    n_alive: dict[str, int]
+    n_dead: dict[str, int]
+    n_dense: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureReading:
+    """A feature's activation at every token of a text."""
+
+    tokens: tuple[str, ...]
+    activations: tuple[float, ...]
+
+
+FeatureRequest = CollectEvidence | ReadFeature
+FeatureResult = EvidenceReady | FeatureReading
+
+
+def collect_evidence(
+    request: CollectEvidence, holdings: Holdings, progress: Progress
+) -> EvidenceReady:
+    """Collect; cancelling keeps what was counted for the next time."""
+    from circuitscope.dictionaries.collecting import collect
+
+    model = holdings.model(request.model, progress)
+    opened = holdings.dictionaries(request.dictionaries, str(model.device), progress)
+    done = collect(
+        model, opened, request.corpus, Path(request.out) if request.out else None,
+        context=request.context, text_field=request.text_field, most_tokens=request.most_tokens,
+        progress=progress,
+    )  # fmt: skip
+    return EvidenceReady(
+        done.path, done.n_tokens, done.n_sequences, done.is_whole, done.n_alive, done.n_dead,
+        done.n_dense,
+    )  # fmt: skip
+
+
+def read_feature(request: ReadFeature, holdings: Holdings, progress: Progress) -> FeatureReading:
+    """Run a text and read one feature.
+
+    Raises:
+        ModelError: No dictionary here has it.
+    """
+    import torch
+
+    from circuitscope.dictionaries.fit import as_read, check_fit
+    from circuitscope.models.capture import capture
+    from circuitscope.models.prompts import read_prompt
+
+    model = holdings.model(request.model, progress)
+    opened = holdings.dictionaries(request.dictionaries, str(model.device), progress)
+    site, layer = Site.parse(request.site), request.layer
+    fitting = [
+        at for at, card in enumerate(getattr(opened, "cards", ()))
+        if card.feature_site is site and layer in card.layers and request.unit < card.n_features
+    ]  # fmt: skip
+    exact = [at for at in fitting if opened.cards[at].digest == request.digest]  # type: ignore[attr-defined] # a DictionarySet, as it has cards
+    if not fitting:
+        raise ModelError(
+            f"No dictionary here has features of {site.text} in layer {layer}.",
+            kept="Nothing was changed.",
+            hint="Put the dictionaries that the circuit was traced with beside the model.",
+        )
+    dictionary = as_read(opened[(exact or fitting)[0]], model.anatomy)
+    check_fit(dictionary.card, model.anatomy)
+    prompt = read_prompt(model, request.prompt)
+    progress.phase("Running the text")
+    with torch.inference_mode():
+        x = capture(model, prompt.token_ids).site(dictionary.card.read_site, layer)
+        found = dictionary.layer(layer).encode(x)
+    acts = torch.zeros(len(prompt.token_ids))
+    mine = found.unit == request.unit
+    acts[found.position[mine].cpu()] = found.value[mine].float().cpu()
+    return FeatureReading(prompt.tokens, tuple(acts.tolist()))

@@ -1,0 +1,331 @@
+"""The file `evidence.sqlite`: what was collected about all dictionaries of a set.
+
+    meta        model, corpus, number of tokens and how they were collected, as JSON by key
+    dictionary  the card of each dictionary, one line for each layer it reads
+    token       texts of the token ids that occur
+    array       packed arrays; those of examples in blocks of features, so that one is read quickly
+    label       labels made by machine or imported; a person's are kept in `labels`
+
+Equal evidence gives equal bytes: rows are written in one order into a fresh file, without times or
+paths. A file may come from anywhere: it is opened read-only, its tables are compared with ours, and
+arrays are of known types and bounded size.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sqlite3
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+from urllib.parse import quote
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from circuitscope.evidence.records import EvidenceMissing, FeatureId, Label, Source
+
+NAME: Final = "evidence.sqlite"
+APPLICATION_ID: Final = 0x43534556
+"""The letters CSEV."""
+VERSION: Final = 1
+_LEVEL = 19
+_MOST_BYTES = 2**31
+_DTYPES = frozenset({"|u1", "<u2", "<u4", "<i2", "<i4", "<i8", "<f2", "<f4", "<f8"})
+_TABLES: Final = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
+    "CREATE TABLE dictionary (digest TEXT NOT NULL, layer INTEGER NOT NULL, card TEXT NOT NULL,"
+    " PRIMARY KEY (digest, layer)) STRICT",
+    "CREATE TABLE token (id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT",
+    "CREATE TABLE array (digest TEXT NOT NULL, layer INTEGER NOT NULL, name TEXT NOT NULL,"
+    " first INTEGER NOT NULL, last INTEGER NOT NULL, dtype TEXT NOT NULL, shape TEXT NOT NULL,"
+    " data BLOB NOT NULL, PRIMARY KEY (digest, layer, name, first)) STRICT",
+    "CREATE TABLE label (digest TEXT NOT NULL, layer INTEGER NOT NULL, unit INTEGER NOT NULL,"
+    " seq INTEGER NOT NULL, text TEXT NOT NULL, method TEXT NOT NULL, source TEXT NOT NULL,"
+    " score REAL, scored_by TEXT NOT NULL, detail TEXT NOT NULL,"
+    " PRIMARY KEY (digest, layer, unit, seq)) STRICT",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedArray:
+    """An array of one dictionary and layer; `first` and `last` are the features it is about."""
+
+    digest: str
+    layer: int
+    name: str
+    array: NDArray[Any]
+    first: int = 0
+    last: int = -1
+
+
+@dataclass(slots=True)
+class Contents:
+    """Everything that goes into a file.
+
+    Attributes:
+        meta: Plain values by key.
+        cards: The card of each dictionary as JSON, by digest and layer.
+        arrays: Arrays.
+        tokens: Texts by token id.
+        labels: Labels of features.
+    """
+
+    meta: dict[str, Any] = field(default_factory=dict)
+    cards: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    arrays: list[PackedArray] = field(default_factory=list)
+    tokens: dict[int, str] = field(default_factory=dict)
+    labels: dict[FeatureId, list[Label]] = field(default_factory=dict)
+
+
+def dump(value: Any) -> str:
+    """Return JSON with the same bytes for the same value."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def write(path: Path, contents: Contents) -> None:
+    """Write a file in place of the one that is there, all or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    try:
+        with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
+            _fill(connection, contents)
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _fill(connection: sqlite3.Connection, contents: Contents) -> None:
+    for setting in (
+        "page_size = 4096", "journal_mode = OFF", "synchronous = OFF",
+        f"application_id = {APPLICATION_ID}", f"user_version = {VERSION}",
+    ):  # fmt: skip
+        connection.execute(f"PRAGMA {setting}")
+    connection.execute("BEGIN")
+    for statement in _TABLES:
+        connection.execute(statement)
+    insert = connection.executemany
+    insert(
+        "INSERT INTO meta VALUES (?, ?)", [(k, dump(v)) for k, v in sorted(contents.meta.items())]
+    )
+    insert(
+        "INSERT INTO dictionary VALUES (?, ?, ?)",
+        [(*key, dump(card)) for key, card in sorted(contents.cards.items())],
+    )
+    insert("INSERT INTO token VALUES (?, ?)", sorted(contents.tokens.items()))
+    arrays = sorted(
+        contents.arrays, key=lambda item: (item.digest, item.layer, item.name, item.first)
+    )
+    packer = zstandard.ZstdCompressor(level=_LEVEL)
+    insert(
+        "INSERT INTO array VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            (
+                item.digest,
+                item.layer,
+                item.name,
+                item.first,
+                item.last,
+                *_packed(item.array, packer),
+            )
+            for item in arrays
+        ),
+    )
+    insert("INSERT INTO label VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _label_rows(contents.labels))
+    connection.execute("COMMIT")
+
+
+def _packed(array: NDArray[Any], packer: zstandard.ZstdCompressor) -> tuple[str, str, bytes]:
+    plain = np.ascontiguousarray(array)
+    plain = plain.astype(plain.dtype.newbyteorder("<"), copy=False)
+    assert plain.dtype.str in _DTYPES, f"{plain.dtype} is not stored"
+    return plain.dtype.str, dump(list(plain.shape)), packer.compress(plain.tobytes())
+
+
+def _label_rows(labels: Mapping[FeatureId, Iterable[Label]]) -> list[tuple[Any, ...]]:
+    rows = []
+    for feature in sorted(labels, key=lambda f: (f.digest, f.layer, f.unit)):
+        for seq, label in enumerate(labels[feature]):
+            score = None if label.score is None else float(label.score)
+            rows.append(
+                (feature.digest, feature.layer, feature.unit, seq, label.text, label.method,
+                 label.source, score, label.scored_by, dump(dict(label.detail or {})))
+            )  # fmt: skip
+    return rows
+
+
+class EvidenceFile:
+    """Read a file; nothing in it is changed. Close it, or use it as a context manager.
+
+    Raises:
+        EvidenceMissing: There is none, or it is not one of ours.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        if self.path.is_dir():
+            self.path /= NAME
+        if not self.path.is_file():
+            raise EvidenceMissing(
+                f"No evidence has been collected in {self.path.parent}.",
+                hint="Collect it from a corpus: circuitscope collect --model … --dictionary …",
+            )
+        address = f"file:{quote(str(self.path.absolute()))}?mode=ro&immutable=1"
+        self._connection = sqlite3.connect(address, uri=True, check_same_thread=False)
+        self._cache: dict[tuple[Any, ...], NDArray[Any]] = {}
+        try:
+            self._check()
+            self.meta: dict[str, Any] = {
+                key: json.loads(value)
+                for key, value in self._connection.execute("SELECT key, value FROM meta")
+            }
+            self._layers = tuple(
+                (str(digest), int(layer), json.loads(card))
+                for digest, layer, card in self._connection.execute(
+                    "SELECT digest, layer, card FROM dictionary ORDER BY digest, layer"
+                )
+            )
+        except (sqlite3.DatabaseError, ValueError) as error:
+            self.close()
+            raise _foreign(self.path) from error
+
+    def _check(self) -> None:
+        ask = self._connection.execute
+        ask("PRAGMA trusted_schema = OFF")
+        found = {sql for (sql,) in ask("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")}
+        ids = ask("PRAGMA application_id").fetchone()[0], ask("PRAGMA user_version").fetchone()[0]
+        if ids != (APPLICATION_ID, VERSION) or found != set(_TABLES):
+            raise ValueError("not ours")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    @property
+    def cards(self) -> Mapping[tuple[str, int], dict[str, Any]]:
+        """Return the card of each dictionary as JSON, by digest and layer."""
+        return {(digest, layer): card for digest, layer, card in self._layers}
+
+    def has(self, digest: str, layer: int) -> bool:
+        """Say whether a dictionary was collected."""
+        return (digest, layer) in self.cards
+
+    def array(self, digest: str, layer: int, name: str) -> NDArray[Any]:
+        """Return an array that is stored whole.
+
+        Raises:
+            EvidenceMissing: There is no such array.
+        """
+        key = (digest, layer, name)
+        if key not in self._cache:
+            row = self._connection.execute(
+                "SELECT dtype, shape, data FROM array WHERE digest = ? AND layer = ? AND name = ?",
+                key,
+            ).fetchone()
+            if row is None:
+                raise EvidenceMissing(f"{self.path} holds no {name} of that dictionary.")
+            self._cache[key] = self._unpack(*row)
+        return self._cache[key]
+
+    def block(self, feature: FeatureId) -> dict[str, NDArray[Any]]:
+        """Return the arrays of the block of examples that a feature is in; empty where none."""
+        rows = self._connection.execute(
+            "SELECT name, first, dtype, shape, data FROM array WHERE digest = ? AND layer = ?"
+            " AND name LIKE 'page/%' AND first <= ? AND last >= ?",
+            (feature.digest, feature.layer, feature.unit, feature.unit),
+        )
+        found = {}
+        for name, first, *packed in rows:
+            key = (feature.digest, feature.layer, name, first)
+            if key not in self._cache:
+                self._cache[key] = self._unpack(*packed)
+            found[name.removeprefix("page/")] = self._cache[key]
+        return found
+
+    def _unpack(self, dtype: str, shape: str, data: bytes) -> NDArray[Any]:
+        size = tuple(int(n) for n in json.loads(shape))
+        n_bytes = math.prod(size) * np.dtype(dtype).itemsize if dtype in _DTYPES else -1
+        if not 0 <= n_bytes <= _MOST_BYTES:
+            raise _foreign(self.path)
+        try:
+            plain = zstandard.ZstdDecompressor().decompress(data, max_output_size=max(n_bytes, 1))
+            return np.frombuffer(plain, dtype).reshape(size)
+        except (zstandard.ZstdError, ValueError) as error:
+            raise _foreign(self.path) from error
+
+    def tokens(self) -> dict[int, str]:
+        """Return the texts of token ids."""
+        return dict(self._connection.execute("SELECT id, text FROM token"))
+
+    def labels(self, feature: FeatureId) -> tuple[Label, ...]:
+        """Return what machines and imports call a feature."""
+        rows = self._connection.execute(
+            "SELECT text, method, source, score, scored_by, detail FROM label WHERE digest = ?"
+            " AND layer = ? AND unit = ? ORDER BY seq",
+            (feature.digest, feature.layer, feature.unit),
+        )
+        return tuple(_label(row) for row in rows)
+
+    def all_labels(self) -> dict[FeatureId, list[Label]]:
+        """Return the labels of all features."""
+        found: dict[FeatureId, list[Label]] = {}
+        for digest, layer, unit, *row in self._connection.execute(
+            "SELECT digest, layer, unit, text, method, source, score, scored_by, detail"
+            " FROM label ORDER BY digest, layer, unit, seq"
+        ):
+            found.setdefault(FeatureId(digest, layer, unit), []).append(_label(row))
+        return found
+
+    def contents(self) -> Contents:
+        """Return everything, to write a changed file."""
+        arrays = [
+            PackedArray(digest, layer, name, self._unpack(*packed), first, last)
+            for digest, layer, name, first, last, *packed in self._connection.execute(
+                "SELECT digest, layer, name, first, last, dtype, shape, data FROM array"
+            )
+        ]
+        return Contents(dict(self.meta), dict(self.cards), arrays, self.tokens(), self.all_labels())
+
+
+def _label(row: Any) -> Label:
+    text, method, source, score, scored_by, detail = row
+    kind: Source = "machine" if source == "machine" else "imported"
+    return Label(text, method, kind, score, scored_by, detail=json.loads(detail) or None)
+
+
+def _foreign(path: Path) -> EvidenceMissing:
+    return EvidenceMissing(
+        f"{path} is damaged, or was not made by this version of CircuitScope.",
+        kept="Nothing was changed.",
+        hint="Collect the evidence again, or get the file anew.",
+    )
+
+
+def find(folder: Path | str, digest: str, layer: int) -> EvidenceFile | None:
+    """Open the evidence of a dictionary: in its folder or one of the three above it."""
+    start = Path(folder).absolute()
+    for place in (start, *start.parents[:3]):
+        if not (place / NAME).is_file():
+            continue
+        try:
+            file = EvidenceFile(place / NAME)
+        except EvidenceMissing:
+            continue
+        if file.has(digest, layer):
+            return file
+        file.close()
+    return None

@@ -1,0 +1,129 @@
+"""The verbs about what features mean: `collect` and `feature`."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from circuitscope.evidence.file import EvidenceFile
+from circuitscope.evidence.pages import DictionaryEvidence
+from circuitscope.evidence.records import EvidenceMissing, FeaturePage
+from circuitscope.session import feature_work
+from circuitscope.session.jobs import Job
+from circuitscope.session.session import Session
+
+Asked = Callable[[Path, str, bool, Callable[[Session], Job]], Job]
+"""Loads a model on a device, asks, and returns the finished job."""
+
+_MODEL = typer.Option("--model", help="Folder of the model.")
+_DEVICE = typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")
+_JSON = typer.Option("--json", help="Write the result as JSON.")
+_QUIET = typer.Option("--quiet", help="Show no progress.")
+
+
+def add_verbs(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None]) -> None:
+    """Add the verbs to the command line."""
+    _add_collect(app, asked, print_json)
+    _add_feature(app, print_json)
+
+
+def _add_collect(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None]) -> None:
+    @app.command(
+        epilog="Example: circuitscope collect --model ./model --dictionary ./dictionaries "
+        "--corpus texts.jsonl"
+    )
+    def collect(  # noqa: PLR0913 - one argument for each option
+        model: Annotated[Path, _MODEL],
+        dictionary: Annotated[
+            list[Path], typer.Option(help="Folder of dictionaries; may be given again.")
+        ],
+        corpus: Annotated[
+            str, typer.Option(help="Text, JSONL, CSV, npy or npz; a folder; or othello:COUNT.")
+        ],
+        out: Annotated[
+            Path | None, typer.Option(help="File or folder; else beside the dictionaries.")
+        ] = None,
+        context: Annotated[
+            int | None, typer.Option(min=2, help="Most tokens of a sequence.")
+        ] = None,
+        field: Annotated[str, typer.Option(help="Field or column that holds the text.")] = "",
+        tokens: Annotated[
+            int | None, typer.Option(min=1, help="Stop after about so many; goes on next time.")
+        ] = None,
+        device: Annotated[str, _DEVICE] = "auto",
+        as_json: Annotated[bool, _JSON] = False,
+        quiet: Annotated[bool, _QUIET] = False,
+    ) -> None:
+        """Collect examples and counts of every feature from a corpus; goes on where it stopped."""
+        folders = [str(path.expanduser().absolute()) for path in dictionary]
+        found = asked(
+            model, device, quiet,
+            lambda session: feature_work.collect(
+                session, folders, corpus, str(out.expanduser().absolute()) if out else "",
+                context=context, text_field=field, most_tokens=tokens,
+            ),
+        ).result  # fmt: skip
+        if as_json:
+            print_json(asdict(found))
+            return
+        for name, alive in found.n_alive.items():
+            dead, dense = found.n_dead[name], found.n_dense[name]
+            typer.echo(f"{name:<28} {alive:6} alive  {dead:6} dead  {dense:5} dense")
+        whole = "" if found.is_whole else "; the corpus goes on, run it again to continue"
+        typer.echo(f"{found.n_tokens} tokens of {found.n_sequences} sequences{whole}")
+        typer.echo(found.path)
+
+
+def _add_feature(app: typer.Typer, print_json: Callable[[Any], None]) -> None:
+    @app.command(epilog="Example: circuitscope feature ./dictionaries mlp_out_2 57")
+    def feature(
+        evidence: Annotated[Path, typer.Argument(help="evidence.sqlite, or its folder.")],
+        dictionary: Annotated[str, typer.Argument(help="Name of the dictionary.")],
+        unit: Annotated[int, typer.Argument(min=0, help="Number of the feature.")],
+        layer: Annotated[int | None, typer.Option(help="Of a cross-layer transcoder.")] = None,
+        as_json: Annotated[bool, _JSON] = False,
+    ) -> None:
+        """Show what was collected about one feature."""
+        with EvidenceFile(evidence) as file:
+            page = _named(file, dictionary, layer).feature(unit)
+        if as_json:
+            print_json(page.as_json())
+            return
+        for line in _lines(page):
+            typer.echo(line)
+
+
+def _named(file: EvidenceFile, name: str, layer: int | None) -> DictionaryEvidence:
+    for (digest, at), card in file.cards.items():
+        if card.get("name") == name and layer in (None, at):
+            return DictionaryEvidence(file, digest, at)
+    names = ", ".join(sorted({str(card.get("name")) for card in file.cards.values()}))
+    raise EvidenceMissing(f"Nothing is known of a dictionary {name!r}.", hint=f"Known: {names}.")
+
+
+def _lines(page: FeaturePage) -> list[str]:
+    kind = "dead" if page.is_dead else "dense" if page.is_dense else ""
+    lines = [
+        f"active on {100 * page.frequency:.3f} % of {page.n_tokens} tokens {kind}".rstrip(),
+        f"mean {page.mean:.3g}, largest {page.maximum:.3g}",
+    ]
+    for label in page.labels:
+        score = "" if label.score is None else f" ({label.scored_by} {label.score:.2f})"
+        lines.append(f"label: {label.text}  [{label.method}{score}]")
+    for title, tokens in (("promotes", page.promoted), ("suppresses", page.suppressed)):
+        if tokens:
+            lines.append(f"{title}: {', '.join(token.text.strip() for token in tokens)}")
+    for example in page.examples:
+        before = "".join(_spaced(example.tokens[: example.peak]))
+        after = "".join(_spaced(example.tokens[example.peak + 1 :]))
+        peak = example.tokens[example.peak].strip()
+        lines.append(f"{example.band:>9} {example.activation:8.3g}  {before} [{peak}]{after}")
+    return lines
+
+
+def _spaced(tokens: tuple[str, ...]) -> list[str]:
+    """Put a space before tokens of vocabularies that do not carry their own."""
+    own = any(token.startswith(" ") for token in tokens)
+    return [token if own else f" {token}" for token in tokens]

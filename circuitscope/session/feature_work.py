@@ -1,0 +1,184 @@
+"""Evidence of features as use cases: collect it, find it, read a feature on a text, name it.
+
+Where a page comes from: the `evidence.sqlite` beside the dictionaries, else the project's own copy.
+A person's labels are kept per user, by dictionary and feature, and win over all others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from circuitscope.core.circuit import Circuit
+from circuitscope.core.errors import ModelError
+from circuitscope.core.keys import NodeKey, NodeKind
+from circuitscope.engine.features import CollectEvidence, ReadFeature
+from circuitscope.evidence import person_labels
+from circuitscope.evidence.file import EvidenceFile, find
+from circuitscope.evidence.pages import DictionaryEvidence
+from circuitscope.evidence.records import EvidenceMissing, FeatureId, FeaturePage
+from circuitscope.graph.prune import prune
+from circuitscope.project.file import ProjectFile
+from circuitscope.session.trials import dictionary_folders, digest_for
+
+if TYPE_CHECKING:
+    from circuitscope.engine.requests import ModelChoice
+    from circuitscope.session.jobs import Job
+    from circuitscope.session.session import Session
+
+KIND = "evidence"
+_NAME = "features.json"
+
+
+def _choice(session: Session) -> ModelChoice:
+    if session.model.choice is None:
+        raise ModelError("No model is chosen.", hint="Choose a model folder first.")
+    return session.model.choice
+
+
+def collect(
+    session: Session, dictionaries: Sequence[str], corpus: str, out: str = "", **options: Any
+) -> Job:
+    """Collect evidence from a corpus; the job's result is an `EvidenceReady`.
+
+    Args:
+        session: Its model is run.
+        dictionaries: Folders; all are done in one pass.
+        corpus: File, folder or "NAME:COUNT[:SEED]".
+        out: Where to; "" is beside the dictionaries.
+        options: Other fields of `CollectEvidence`.
+    """
+    request = CollectEvidence(_choice(session), tuple(dictionaries), corpus, out, **options)
+    return session.jobs.add(f"Collect evidence from {Path(corpus).name}", request)
+
+
+def read_feature(session: Session, prompt: str, key: NodeKey, digest: str = "") -> Job:
+    """Ask what a feature does on a text; the job's result is a `FeatureReading`."""
+    choice = _choice(session)
+    request = ReadFeature(
+        choice, prompt, folders(session), key.site.text, key.layer, key.unit, digest
+    )
+    return session.jobs.add(f"Read feature {key.unit} on a text", request)
+
+
+def folders(session: Session) -> tuple[str, ...]:
+    """Return where the dictionaries of the shown circuit may be."""
+    path = session.model.path
+    remembered = (
+        session.preferences.now.recent.dictionaries.get(str(path), []) if path is not None else []
+    )
+    return dictionary_folders(session.circuit, path, remembered)
+
+
+def feature_id(circuit: Circuit, key: NodeKey) -> FeatureId | None:
+    """Return which dictionary's feature a node is; None where the circuit does not say."""
+    digest = digest_for(circuit, key) if key.kind is NodeKind.FEATURE else ""
+    return FeatureId(digest, key.layer, key.unit) if digest else None
+
+
+def name_feature(circuit: Circuit, node: int, text: str) -> None:
+    """Remember a person's name of a feature beyond the project; nothing for other nodes."""
+    feature = feature_id(circuit, circuit.nodes.key(node))
+    if feature is not None:
+        person_labels.write(feature, text.strip())
+
+
+def page_on_disk(places: Iterable[str | Path], feature: FeatureId) -> FeaturePage | None:
+    """Return a feature's page from the evidence beside its dictionaries, or None."""
+    for place in places:
+        file = find(place, feature.digest, feature.layer)
+        if file is not None:
+            with file:
+                return _page(file, feature)
+    return None
+
+
+def _page(file: EvidenceFile, feature: FeatureId) -> FeaturePage | None:
+    try:
+        return DictionaryEvidence(file, feature.digest, feature.layer).feature(feature.unit)
+    except EvidenceMissing:
+        return None
+
+
+def pages_of_project(project: ProjectFile) -> dict[FeatureId, FeaturePage]:
+    """Return the pages that a project carries; what cannot be read is left out."""
+    found: dict[FeatureId, FeaturePage] = {}
+    for entry in project.originals():
+        if entry.kind != KIND:
+            continue
+        try:
+            data = json.loads(project.original(entry.id))
+            pages = [FeaturePage.from_json(item) for item in data["pages"]]
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+            continue
+        found |= {page.feature: page for page in pages}
+    return found
+
+
+def page(session: Session, node: int) -> FeaturePage | None:
+    """Return the page of a feature node of the shown circuit, with the person's labels; or None."""
+    circuit, project = session.circuit, session.project
+    if circuit is None:
+        return None
+    feature = feature_id(circuit, circuit.nodes.key(node))
+    if feature is None:
+        return None
+    found = page_on_disk(folders(session), feature)
+    if found is None and project is not None:
+        found = pages_of_project(project).get(feature)
+    own = person_labels.read(feature)
+    if found is None:
+        return FeaturePage(feature, labels=own) if own else None
+    known = {(label.text, label.made) for label in own}
+    others = [label for label in found.labels if (label.text, label.made) not in known]
+    return replace(found, labels=(*others, *own))
+
+
+def take_along(
+    project: ProjectFile, finding_id: str, circuit: Circuit, places: Sequence[str | Path]
+) -> None:
+    """Copy the pages of what a fresh circuit shows into its project, where there are any."""
+    if circuit.provenance.dictionaries:
+        shown = np.flatnonzero(prune(circuit).node_mask)
+        copy_pages(project, finding_id, circuit, shown.tolist(), places)
+
+
+def copy_pages(
+    project: ProjectFile,
+    finding_id: str,
+    circuit: Circuit,
+    nodes: Iterable[int],
+    places: Sequence[str | Path],
+) -> int:
+    """Put the pages of a circuit's features into its project, so that it opens anywhere.
+
+    Returns:
+        How many were added.
+    """
+    there = pages_of_project(project)
+    pages: dict[FeatureId, FeaturePage] = {}
+    files: dict[tuple[str, int], EvidenceFile | None] = {}
+    for node in nodes:
+        feature = feature_id(circuit, circuit.nodes.key(int(node)))
+        if feature is None or feature in there or feature in pages:
+            continue
+        place = (feature.digest, feature.layer)
+        if place not in files:
+            opened = (find(folder, *place) for folder in places)
+            files[place] = next((file for file in opened if file is not None), None)
+        file = files[place]
+        found = None if file is None else _page(file, feature)
+        if found is not None and not found.is_dead:
+            pages[feature] = found
+    for file in files.values():
+        if file is not None:
+            file.close()
+    if pages:
+        data = json.dumps({"pages": [one.as_json() for one in pages.values()]}, ensure_ascii=False)
+        project.attach_original(_NAME, data.encode("utf-8", "surrogatepass"), KIND, finding_id)
+    return len(pages)

@@ -1,0 +1,87 @@
+"""The feature page: what it shows of a feature, from the disk and from a project alone."""
+
+import numpy as np
+import pytest
+from pytestqt.qtbot import QtBot
+
+from circuitscope.app.main_window import MainWindow
+from circuitscope.app.panels.feature_page import FeatureBox, example_html, label_source
+from circuitscope.core.keys import NodeKind
+from circuitscope.core.shipped import shipped_path
+from circuitscope.evidence import person_labels
+from circuitscope.evidence.records import Example, FeatureId, FeaturePage, Label, best_label
+from circuitscope.session import feature_work
+from circuitscope.session.session import Session
+
+ATLAS = shipped_path("projects", "atlas")
+
+
+def feature_node(session: Session) -> int:
+    circuit = session.circuit
+    assert circuit is not None
+    features = np.flatnonzero(circuit.nodes.kind == int(NodeKind.FEATURE))
+    alive = [
+        n for n in features[:60].tolist() if (p := feature_work.page(session, n)) and p.examples
+    ]
+    return alive[0]
+
+
+@pytest.mark.qt
+def test_a_selected_feature_shows_its_examples(window: MainWindow, qtbot: QtBot) -> None:
+    session = window.desk.session
+    session.open_project(ATLAS / "capitals.circuitscope", read_only=True)
+    node = feature_node(session)
+    session.select([node])
+    qtbot.waitUntil(lambda: window.findChild(FeatureBox) is not None)
+    box = window.findChild(FeatureBox)
+    assert box.bands.count() == 5
+    box.show_band("0–25 %")
+    assert not box.own_text.isEnabled()
+
+
+def test_pages_travel_with_the_project(window: MainWindow) -> None:
+    session = window.desk.session
+    session.open_project(ATLAS / "capitals.circuitscope", read_only=True)
+    circuit, node = session.circuit, feature_node(session)
+    session.new_project()
+    project = session.project
+    assert circuit is not None
+    assert project is not None
+    added = project.add_finding(circuit, "again")
+    session.activate(added)
+    assert feature_work.page(session, node) is None
+    places = [ATLAS / "dictionaries"]
+    assert feature_work.copy_pages(project, added, circuit, [node, node], places) == 1
+    assert feature_work.copy_pages(project, added, circuit, [node], places) == 0
+    page = feature_work.page(session, node)
+    assert page is not None
+    assert feature_work.pages_of_project(project) == {page.feature: page}
+
+
+def test_a_persons_label_wins_and_keeps_its_history() -> None:
+    feature = FeatureId("digest", 1, 7)
+    person_labels.write(feature, "first")
+    person_labels.write(feature, "second")
+    person_labels.write(feature, "second")
+    own = person_labels.read(feature)
+    assert [(label.text, label.replaced) for label in own] == [("first", True), ("second", False)]
+    machine = Label("a guess", "n-grams", score=0.99, scored_by="detection")
+    assert best_label((machine, *own)) == own[1]
+    assert FeaturePage(feature, labels=(machine,)).label == machine
+    assert person_labels.read(FeatureId("digest", 1, 8)) == ()
+
+
+def test_what_a_machine_says_is_marked_with_its_method_and_score() -> None:
+    said = label_source(Label("a guess", "n-grams", score=0.91, scored_by="detection"))
+    assert "suggested" in said
+    assert "n-grams" in said
+    assert "detection 0.91" in said
+    assert "not scored" in label_source(Label("a guess", "projection"))
+
+
+@pytest.mark.qt
+def test_tokens_are_escaped_and_shaded(window: MainWindow) -> None:
+    example = Example((1, 2), ("<b>", " x"), (0.0, 2.0), 1, 2.0)
+    html = example_html(window.desk.palette, example, 2.0)
+    assert "&lt;b&gt;" in html
+    assert html.count("background-color") == 1
