@@ -33,7 +33,7 @@ from circuitscope.session.jobs import Job
 from circuitscope.session.logs import start_logging, stop_logging
 from circuitscope.session.session import Session
 from circuitscope.session.summary import summarise
-from circuitscope.trial_verbs import add_verbs
+from circuitscope.trial_verbs import add_verbs, read_ids
 
 log = logging.getLogger(__name__)
 
@@ -204,7 +204,7 @@ def trace(  # noqa: PLR0913 - one argument for each option
     quiet: Quiet = False,
 ) -> None:
     """Compute the circuit behind what a model says next."""
-    read: Callable[[str], Any] = _ids if ids else str
+    read: Callable[[str], Any] = read_ids if ids else str
     lines = prompts.read_text("utf-8").splitlines() if prompts else []
     further = [read(line) for line in lines if line.strip()]
     settings = TraceSettings(
@@ -404,13 +404,6 @@ def _print_facts(facts: Sequence[doctors.Fact]) -> None:
         console.print(_STATES[fact.state], escape(f"{fact.name:<{width}}  {fact.value}"))
         if fact.fix:
             console.print(f"{'':{width + 3}} [bold]{escape(fact.fix)}[/]")
-
-
-def _ids(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.replace(",", " ").split())
-    except ValueError:
-        _usage(f"{text!r} is not a list of token ids, such as 1,17,4.")
 
 
 def _choice(name: str, value: str) -> Any:

@@ -19,6 +19,7 @@ Asked = Callable[[Path, str, bool, Callable[[Session], Job]], Job]
 
 _MODEL = typer.Argument(help="Folder of the model.")
 _PROMPT = typer.Argument(help="The text.")
+_IDS = typer.Option("--ids", help="PROMPT is token ids, such as 1,17,4.")
 _DEVICE = typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")
 _JSON = typer.Option("--json", help="Write the result as JSON.")
 _QUIET = typer.Option("--quiet", help="Show no progress.")
@@ -28,16 +29,18 @@ def add_verbs(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None])
     """Add the verbs to the command line."""
 
     @app.command(epilog='Example: circuitscope lens ./model "the capital of Texas is" --top 3')
-    def lens(
+    def lens(  # noqa: PLR0913 - one argument for each option
         model: Annotated[Path, _MODEL],
         prompt: Annotated[str, _PROMPT],
         top: Annotated[int, typer.Option(min=1, max=50, help="Tokens of each state.")] = 1,
+        ids: Annotated[bool, _IDS] = False,
         device: Annotated[str, _DEVICE] = "auto",
         as_json: Annotated[bool, _JSON] = False,
         quiet: Annotated[bool, _QUIET] = False,
     ) -> None:
         """Say which tokens each layer's state promotes, at each position."""
-        grid = asked(model, device, quiet, lambda session: session.lens(prompt, top)).result
+        read = read_ids(prompt) if ids else prompt
+        grid = asked(model, device, quiet, lambda session: session.lens(read, top)).result
         n_layers, n_pos, k = grid.values.shape
         cells = [
             {
@@ -78,12 +81,13 @@ def add_verbs(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None])
         tokens: Annotated[int, typer.Option(min=0, help="New tokens.")] = 20,
         temperature: Annotated[float, typer.Option(min=0, help="0: the likeliest token.")] = 0.0,
         seed: Annotated[int, typer.Option(help="Seeds sampling.")] = 0,
+        ids: Annotated[bool, _IDS] = False,
         device: Annotated[str, _DEVICE] = "auto",
         as_json: Annotated[bool, _JSON] = False,
         quiet: Annotated[bool, _QUIET] = False,
     ) -> None:
         """Switch nodes off, or change them, and compare what the model says."""
-        wish = _value(mode, value)
+        read, wish = read_ids(prompt) if ids else prompt, _value(mode, value)
         changes = unique_changes(
             change_of(_node(name), _mode(mode), wish, everywhere=everywhere) for name in nodes
         )
@@ -91,7 +95,7 @@ def add_verbs(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None])
         found = asked(
             model, device, quiet,
             lambda session: session.try_changes(
-                prompt, changes, dictionaries=folders, n_tokens=tokens, seed=seed,
+                read, changes, dictionaries=folders, n_tokens=tokens, seed=seed,
                 temperature=temperature, freeze=tuple(_freeze(name) for name in freeze or []),
             ),
         ).result  # fmt: skip
@@ -103,6 +107,14 @@ def add_verbs(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None])
             typer.echo(f"{before:6.2f} % -> {after:6.2f} %  {shift.text.strip()}")
         typer.echo(f"before: {' '.join(token.strip() for token in found.before)}")
         typer.echo(f"after:  {' '.join(token.strip() for token in found.after)}")
+
+
+def read_ids(text: str) -> tuple[int, ...]:
+    """Return token ids from the command line."""
+    try:
+        return tuple(int(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list of token ids, such as 1,17,4.") from None
 
 
 def _node(name: str) -> NodeKey:

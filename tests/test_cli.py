@@ -12,6 +12,8 @@ from circuitscope import cli
 from circuitscope.core.circuit import Circuit
 from circuitscope.examples import demo
 from circuitscope.project.file import ProjectFile
+from tests.conformance.variants import make_folder
+from tests.models.test_guessed import OPT
 from tests.sae_lens_writer import write_sae, write_set
 
 PROMPT = "the capital of state containing Dallas is"
@@ -491,3 +493,13 @@ def test_doctor_checks_dictionaries_on_a_model(
     assert "one, layer 1" in shell.out
     assert "spliced" in shell.out
     assert shell("doctor", "--dictionaries", "x") == 2
+
+
+def test_a_model_without_tokenizer_is_used_by_ids(shell: Shell, tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "my-opt", "OPTForCausalLM", OPT)
+    assert shell("lens", folder, "3,1,7", "--ids", "--json", "--quiet") == 0
+    assert len(json.loads(shell.out)) == 4 * 3
+    words = ("3 1 7", "head/head_z/1/2/0", "--ids", "--tokens", 2, "--quiet")
+    assert shell("ablate", folder, *words) == 0
+    assert "before:" in shell.out
+    assert shell("lens", folder, "the capital", "--ids") == 2

@@ -29,6 +29,7 @@ from circuitscope.dictionaries.fit import as_read, check_fit
 from circuitscope.models.capture import ForwardCache, capture
 from circuitscope.models.family import SITE_PLACES
 from circuitscope.models.hooks import Hooks
+from circuitscope.models.upcast import in_float32
 
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
@@ -55,7 +56,7 @@ def check_dictionaries(
     Raises:
         DictionaryMismatch: One has other shapes or layers than the model.
     """
-    hear = progress or silent()
+    hear, model = progress or silent(), in_float32(model)
     hear.phase("Checking dictionaries", sum(len(item.card.layers) for item in dictionaries))
     cache = capture(model, token_ids)
     loss = _loss(cache.logits, token_ids)
