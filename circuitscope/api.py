@@ -38,13 +38,14 @@ from circuitscope.core.settings import (
 from circuitscope.core.sources import Head, MeanActivations, Mlp, Source, Span
 from circuitscope.core.viewing import SOCKET
 from circuitscope.evidence.records import EvidenceMissing
+from circuitscope.graph.compare import Comparison, compare
 from circuitscope.session.dictionaries import (
     check_dictionaries,
     collect,
     load_dictionaries,
     save_dictionaries,
 )
-from circuitscope.tracing.evidence import badges
+from circuitscope.tracing.evidence import badges, patching_grid, verify
 from circuitscope.tracing.prompt_set import stable_core, trace_set
 
 if TYPE_CHECKING:
@@ -60,7 +61,6 @@ if TYPE_CHECKING:
     from circuitscope.session.work import Project
     from circuitscope.tracing.split import HeadSplit
     from circuitscope.tracing.splitting import Split
-    from circuitscope.tracing.verify import Verification
 
 __all__ = [
     "AnswerVersusOthers",
@@ -69,6 +69,7 @@ __all__ = [
     "Cancelled",
     "Circuit",
     "CircuitScopeError",
+    "Comparison",
     "Curves",
     "DictionaryCard",
     "Direction",
@@ -103,6 +104,7 @@ __all__ = [
     "badges",
     "check_dictionaries",
     "collect",
+    "compare",
     "decompose",
     "discover",
     "export",
@@ -116,6 +118,7 @@ __all__ = [
     "mean_activations",
     "new_project",
     "open_project",
+    "patching_grid",
     "prune",
     "save_dictionaries",
     "scores",
@@ -360,37 +363,6 @@ def split_by_head(
     from circuitscope.tracing import split
 
     return split.split_by_head(circuit, model, edge, dictionaries, progress)
-
-
-def verify(  # noqa: PLR0913 - options by keyword
-    model: LoadedModel,
-    circuit: Circuit,
-    nodes: Sequence[int | NodeKey | str] | None = None,
-    edges: Sequence[int] | None = None,
-    mode: str = "zero",
-    effect: Literal["direct", "total"] = "direct",
-    *,
-    dictionaries: Sequence[Dictionary] | None = None,
-    progress: Progress | None = None,
-) -> Verification:
-    """Switch nodes off in the model and compare with what the circuit predicts.
-
-    Args:
-        model: The model the circuit was traced in.
-        circuit: A circuit traced here.
-        nodes: Nodes to switch off; None takes those with the strongest edges into a root.
-        edges: Only these edges.
-        mode: "zero".
-        effect: "direct" checks the arithmetic of edges, everything else frozen; "total" lets
-            everything follow, and is the evidence.
-        dictionaries: Those of the trace; None opens the folders named in the provenance.
-        progress: Hears of every run of the model.
-    """
-    from circuitscope.tracing import verify as verification
-
-    return verification.verify(
-        model, circuit, nodes, edges, mode, effect, dictionaries=dictionaries, progress=progress
-    )
 
 
 def lens(

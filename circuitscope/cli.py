@@ -55,6 +55,8 @@ VERBS = frozenset(
         "test",
         "collect",
         "feature",
+        "patch",
+        "compare",
     ]
 )
 _CANCELLED = 130

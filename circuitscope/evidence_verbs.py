@@ -8,6 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from circuitscope.core.badges import Outcome, adjusted, badge_of
+from circuitscope.core.settings import parse_target
+from circuitscope.graph import compare as comparison
+from circuitscope.graph.compare import Comparison
 from circuitscope.session import evidence
 from circuitscope.session.jobs import Job
 from circuitscope.session.session import Session
@@ -76,6 +79,88 @@ def add_verbs(
             if save:
                 session.save()
         _tell(job.result.tests, print_json if as_json else None)
+
+    @app.command(
+        epilog='Example: circuitscope patch ./model "the capital of the state containing Dallas is"'
+        ' "the capital of the state containing Oakland is" difference:Austin,Sacramento'
+    )
+    def patch(  # noqa: PLR0913 - one argument for each option
+        model: Annotated[Path, _MODEL],
+        clean: Annotated[str, typer.Argument(help="The prompt whose values are put in.")],
+        corrupted: Annotated[str, typer.Argument(help="The prompt that is run.")],
+        metric: Annotated[str, typer.Argument(help="logit:WORD or difference:WORD,OTHER.")],
+        component: Annotated[
+            str, typer.Option(help="resid_pre, attn_out, mlp_out or head_z.")
+        ] = "resid_pre",
+        device: Annotated[str, _DEVICE] = "auto",
+        as_json: Annotated[bool, _JSON] = False,
+        quiet: Annotated[bool, _QUIET] = False,
+    ) -> None:
+        """Say where the clean prompt's values bring its answer back: a sweep of patching."""
+        with opened() as session:
+            done(session, session.load_model(model, device=device, dtype="float32"), quiet=quiet)
+            asked = evidence.sweep(session, clean, corrupted, parse_target(metric), component)
+            grid = done(session, asked, quiet=quiet).result
+        if as_json:
+            print_json({"axes": grid.axes, "ticks": grid.ticks, "values": grid.values.tolist()})
+            return
+        typer.echo(" " * 6 + " ".join(f"{tick[:7]:>7}" for tick in grid.ticks[1]))
+        for name, row in zip(reversed(grid.ticks[0]), grid.values[::-1], strict=True):
+            typer.echo(f"{name:>5} " + " ".join(f"{value:7.2f}" for value in row))
+
+    @app.command(epilog="Example: circuitscope compare capitals.circuitscope Dallas Oakland")
+    def compare(  # noqa: PLR0913 - one argument for each option
+        project: Annotated[Path, _PROJECT],
+        a: Annotated[str, typer.Argument(help="Name of one circuit.")],
+        b: Annotated[str, typer.Argument(help="Name of the other.")],
+        align: Annotated[str, typer.Option(help="Pair tokens by edit (distance) or end.")] = "edit",
+        threshold: Annotated[float, typer.Option(min=0, max=1, help="Influence kept.")] = 0.8,
+        top: Annotated[int, typer.Option(min=1, help="Lines of each kind.")] = 10,
+        as_json: Annotated[bool, _JSON] = False,
+    ) -> None:
+        """Say what two circuits share, what one has alone, and what changes its sign."""
+        with opened() as session:
+            opened_file = session.open_project(project, read_only=True)
+            first, second = (opened_file.circuit(opened_file.finding(name).id) for name in (a, b))
+            side: Any = align
+            found = comparison.compare(first, second, side, node_threshold=threshold)
+        _tell_comparison(found, (a, b), top, print_json if as_json else None)
+
+
+def _tell_comparison(
+    found: Comparison,
+    names: tuple[str, str],
+    top: int,
+    print_json: Callable[[Any], None] | None,
+) -> None:
+    lists = {
+        "both": found.nodes_in("both"), f"only {names[0]}": found.nodes_in("a"),
+        f"only {names[1]}": found.nodes_in("b"),
+    }  # fmt: skip
+    if print_json is not None:
+        nodes = {
+            where: [{"node": str(pair.key), "influence": pair.influence} for pair in pairs]
+            for where, pairs in lists.items()
+        }
+        edges = [
+            {"source": str(e.source), "target": str(e.target), "weights": e.weights}
+            for e in found.edges
+        ]
+        print_json({"overlap": found.overlap(), "nodes": nodes, "edges": edges})
+        return
+    shares = ", ".join(f"{name} {share:.2f}" for name, share in found.overlap().items())
+    typer.echo(f"Overlap: {shares}")
+    for where, pairs in lists.items():
+        typer.echo(f"{where}: {len(pairs)} nodes")
+        for pair in pairs[:top]:
+            left, right = pair.influence
+            typer.echo(f"  {left:5.2f} {right:5.2f}  {pair.key}")
+    flipped = found.edges_in("flipped")
+    typer.echo(f"sign flipped: {len(flipped)} edges")
+    for edge in flipped[:top]:
+        typer.echo(
+            f"  {edge.weights[0]:+.3f} {edge.weights[1]:+.3f}  {edge.source} → {edge.target}"
+        )
 
 
 def _tell(tests: tuple[Outcome, ...], print_json: Callable[[Any], None] | None) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from circuitscope.core.errors import OutOfMemory
-from circuitscope.engine.evidence import RunTests, run_tests
+from circuitscope.engine.evidence import RunTests, SweepPatches, run_tests, sweep_patches
 from circuitscope.engine.features import (
     CollectEvidence,
     ReadFeature,
@@ -453,9 +453,10 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     RunTests: run_tests,
     CollectEvidence: collect_evidence,
     ReadFeature: read_feature,
+    SweepPatches: sweep_patches,
 }
 _NEEDS_TORCH = {
     LoadModel, ListDevices, CheckDictionaries, EstimateTrace, PreviewPrompt, Generate, Predict,
     Trace, TryChanges, ReadLens, Grow, ExplainAttention, RunTests, CollectEvidence,
-    ReadFeature,
+    ReadFeature, SweepPatches,
 }  # fmt: skip

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from circuitscope.core.badges import Outcome
 from circuitscope.core.circuit import Circuit
+from circuitscope.core.finding import Grid
+from circuitscope.core.settings import Logit, LogitDifference
 
 if TYPE_CHECKING:
     from circuitscope.core.progress import Progress
@@ -58,3 +60,25 @@ def run_tests(request: RunTests, holdings: Holdings, progress: Progress) -> Outc
         seed=request.seed, dictionaries=opened or None, progress=progress,
     )  # fmt: skip
     return Outcomes(found)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPatches:
+    """Ask for a sweep of activation patching, a `Grid`; see `tracing.patching`."""
+
+    model: ModelChoice
+    clean: str | tuple[int, ...]
+    corrupted: str | tuple[int, ...]
+    metric: Logit | LogitDifference
+    component: Literal["resid_pre", "attn_out", "mlp_out", "head_z"] = "resid_pre"
+
+
+def sweep_patches(request: SweepPatches, holdings: Holdings, progress: Progress) -> Grid:
+    """Answer a `SweepPatches`."""
+    from circuitscope.tracing.patching import patching_grid
+
+    model = holdings.model(request.model, progress)
+    return patching_grid(
+        model, request.clean, request.corrupted, request.metric, request.component,
+        progress=progress,
+    )  # fmt: skip

@@ -21,7 +21,7 @@ from circuitscope.core.model_check import SelfCheck
 from circuitscope.core.settings import TraceSettings
 
 if TYPE_CHECKING:
-    from circuitscope.engine.evidence import Outcomes, RunTests
+    from circuitscope.engine.evidence import Outcomes, RunTests, SweepPatches
     from circuitscope.engine.features import FeatureRequest, FeatureResult
     from circuitscope.engine.reasons import AttentionReasons, ExplainAttention, Grow
     from circuitscope.engine.trials import ReadLens, Tried, TryChanges
@@ -191,7 +191,7 @@ class ReadGraph:
 Request = Union[
     Ping, LoadModel, InspectModel, ListModels, ListDevices, EstimateTrace, InspectDictionaries,
     CheckDictionaries, PreviewPrompt, Generate, Predict, Trace, ReadGraph, "TryChanges",
-    "ReadLens", "Grow", "ExplainAttention", "RunTests", "FeatureRequest",
+    "ReadLens", "Grow", "ExplainAttention", "RunTests", "FeatureRequest", "SweepPatches",
 ]  # fmt: skip
 
 

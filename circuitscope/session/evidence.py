@@ -7,7 +7,8 @@ from typing import Any
 from circuitscope.core.badges import Outcome
 from circuitscope.core.errors import CircuitScopeError, ProjectError
 from circuitscope.core.rows import Row, RowKey
-from circuitscope.engine.evidence import RunTests
+from circuitscope.engine.evidence import RunTests, SweepPatches
+from circuitscope.engine.requests import Prompt
 from circuitscope.project import runs
 from circuitscope.project.wording import describe
 from circuitscope.session.jobs import Job
@@ -85,6 +86,18 @@ def run_again(session: Session, tested: Outcome, **options: Any) -> Job:
     if tested.kind == "group":
         return start_tests(session, groups=[tested.subject], root=tested.root, **how)
     return start_tests(session, tested.subject, root=tested.root, **how)
+
+
+def sweep(
+    session: Session, clean: Prompt, corrupted: Prompt, metric: Any, component: Any = "resid_pre"
+) -> Job:
+    """Sweep activation patching; the job's result is a `Grid`.
+
+    Raises:
+        CircuitScopeError: No model is there.
+    """
+    request = SweepPatches(session.model_choice, clean, corrupted, metric, component)
+    return session.jobs.add("Sweep of activation patching", request)
 
 
 def group_keys(rows: Mapping[RowKey, Row], keys: Sequence[str]) -> list[tuple[str, ...]]:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from circuitscope.core.badges import Badge, Outcome
 from circuitscope.core.badges import badges as badges_of
 from circuitscope.core.circuit import Circuit
+from circuitscope.core.finding import Grid
 from circuitscope.core.keys import NodeKey
+from circuitscope.core.progress import Progress
+from circuitscope.core.settings import Logit, LogitDifference
 
 if TYPE_CHECKING:
+    from circuitscope.dictionaries.dictionary import Dictionary
     from circuitscope.models.loading import LoadedModel
+    from circuitscope.models.prompts import Written
+    from circuitscope.tracing.verify import Verification
 
 
 def badges(
@@ -31,3 +37,48 @@ def badges(
 
     found = testing.badges(model, circuit, nodes, edges, groups, **options)
     return list(zip(found, badges_of(found), strict=True))
+
+
+def patching_grid(
+    model: LoadedModel,
+    clean: Written,
+    corrupted: Written,
+    metric: Logit | LogitDifference,
+    component: Any = "resid_pre",
+    **options: Any,
+) -> Grid:
+    """Sweep activation patching over layers and positions, or heads; see `tracing.patching`."""
+    from circuitscope.tracing import patching
+
+    return patching.patching_grid(model, clean, corrupted, metric, component, **options)
+
+
+def verify(  # noqa: PLR0913 - options by keyword
+    model: LoadedModel,
+    circuit: Circuit,
+    nodes: Sequence[int | NodeKey | str] | None = None,
+    edges: Sequence[int] | None = None,
+    mode: str = "zero",
+    effect: Literal["direct", "total"] = "direct",
+    *,
+    dictionaries: Sequence[Dictionary] | None = None,
+    progress: Progress | None = None,
+) -> Verification:
+    """Switch nodes off in the model and compare with what the circuit predicts.
+
+    Args:
+        model: The model the circuit was traced in.
+        circuit: A circuit traced here.
+        nodes: Nodes to switch off; None takes those with the strongest edges into a root.
+        edges: Only these edges.
+        mode: "zero".
+        effect: "direct" checks the arithmetic of edges, everything else frozen; "total" lets
+            everything follow, and is the evidence.
+        dictionaries: Those of the trace; None opens the folders named in the provenance.
+        progress: Hears of every run of the model.
+    """
+    from circuitscope.tracing import verify as verification
+
+    return verification.verify(
+        model, circuit, nodes, edges, mode, effect, dictionaries=dictionaries, progress=progress
+    )
