@@ -137,10 +137,10 @@ def compare(
     for side, (circuit, names) in enumerate(((a, first), (b, second))):
         for edge in np.flatnonzero(kept[side].edge_mask).tolist():
             ends = int(circuit.edges.source[edge]), int(circuit.edges.target[edge])
-            name = names[ends[0]], names[ends[1]]
-            keys.setdefault(name, (circuit.nodes.key(ends[0]), circuit.nodes.key(ends[1])))
-            weights.setdefault(name, [0.0, 0.0])[side] += float(circuit.edges.weight[edge])
-    edges = [EdgePair(*keys[name], (pair[0], pair[1])) for name, pair in weights.items()]
+            between = names[ends[0]], names[ends[1]]
+            keys.setdefault(between, (circuit.nodes.key(ends[0]), circuit.nodes.key(ends[1])))
+            weights.setdefault(between, [0.0, 0.0])[side] += float(circuit.edges.weight[edge])
+    edges = [EdgePair(*keys[ends], (two[0], two[1])) for ends, two in weights.items()]
     nodes.sort(key=lambda pair: -max(pair.influence))
     edges.sort(key=lambda pair: -max(abs(pair.weights[0]), abs(pair.weights[1])))
     return Comparison(pairs, tuple(nodes), tuple(edges))
@@ -171,7 +171,7 @@ def align_tokens(
 def _names(circuit: Circuit, moved: dict[int, int]) -> list[Name]:
     """Return what each node is matched by; positions in the first circuit's counting."""
     rank = {int(node): place for place, node in enumerate(circuit.roots)}
-    names = []
+    names: list[Name] = []
     for node in range(len(circuit.nodes)):
         key = circuit.nodes.key(node)
         unit, position = key.unit, key.position
