@@ -33,6 +33,7 @@ from circuitscope.session.jobs import Job
 from circuitscope.session.logs import start_logging, stop_logging
 from circuitscope.session.session import Session
 from circuitscope.session.summary import summarise
+from circuitscope.session.work import take_link
 from circuitscope.trial_verbs import add_verbs, read_ids
 
 log = logging.getLogger(__name__)
@@ -235,6 +236,9 @@ def trace(  # noqa: PLR0913 - one argument for each option
 def import_(
     graph: Annotated[Path, typer.Argument(help="Graph file of Neuronpedia or circuit-tracer.")],
     out: Annotated[Path, typer.Option(help="Project file to add it to; made where missing.")],
+    link: Annotated[
+        str, typer.Option(help="Neuronpedia link whose pins, groups and labels to take.")
+    ] = "",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -242,6 +246,9 @@ def import_(
     with _session() as session:
         _project_for(session, out)
         job = _done(session, session.import_file(graph), quiet=quiet)
+        if link and session.project is not None:
+            for remark in take_link(session.project, session.active, link):
+                _say(remark)
         circuit = session.circuit
         assert circuit is not None
         saved = _saved(session, out)

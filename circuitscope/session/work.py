@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from circuitscope.core.circuit import Circuit
-from circuitscope.core.errors import CannotExpress
+from circuitscope.core.errors import CannotExpress, UnreadableGraph
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.progress import Progress
 from circuitscope.core.rows import Row, RowKey, Rows
 from circuitscope.exchange import format as exchange
 from circuitscope.exchange.format import Document, Imported, WriteOptions
+from circuitscope.exchange.links import rows_of_link
 from circuitscope.graph.prune import prune
 from circuitscope.project import verbs
 from circuitscope.project.edit import change
@@ -87,6 +88,34 @@ def add_imported(project: ProjectFile, imported: Imported, path: Path) -> str:
         kind = path.suffix.removeprefix(".").lower()
         project.attach_original(path.name, imported.original, kind, finding_id)
     return finding_id
+
+
+def take_link(project: ProjectFile, finding_id: str, link: str) -> tuple[str, ...]:
+    """Take pins, groups and labels of a Neuronpedia link for an imported graph, as one edit.
+
+    Returns:
+        What could not be used.
+
+    Raises:
+        UnreadableGraph: The link does not fit, or the circuit was not imported from such a file.
+    """
+    original = original_of(project, finding_id, "x.json")
+    if not original:
+        raise UnreadableGraph(
+            "Links of Neuronpedia belong to graphs that were imported from its files.",
+            kept="The drawing is unchanged.",
+            hint="Import the graph's JSON file first.",
+        )
+    rows, remarks = rows_of_link(link, project.circuit(finding_id), original)
+    drawing = project.drawing(finding_id)
+    after: Rows = {RowKey(finding_id, key.kind, key.id): row for key, row in rows.items()}
+    groups = any(key.kind == "group" for key in rows)
+    gone: Rows = {
+        key: None for key in drawing.rows
+        if key.kind in ("pin", "group", "member") and (groups or key.kind == "pin")
+    }  # fmt: skip
+    drawing.commit(change("Take the view of a link", drawing.rows, {**gone, **after}))
+    return remarks
 
 
 def add_grown(project: ProjectFile, circuit: Circuit, rows: Mapping[RowKey, Row], name: str) -> str:
