@@ -45,7 +45,7 @@ from circuitscope.session.dictionaries import (
     load_dictionaries,
     save_dictionaries,
 )
-from circuitscope.tracing.evidence import badges, patching_grid, verify
+from circuitscope.tracing.evidence import badges, faithfulness_curve, patching_grid, verify
 from circuitscope.tracing.prompt_set import stable_core, trace_set
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ __all__ = [
     "discover",
     "export",
     "faithfulness",
+    "faithfulness_curve",
     "grow",
     "importance",
     "inspect_model",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from circuitscope.core.badges import Badge, Outcome
 from circuitscope.core.badges import badges as badges_of
 from circuitscope.core.circuit import Circuit
-from circuitscope.core.finding import Grid
+from circuitscope.core.finding import Curves, Grid
 from circuitscope.core.keys import NodeKey
 from circuitscope.core.progress import Progress
 from circuitscope.core.settings import Logit, LogitDifference
@@ -82,3 +82,16 @@ def verify(  # noqa: PLR0913 - options by keyword
     return verification.verify(
         model, circuit, nodes, edges, mode, effect, dictionaries=dictionaries, progress=progress
     )
+
+
+def faithfulness_curve(
+    model: LoadedModel,
+    circuit: Circuit,
+    prompts: Sequence[Written] | None = None,
+    ablation: Literal["zero", "mean"] = "mean",
+    **options: Any,
+) -> Curves:
+    """Measure faithfulness against the number of a circuit's heads; see `tracing.curves`."""
+    from circuitscope.tracing import curves
+
+    return curves.faithfulness_curve(model, circuit, prompts, ablation, **options)

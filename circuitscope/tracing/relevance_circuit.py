@@ -213,7 +213,7 @@ def faithfulness(  # noqa: PLR0913 - options by keyword
     held = means
     if ablation == "mean" and means is None:
         held = mean_activations(model, texts)
-    cases = read_cases(model, texts, metric or _metric_of(circuit), held, ablation)
+    cases = read_cases(model, texts, metric or metric_of(circuit), held, ablation)
     return faithfulness_of(cases, units, mlps=mlps)
 
 
@@ -225,7 +225,12 @@ _METRICS: dict[str, type] = {
 }  # fmt: skip
 
 
-def _metric_of(circuit: Circuit) -> Metric:
+def metric_of(circuit: Circuit) -> Metric:
+    """Return what a circuit explains, as a metric.
+
+    Raises:
+        TraceError: It does not say.
+    """
     settings = circuit.provenance.settings
     named = settings.get("metric") or next(iter(settings.get("targets") or ()), None)
     kind = _METRICS.get((named or {}).get("kind", ""))
@@ -247,10 +252,10 @@ def key_of(unit: Unit) -> NodeKey:
     return NodeKey(NodeKind.HEAD, Site.HEAD_Z, unit.layer, unit.position, unit.head)
 
 
-def units_of(circuit: Circuit) -> list[Unit]:
-    """Return the heads (and MLPs) of a circuit as units."""
+def units_of(circuit: Circuit, nodes: Sequence[int] | None = None) -> list[Unit]:
+    """Return the heads (and MLPs) of a circuit, or of some of its nodes, as units."""
     found = []
-    for index in range(len(circuit.nodes)):
+    for index in range(len(circuit.nodes)) if nodes is None else nodes:
         key = circuit.nodes.key(index)
         if key.kind is NodeKind.HEAD:
             found.append(Unit(key.layer, key.position, key.unit))
