@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from circuitscope.core.agreement import Agreement
 from circuitscope.core.anatomy import ModelAnatomy, Site
 from circuitscope.core.badges import Badge, Outcome
 from circuitscope.core.circuit import Circuit, Edge, EdgeTable, Node, NodeTable, Route
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from circuitscope.tracing.splitting import Split
 
 __all__ = [
+    "Agreement",
     "AnswerVersusOthers",
     "AttentionScore",
     "Badge",
@@ -100,6 +102,7 @@ __all__ = [
     "Site",
     "Span",
     "TraceSettings",
+    "agreement",
     "attention_table",
     "badges",
     "check_dictionaries",
@@ -309,6 +312,19 @@ def importance(
     return weighing.importance(model, text, label, contrast, **options)
 
 
+def agreement(
+    model: LoadedModel, circuit: Circuit, contextual: Circuit | None = None, **options: Any
+) -> Agreement:
+    """Compare a dictionary circuit with one of contextual decomposition, head by head.
+
+    The second is of the same prompt, from `discover` or `trace`; None traces one for the same word.
+    Options are dictionaries and progress; see `tracing.agreement`.
+    """
+    from circuitscope.tracing import agreement as agreeing
+
+    return agreeing.agreement(model, circuit, contextual, **options)
+
+
 def grow(
     circuit: Circuit,
     model: LoadedModel,
@@ -407,25 +423,9 @@ def to_networkx(circuit: Circuit) -> networkx.MultiDiGraph:
 
     Nodes carry what `Node` says, edges weight and route, the graph its prompt and provenance.
     """
-    import networkx
+    from circuitscope.graph import networks
 
-    graph = networkx.MultiDiGraph(
-        prompt=circuit.prompt, tokens=circuit.tokens, provenance=circuit.provenance.to_json()
-    )
-    names = [str(circuit.nodes.key(index)) for index in range(len(circuit.nodes))]
-    for index, name in enumerate(names):
-        node = circuit.node(index)
-        key = node.key
-        graph.add_node(
-            name, kind=key.kind.text, site=key.site.text, layer=key.layer, position=key.position,
-            unit=key.unit, token=node.token, label=node.label, activation=node.activation,
-            influence=node.influence,
-        )  # fmt: skip
-    for index in range(len(circuit.edges)):
-        edge = circuit.edge(index)
-        source, target = names[edge.source.index], names[edge.target.index]
-        graph.add_edge(source, target, weight=edge.weight, route=edge.route.name.lower())
-    return graph
+    return networks.as_networkx(circuit)
 
 
 def new_project(path: Path | str | None = None, overwrite: bool = False) -> Project:

@@ -2,6 +2,7 @@
 
 from circuitscope.app.naming import is_attention
 from circuitscope.app.words import tr
+from circuitscope.core.anatomy import Site
 from circuitscope.core.keys import NodeKind
 from circuitscope.session.session import Session
 from circuitscope.session.trials import CHANGEABLE
@@ -82,6 +83,21 @@ def traced_here(session: Session) -> str:
         return tr("This circuit was not traced here; trace the prompt first.")
     chosen = session.model.state in ("loading", "ready")
     return "" if chosen else tr("Choose the model it was traced in first.")
+
+
+def heads_comparable(session: Session) -> str:
+    """Ask for a circuit with attention features or heads, traced here by direct contributions."""
+    if reason := circuit_shown(session):
+        return reason
+    circuit = session.circuit
+    assert circuit is not None
+    if circuit.provenance.method != "direct":
+        return tr("Only a circuit of direct contributions can be split by head.")
+    nodes = circuit.nodes
+    features = nodes.of_kind(NodeKind.FEATURE) & (nodes.site == Site.ATTN_OUT)
+    if not (features | nodes.of_kind(NodeKind.HEAD)).any():
+        return tr("Nothing in this circuit passes an attention head.")
+    return traced_here(session)
 
 
 def further_selected(session: Session) -> str:

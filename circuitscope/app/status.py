@@ -18,10 +18,10 @@ from circuitscope.app.dialogs.model_choice import check_line
 from circuitscope.app.later import Later
 from circuitscope.app.naming import model_name
 from circuitscope.app.widgets import STEP, Dot, button, elided, section, text_label
-from circuitscope.app.words import DOT, THIN, count, plural, tr
+from circuitscope.app.words import DOT, THIN, count, plain, plural, tr
 from circuitscope.core.circuit import Circuit
 from circuitscope.exchange.caption import holds_fixed
-from circuitscope.graph.influence import scores
+from circuitscope.graph.influence import is_relevance, scores
 from circuitscope.graph.prune import Reason
 
 
@@ -105,11 +105,7 @@ class StatusLine(QStatusBar):
     def _score_words(self, circuit: Circuit) -> str:
         active = self._desk.session.active
         if self._scored[0] != active:
-            found = scores(circuit)
-            words = tr("error share {0}   replacement {1}   completeness {2}").format(
-                f"{100 * found['error_share']:.0f}{THIN}%",
-                f"{found['replacement']:.2f}", f"{found['completeness']:.2f}",
-            )  # fmt: skip
+            words = _relevance_words(circuit) if is_relevance(circuit) else _score_words(circuit)
             self._scored = (active, words)
         return self._scored[1]
 
@@ -209,3 +205,19 @@ def _ways(desk: Desk) -> dict[Reason, tuple[str, str, Callable[[], object] | Non
 def _raise(desk: Desk) -> None:
     now = desk.session.view().node_threshold
     desk.session.set_view(node_threshold=round(min(1.0, now + max(0.05, (1 - now) / 2)), 3))
+
+
+def _score_words(circuit: Circuit) -> str:
+    found = scores(circuit)
+    return tr("error share {0}   replacement {1}   completeness {2}").format(
+        f"{100 * found['error_share']:.0f}{THIN}%",
+        f"{found['replacement']:.2f}", f"{found['completeness']:.2f}",
+    )  # fmt: skip
+
+
+def _relevance_words(circuit: Circuit) -> str:
+    found = circuit.provenance.scores
+    names = {"faithfulness": tr("faithfulness"), "whole": tr("whole"),
+             "sum_of_parts": tr("sum of the parts")}  # fmt: skip
+    told = [f"{name} {plain(found[key])}" for key, name in names.items() if key in found]
+    return "   ".join(told)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+
+import numpy as np
+
+from circuitscope.core.errors import DamagedProject
+from circuitscope.core.finding import Provenance, Ranking
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +80,58 @@ class Importance:
             if " ".join(phrase.text.lower().split()) == wanted:
                 return phrase
         raise KeyError(text)
+
+
+METHOD = "importance"
+"""Method in the provenance of a stored importance."""
+
+
+def as_ranking(found: Importance, provenance: Provenance) -> Ranking:
+    """Return an importance as a finding that a project keeps; `from_ranking` rebuilds it.
+
+    Args:
+        found: What was found.
+        provenance: Model, libraries and options; what was found is added to its settings.
+    """
+    settings = {
+        **provenance.settings, "tokens": list(found.tokens), "token_ids": list(found.token_ids),
+        "label": found.label, "contrast": found.contrast, "labels": list(found.labels),
+        "logits": list(found.logits), "whole": found.whole,
+        "spans": [list(phrase.span) for phrase in found.phrases],
+        "n_words": [phrase.n_words for phrase in found.phrases],
+    }  # fmt: skip
+    scores = np.array([phrase.score for phrase in found.phrases], np.float32)
+    names = tuple(phrase.text for phrase in found.phrases)
+    return Ranking(names, scores, replace(provenance, method=METHOD, settings=settings))
+
+
+def from_ranking(ranking: Ranking) -> Importance:
+    """Rebuild an importance from a project's finding.
+
+    Raises:
+        DamagedProject: The finding is another ranking, or its record does not fit its numbers.
+    """
+    held = ranking.provenance.settings
+    try:
+        spans = [(int(start), int(stop)) for start, stop in held["spans"]]
+        scores = [float(score) for score in ranking.scores]
+        n_words = [int(n) for n in held["n_words"]]
+        single = {span: score for span, score, n in zip(spans, scores, n_words, strict=True)
+                  if n == 1}  # fmt: skip
+        phrases = tuple(
+            Phrase(text, score, span, score - _inside(single, span) if n > 1 else 0.0, n)
+            for text, score, span, n in zip(ranking.names, scores, spans, n_words, strict=True)
+        )
+        return Importance(
+            tuple(held["tokens"]), tuple(held["token_ids"]), held["label"], held["contrast"],
+            tuple(held["labels"]), tuple(held["logits"]), float(held["whole"]), phrases,
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedProject(
+            f"The stored importance cannot be read ({error}).", kept="The project is unchanged."
+        ) from error
+
+
+def _inside(words: dict[tuple[int, int], float], span: tuple[int, int]) -> float:
+    return sum(score for (start, stop), score in words.items()
+               if start >= span[0] and stop <= span[1])  # fmt: skip

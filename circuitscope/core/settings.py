@@ -153,6 +153,7 @@ Units = Literal["auto", "features", "neurons"]
 MlpRule = Literal["secant", "transcoder"]
 GatedRule = Literal["half", "through_u", "gradient"]
 Conventions = Literal["ours", "circuit-tracer"]
+Weights = Literal["raw", "centred", "folded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +187,15 @@ class TraceSettings:
         "Attribution only: keep all constants and the first position, or leave out and select "
         "what circuit-tracer does.", choices=("ours", "circuit-tracer"),
     )  # fmt: skip
+    weights: Weights = _setting(
+        "raw", "Weights",
+        "Contextual decomposition only: as stored; written vectors centred; or gains of norms "
+        "folded in too. Biases split differently in each.", choices=("raw", "centred", "folded"),
+    )  # fmt: skip
+    means: Any = _setting(
+        None, "Means",
+        "Contextual decomposition only: mean activations that other heads hold; none is 0.",
+    )  # fmt: skip
     logit_mass: float = _setting(
         0.95, "Top logits reach", "Probability that the explained top tokens add up to.",
         range=(0.05, 1.0),
@@ -210,6 +220,10 @@ class TraceSettings:
         data = {item.name: getattr(self, item.name) for item in fields(self)}
         data["targets"] = [target_as_json(target) for target in self.targets]
         data["dictionaries"] = list(self.dictionaries)
+        # Arrays stay out of the record; which means they were is said.
+        data["means"] = None
+        if self.means is not None:
+            data["means"] = {"name": self.means.name, "n_prompts": self.means.n_prompts}
         if not isinstance(self.prompt, str):
             data["prompt"] = list(self.prompt)
         return data
@@ -221,6 +235,7 @@ class TraceSettings:
         values = {key: value for key, value in data.items() if key in known}
         values["targets"] = tuple(target_from_json(target) for target in values["targets"])
         values["dictionaries"] = tuple(values.get("dictionaries", ()))
+        values.pop("means", None)
         if not isinstance(values["prompt"], str):
             values["prompt"] = tuple(values["prompt"])
         return TraceSettings(**values)

@@ -64,12 +64,16 @@ class MeanActivations:
         mlp: [layer, position, d_model] or [layer, d_model].
         digest: Of the model they were measured in.
         n_prompts: Over how many prompts.
+        weights: How the weights were prepared.
+        name: What they are called where they are kept.
     """
 
     z: NDArray[np.floating]
     mlp: NDArray[np.floating]
     digest: str = ""
     n_prompts: int = 0
+    weights: str = "raw"
+    name: str = ""
 
     @property
     def by_position(self) -> bool:

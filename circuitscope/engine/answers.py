@@ -16,6 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from circuitscope.core.errors import OutOfMemory
+from circuitscope.engine.decomposing import (
+    CompareHeads,
+    MeasureMeans,
+    WeighWords,
+    compare_heads,
+    measure_means,
+    weigh_words,
+)
 from circuitscope.engine.evidence import RunTests, SweepPatches, run_tests, sweep_patches
 from circuitscope.engine.features import (
     CollectEvidence,
@@ -454,9 +462,14 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     CollectEvidence: collect_evidence,
     ReadFeature: read_feature,
     SweepPatches: sweep_patches,
+    WeighWords: weigh_words,
+    CompareHeads: compare_heads,
+    MeasureMeans: measure_means,
 }
 _NEEDS_TORCH = {
     LoadModel, ListDevices, CheckDictionaries, EstimateTrace, PreviewPrompt, Generate, Predict,
-    Trace, TryChanges, ReadLens, Grow, ExplainAttention, RunTests, CollectEvidence,
-    ReadFeature, SweepPatches,
+    Trace, TryChanges, ReadLens, Grow, ExplainAttention, WeighWords, CompareHeads,
+    MeasureMeans,
+    RunTests,
+    CollectEvidence, ReadFeature, SweepPatches,
 }  # fmt: skip

@@ -21,14 +21,14 @@ from circuitscope.core.model_check import SelfCheck
 from circuitscope.core.settings import TraceSettings
 
 if TYPE_CHECKING:
+    from circuitscope.engine.decomposing import Compared, CompareHeads, MeasureMeans, WeighWords
     from circuitscope.engine.evidence import Outcomes, RunTests, SweepPatches
     from circuitscope.engine.features import FeatureRequest, FeatureResult
     from circuitscope.engine.reasons import AttentionReasons, ExplainAttention, Grow
     from circuitscope.engine.trials import ReadLens, Tried, TryChanges
     from circuitscope.exchange.format import Imported
 
-Prompt = str | tuple[int, ...]
-"""A text, or token ids used exactly as given."""
+Prompt = str | tuple[int, ...]  # a text, or token ids used exactly as given
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +192,7 @@ Request = Union[
     Ping, LoadModel, InspectModel, ListModels, ListDevices, EstimateTrace, InspectDictionaries,
     CheckDictionaries, PreviewPrompt, Generate, Predict, Trace, ReadGraph, "TryChanges",
     "ReadLens", "Grow", "ExplainAttention", "RunTests", "FeatureRequest", "SweepPatches",
+    "WeighWords", "CompareHeads", "MeasureMeans",
 ]  # fmt: skip
 
 
@@ -429,6 +430,7 @@ Result = Union[
     "AttentionReasons",
     "Outcomes",
     "FeatureResult",
+    "Compared",
 ]
 
 

@@ -6,7 +6,7 @@
 3. After every epoch put weights, optimizer and average into one safetensors file; a later run goes
    on from there.
 4. Choose the epoch by accuracy on training sentences held out; the development sentences are
-   looked at once, at the end. Write the model folder, tokenizer and card.
+   looked at at the end only. Write the model folder, tokenizer and card.
 
 The data (sentence, tab, label) are a path given to the trainer; nothing of them is kept but the
 vocabulary's word pieces and the weights. Run with
@@ -290,7 +290,7 @@ are not part of this folder.
 | sentences | right |
 |---|---|
 | held out, used to choose the epoch | {held} |
-| development, {n_dev}, looked at once | {dev} |
+| development, {n_dev}, not used to choose anything about this run | {dev} |
 
 It is an example to look for circuits in, not a tool: it knows the words of film reviews, is sure
 where it should not be, and mishears most negations that its training sentences do not contain.

@@ -69,6 +69,13 @@ def holds_fixed(circuit: Circuit) -> bool:
     return circuit.provenance.method not in _NOTHING_FIXED
 
 
+def meaning_of_edges(circuit: Circuit) -> str:
+    """Say what the numbers and widths of edges are."""
+    if is_relevance(circuit):
+        return "Edges: relevance along all paths, as a share of the whole; shares do not add up."
+    return "Edges: share of the target's input."
+
+
 def caption_of(circuit: Circuit, view: View, opening: str) -> list[str]:
     """Return the caption's paragraphs.
 

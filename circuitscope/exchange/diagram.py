@@ -34,6 +34,7 @@ from circuitscope.exchange.typeface import (
 from circuitscope.graph import groups
 from circuitscope.graph.evidence import Marks, Run, marks_of, untested
 from circuitscope.graph.groups import Subgraph, fold, fold_nodes
+from circuitscope.graph.influence import is_relevance
 from circuitscope.graph.layered import Gaps, LayoutBox, circuit_layout
 from circuitscope.graph.view import View, nodes_named, view_of
 
@@ -55,13 +56,16 @@ def circuit_figure(
     boxes, extent = _place(subgraph, boxes, links, top, preset)
     grown = math.ceil(extent[0] + preset.margin - 0.01)
     width = max(preset.width, grown)
-    curves, numbers = _edges(subgraph, boxes, links, preset, theme)
+    inks = theme
+    if is_relevance(circuit):
+        inks = replace(theme, positive=theme.relevance[0], negative=theme.relevance[1])
+    curves, numbers = _edges(subgraph, boxes, links, preset, inks)
 
     bottom = max([extent[1], *(n.y + n.height for n in numbers)])
     marks = marks_of(circuit, rows)
     places = _tested(subgraph, boxes, links, numbers, marks)
     signs, key, bottom = _badges(circuit, view, places, (marks, bottom, preset, theme))
-    notes = caption.caption_of(circuit, view, "Edges: share of the target's input.")
+    notes = caption.caption_of(circuit, view, caption.meaning_of_edges(circuit))
     if left_out:
         notes[0] += f" {caption.counted(left_out, 'weaker edge')} not drawn."
     foot, height = footer(notes, width, bottom, preset, theme)

@@ -25,7 +25,7 @@ from circuitscope.exchange.theme import Preset, Theme, color_of, shape_of
 from circuitscope.exchange.typeface import cap_height, elide, printable, text_width
 from circuitscope.graph.evidence import Marks, marks_of, untested
 from circuitscope.graph.groups import name_of
-from circuitscope.graph.influence import is_relevance, row_shares
+from circuitscope.graph.influence import is_relevance, signed_shares
 from circuitscope.graph.layout import Band, Spacing, link_layout
 from circuitscope.graph.view import View, find_node, rows_of, view_of
 
@@ -72,7 +72,7 @@ def link_figure(
     strip, token_texts = _token_strip(page, top)
     signs, bottom = legend_layer(circuit, rows, view, strip.y + strip.height, (preset, theme))
     tests, bottom = _tests(page, marks_of(circuit, rows), bottom)
-    notes = caption.caption_of(circuit, view, "Edges: share of the target's input.")
+    notes = caption.caption_of(circuit, view, caption.meaning_of_edges(circuit))
     if left_out:
         total = caption.grouped(left_out + MOST_EDGES)
         notes[0] += f" The strongest {caption.grouped(MOST_EDGES)} of {total} edges are drawn."
@@ -140,7 +140,7 @@ def _page(circuit: Circuit, view: View, style: tuple[Preset, Theme], top: float)
 def _edges(page: _Page) -> tuple[Curves, int]:
     """Return the edges to draw, weak first, and how many are left out."""
     circuit, edges = page.circuit, page.circuit.edges
-    size = row_shares(edges.target, edges.weight, len(circuit.nodes))
+    size = np.abs(signed_shares(circuit))
     shown = np.flatnonzero(page.view.edges)
     focused = page.focus[edges.source[shown]] & page.focus[edges.target[shown]]
     order = np.lexsort((shown, size[shown], focused))

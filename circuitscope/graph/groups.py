@@ -20,7 +20,7 @@ from circuitscope.core.anatomy import Site
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.rows import Rows
-from circuitscope.graph.influence import stages
+from circuitscope.graph.influence import is_relevance, signed_shares, stages
 from circuitscope.graph.view import find_node, rows_of
 
 
@@ -210,7 +210,18 @@ def _summed(circuit: Circuit, boxes: tuple[Box, ...]) -> tuple[NDArray, ...]:
     weight = np.bincount(which, edges.weight[between].astype(np.float64), minlength=len(pair))
     source, target = pair // max(k, 1), pair % max(k, 1)
     share = weight / np.maximum(total[target], 1e-30) if len(pair) else weight
+    if is_relevance(circuit):
+        weight, share = _strongest(edges.weight[between], signed_shares(circuit)[between], which)
     return (
         source.astype(np.int32), target.astype(np.int32), weight.astype(np.float32),
         share.astype(np.float32), np.bincount(which, minlength=len(pair)).astype(np.int32),
     )  # fmt: skip
+
+
+def _strongest(
+    weight: NDArray[np.float32], share: NDArray[np.float64], which: NDArray[np.int64]
+) -> tuple[NDArray, NDArray]:
+    """Return weight and share of the strongest edge of each pair: relevances do not add up."""
+    order = np.lexsort((np.abs(share), which))
+    last = order[np.flatnonzero(np.diff(which[order], append=-1))]
+    return weight[last].astype(np.float64), share[last]

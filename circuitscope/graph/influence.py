@@ -70,6 +70,21 @@ def row_shares(
     return size / np.maximum(total, _ROW_FLOOR)[target]
 
 
+def signed_shares(circuit: Circuit) -> NDArray[np.float64]:
+    """Return what edges are drawn by, float64 [m]: signed shares of their target's row.
+
+    Relevances make no row: into the metric they are shares of the whole metric, into a head of
+    what it holds; they do not add up to one.
+    """
+    edges = circuit.edges
+    if not is_relevance(circuit):
+        return np.sign(edges.weight) * row_shares(edges.target, edges.weight, len(circuit.nodes))
+    whole = np.ones(len(circuit.nodes))
+    whole[circuit.roots] = np.abs(circuit.preactivation[circuit.roots])
+    found: NDArray[np.float64] = edges.weight / np.maximum(whole, _ROW_FLOOR)[edges.target]
+    return found
+
+
 def flow(
     source: NDArray[np.int32],
     target: NDArray[np.int32],

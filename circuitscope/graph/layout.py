@@ -2,7 +2,7 @@
 
 1. Every visible node belongs to a cell: a row (Embed, then attention and MLP of every layer, then
    Logits; only rows that occur) and a column (its token; nodes of no position stand in a gutter
-   on the left, named "constants").
+   on the left, named "constants", or "all positions" where heads are summed over them).
 2. A column is as wide as its fullest cell needs, and never narrower than its token's text.
 3. Nodes stand at equal distance, right-aligned in their cell: logits by descending probability
    from left to right, all others with the strongest at the right edge, so that tightening the
@@ -191,7 +191,7 @@ def _columns(
     token_widths: NDArray[np.float64] | None,
 ) -> tuple[Band, ...]:
     labels = [
-        "constants" if key < 0 else circuit.tokens[key] if key < len(circuit.tokens) else ""
+        _gutter(circuit) if key < 0 else circuit.tokens[key] if key < len(circuit.tokens) else ""
         for key in keys
     ]
     texts = np.array([max(len(label), 1) * _CHARACTER for label in labels])
@@ -204,6 +204,13 @@ def _columns(
         Band(label, key, float(edges[i]), float(edges[i + 1]))
         for i, (key, label) in enumerate(zip(keys, labels, strict=True))
     )
+
+
+def _gutter(circuit: Circuit) -> str:
+    """Name the column of nodes that have no position: constants, or heads at all positions."""
+    without = circuit.nodes.position < 0
+    constant = circuit.nodes.of_kind(NodeKind.BIAS, NodeKind.POSITION)
+    return "constants" if (constant | ~without).all() else "all positions"
 
 
 def _rows(present: NDArray[np.int64], space: Spacing, top_is_logits: bool) -> tuple[Band, ...]:

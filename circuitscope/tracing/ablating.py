@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+import circuitscope
 from circuitscope.core.errors import TraceError
+from circuitscope.core.finding import Provenance
 from circuitscope.core.progress import Progress, silent
 from circuitscope.core.sources import MeanActivations
 from circuitscope.models.drafting import draft
@@ -20,6 +23,7 @@ from circuitscope.models.threads import fitting_threads
 from circuitscope.tracing.injection import Means
 from circuitscope.tracing.metrics import Meter
 from circuitscope.tracing.relevance import Reading, whole_logits
+from circuitscope.tracing.run import libraries
 from circuitscope.tracing.totals import run_totals
 
 if TYPE_CHECKING:
@@ -155,4 +159,13 @@ def mean_activations(
             hear.advance()
     dtype: type[np.floating] = np.float64 if model.dtype == torch.float64 else np.float32
     z, mlp = ((part / n).astype(dtype) for part in z_sum)
-    return MeanActivations(z, mlp, model.anatomy.digest, len(read))
+    return MeanActivations(z, mlp, model.anatomy.digest, len(read), weights)
+
+
+def provenance_of_means(model: LoadedModel) -> Provenance:
+    """Return where stored means come from."""
+    return Provenance(
+        "means", app_version=circuitscope.__version__, model=model.anatomy.as_json(),
+        dtype=str(model.dtype).removeprefix("torch."), device=str(model.device),
+        started=datetime.now(UTC).isoformat(timespec="seconds"), libraries=libraries(),
+    )  # fmt: skip

@@ -12,33 +12,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import circuitscope
 from circuitscope.core.errors import TraceError
-from circuitscope.core.importance import Importance, Phrase
+from circuitscope.core.finding import Provenance, Ranking
+from circuitscope.core.importance import METHOD, Importance, Phrase, as_ranking
 from circuitscope.core.progress import Progress
 from circuitscope.core.sources import Span
 from circuitscope.models.drafting import draft
 from circuitscope.models.prompts import Written, read_prompt
 from circuitscope.tracing.metrics import find_label, label_names
+from circuitscope.tracing.run import Clock, libraries
 from circuitscope.tracing.splitting import decompose
 
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
 
 _KEPT = "Nothing has been computed."
+NOT_ADDITIVE = "Scores of words do not add up to the decision: relevance is not additive."
 
 
-def importance(
+def importance(  # noqa: PLR0913 - options by keyword
     model: LoadedModel,
     text: Written,
     label: str | int | None = None,
     contrast: str | int | None = None,
     *,
     longest: int = 4,
+    weights: str = "raw",
     progress: Progress | None = None,
 ) -> Importance:
     """Score every word, and every phrase of up to `longest` words.
@@ -49,6 +55,7 @@ def importance(
         label: What is explained, by name or number; None for the model's own decision.
         contrast: What it is told from; None for the likeliest other label.
         longest: Words of the longest phrase.
+        weights: "raw", "centred" or "folded"; biases split differently in each basis.
         progress: Hears of the spans and may cancel.
 
     Raises:
@@ -72,7 +79,10 @@ def importance(
         for last in [first + size - 1]
     ]
     spans = [(words[first].start, words[last].stop) for first, last in runs]
-    split = decompose(model, read.token_ids, [[Span(*span)] for span in spans], progress=progress)
+    split = decompose(
+        model, read.token_ids, [[Span(*span)] for span in spans], weights=weights,
+        progress=progress,
+    )  # fmt: skip
     logits = split.relevant[0] + split.irrelevant[0]
     chosen = int(logits.argmax()) if label is None else find_label(model, blueprint, label)
     other = (
@@ -89,6 +99,38 @@ def importance(
         labels=tuple(names), logits=tuple(float(value) for value in logits),
         whole=float(logits[chosen] - logits[other]),
         phrases=tuple(_phrases(words, runs, spans, scores)),
+    )  # fmt: skip
+
+
+def importance_finding(
+    model: LoadedModel,
+    text: Written,
+    label: str | int | None = None,
+    contrast: str | int | None = None,
+    **options: Any,
+) -> Ranking:
+    """Return an importance as a project keeps it, with where it comes from.
+
+    Args:
+        model: A classifier.
+        text: Text, or token ids.
+        label: What is explained.
+        contrast: What it is told from.
+        options: Those of `importance`.
+    """
+    clock = Clock()
+    progress = options.pop("progress", None)
+    found = importance(model, text, label, contrast, progress=progress, **options)
+    settings = {"weights": "raw", "prompt": text if isinstance(text, str) else "", **options}
+    return as_ranking(
+        found,
+        Provenance(
+            METHOD, app_version=circuitscope.__version__, settings=settings,
+            model=model.anatomy.as_json(), dtype=str(model.dtype).removeprefix("torch."),
+            device=str(model.device), started=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=clock.seconds(), libraries=libraries(), remarks=(NOT_ADDITIVE,),
+            scores={"whole": found.whole, "sum_of_words": found.sum_of_words},
+        ),
     )  # fmt: skip
 
 

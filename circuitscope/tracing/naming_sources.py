@@ -69,7 +69,7 @@ def _read_set(
         elif isinstance(source, Span):
             residual |= {(source.layer, at): None for at in range(source.start, source.stop)}
         else:
-            vectors.append(_feature(totals, model, source, dictionaries))
+            vectors += _feature(totals, model, source, dictionaries)
     return SourceSet(tuple(z), tuple(residual), tuple(mlp), tuple(vectors))
 
 
@@ -123,22 +123,14 @@ def check_place(totals: Totals, source: Source) -> None:
 
 def _feature(
     totals: Totals, model: LoadedModel, source: Feature, dictionaries: Sequence[Dictionary]
-) -> tuple[WrittenPlace, int, int, Tensor]:
+) -> list[tuple[WrittenPlace, int, int, Tensor]]:
+    """Return what a feature writes; one of a cross-layer transcoder writes to several layers."""
     site = Site.parse(source.site)
-    for dictionary in dictionaries:
-        card = dictionary.card
-        named = source.dictionary in (None, card.name)
-        if named and card.feature_site is site and card.layers[0] == source.layer:
-            break
-    else:
-        raise TraceError(
-            f"No dictionary given explains {site.text} in layer {source.layer}.",
-            kept=_KEPT,
-            hint="Pass the dictionaries that the feature is from.",
-        )
-    block = totals.blueprint.blocks[source.layer]
+    dictionary = _reading(site, source, dictionaries)
+    card = dictionary.card
     place = _WRITTEN.get(site.writes)
-    if place is None or block.branch1 is not None or block.post:
+    post = totals.blueprint.blocks[source.layer]
+    if place is None or post.branch1 is not None or post.post:
         raise TraceError(
             f"Features of {site.text} cannot be decomposed in this model.",
             kept=_KEPT,
@@ -146,13 +138,35 @@ def _feature(
         )
     if not 0 <= source.unit < card.n_features:
         raise TraceError(
-            f"There is no feature {source.unit}: {card.name} has {card.n_features}.", kept=_KEPT
+            f"There is no feature {source.unit}: {card.name} has {card.n_features}.",
+            kept=_KEPT,
+            hint=f"Features go from 0 to {card.n_features - 1}.",
         )
     position = source.position % totals.n_pos
-    x = model.capture(totals.ids.tolist()).site(card.read_site, source.layer)[position][None]
-    value = dictionary.activate(dictionary.preactivations(x))[0, source.unit]
-    row = dictionary.decoder_rows(torch.tensor([source.unit]))[0]
-    return place, source.layer, position, (value * row).to(totals.embed)
+    part = dictionary.layer(source.layer)
+    # All positions, as where features are found: a product of one row rounds differently.
+    x = model.capture(totals.ids.tolist()).site(card.read_site, source.layer)
+    value = part.activate(part.preactivations(x))[position, source.unit]
+    if card.scales_input:
+        value = value * part.scale(x)[position]
+    unit = torch.tensor([source.unit], device=totals.embed.device)
+    return [
+        (place, layer, position, (value * part.decoder_rows(unit, layer)[0]).to(totals.embed))
+        for layer in part.written_layers
+    ]
+
+
+def _reading(site: Site, source: Feature, dictionaries: Sequence[Dictionary]) -> Dictionary:
+    for dictionary in dictionaries:
+        card = dictionary.card
+        named = source.dictionary in (None, card.name)
+        if named and card.feature_site is site and source.layer in card.layers:
+            return dictionary
+    raise TraceError(
+        f"No dictionary given explains {site.text} in layer {source.layer}.",
+        kept=_KEPT,
+        hint="Pass the dictionaries that the feature is from.",
+    )
 
 
 def read_means(totals: Totals, digest: str, means: MeanActivations | NDArray[Any] | None) -> Means:
@@ -174,6 +188,7 @@ def read_means(totals: Totals, digest: str, means: MeanActivations | NDArray[Any
                 kept=_KEPT,
                 hint="Measure them in this model with mean_activations(model, prompts).",
             )
+        _check_weights(totals, means)
         z, mlp = means.z, means.mlp
     else:
         z, mlp = np.asarray(means), None
@@ -184,6 +199,17 @@ def read_means(totals: Totals, digest: str, means: MeanActivations | NDArray[Any
     return Means(held, _tensor(totals, mlp, (blueprint.n_layers, n, blueprint.d_model)))
 
 
+def _check_weights(totals: Totals, means: MeanActivations) -> None:
+    prepared = totals.blueprint.preparation
+    if means.weights != prepared:
+        raise TraceError(
+            f"The means were measured with {means.weights} weights, but {prepared} ones are asked "
+            "for.",
+            kept=_KEPT,
+            hint=f'Measure them with mean_activations(model, prompts, weights="{prepared}").',
+        )
+
+
 def _tensor(totals: Totals, array: NDArray[Any], shape: tuple[int, ...]) -> Tensor:
     plain = (shape[0], *shape[2:])
     if array.shape not in (shape, plain):
@@ -192,5 +218,5 @@ def _tensor(totals: Totals, array: NDArray[Any], shape: tuple[int, ...]) -> Tens
             kept=_KEPT,
             hint="Means by position need prompts of this prompt's length, of the same model.",
         )
-    tensor = torch.as_tensor(array).to(totals.embed)
+    tensor = torch.tensor(array).to(totals.embed)
     return tensor if array.shape == shape else tensor[:, None].expand(shape)

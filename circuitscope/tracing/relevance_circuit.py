@@ -158,6 +158,7 @@ def as_circuit(  # noqa: PLR0913 - the parts of a circuit
     own, empty, whole = found.measured
     pre = np.zeros(len(keys), np.float32)
     pre[-1] = whole
+    settings = {**settings, "relevance": relevance_of_heads(found, n_layers)}
     n = len(keys)
     provenance = Provenance(
         method="contextual", app_version=circuitscope.__version__, settings=settings,
@@ -175,8 +176,17 @@ def as_circuit(  # noqa: PLR0913 - the parts of a circuit
         EdgeTable(source, target, weight.astype(np.float32), np.full(len(ends), Route.RELEVANCE)),
         np.array([n - 1]), np.array([root.weight]), pre, np.zeros(n, np.float32),
         np.zeros(n, np.float32),
-        np.zeros(n, bool), provenance, (*("" for _ in units), root.label),
+        np.zeros(n, bool), provenance, (*map(name_of, units), root.label),
     )  # fmt: skip
+
+
+def relevance_of_heads(found: Found, n_layers: int) -> list[list[float]]:
+    """Return how relevant every head is for the metric, positions summed, [layer][head]."""
+    heads = [(k, unit) for k, unit in enumerate(found.sweep.units) if unit.head >= 0]
+    out = np.zeros((n_layers, 1 + max(unit.head for _, unit in heads)))
+    for k, unit in heads:
+        out[unit.layer, unit.head] += found.sweep.to_metric[k]
+    return [[float(f"{value:.6g}") for value in row] for row in out]
 
 
 def faithfulness(  # noqa: PLR0913 - options by keyword
@@ -210,10 +220,11 @@ def faithfulness(  # noqa: PLR0913 - options by keyword
             hint="Discover one with discover, or trace with units=neurons.",
         )
     texts = [list(circuit.token_ids)] if prompts is None else prompts
+    weights = str(circuit.provenance.settings.get("weights", "raw"))
     held = means
     if ablation == "mean" and means is None:
-        held = mean_activations(model, texts)
-    cases = read_cases(model, texts, metric or metric_of(circuit), held, ablation)
+        held = mean_activations(model, texts, weights=weights)
+    cases = read_cases(model, texts, metric or metric_of(circuit), held, ablation, weights)
     return faithfulness_of(cases, units, mlps=mlps)
 
 
@@ -250,6 +261,11 @@ def key_of(unit: Unit) -> NodeKey:
     if unit.head < 0:
         return NodeKey(NodeKind.NEURON, Site.MLP_OUT, unit.layer, unit.position, -1)
     return NodeKey(NodeKind.HEAD, Site.HEAD_Z, unit.layer, unit.position, unit.head)
+
+
+def name_of(unit: Unit) -> str:
+    """Return what a unit is called in a drawing."""
+    return f"MLP {unit.layer}" if unit.head < 0 else f"head {unit.layer}.{unit.head}"
 
 
 def units_of(circuit: Circuit, nodes: Sequence[int] | None = None) -> list[Unit]:

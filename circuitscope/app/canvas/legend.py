@@ -15,8 +15,10 @@ from circuitscope.app.canvas.link_paint import LEFT, RIGHT, paint_glyph, text_fo
 from circuitscope.app.canvas.link_scene import LinkScene
 from circuitscope.app.theme import Palette
 from circuitscope.app.words import MINUS, count, tr
+from circuitscope.core.anatomy import Site
 from circuitscope.core.badges import Badge
 from circuitscope.core.circuit import Circuit
+from circuitscope.core.keys import NodeKind
 from circuitscope.exchange.caption import holds_fixed
 from circuitscope.exchange.figure import Shape
 from circuitscope.graph.evidence import Marks
@@ -52,7 +54,11 @@ class Entry:
 def legend_entries(scene: LinkScene, marks: Marks = Marks()) -> list[Entry]:  # noqa: B008 - frozen
     """Return what the legend says about a scene: the shapes in it, the signs, what is fixed."""
     present = {int(shape) for shape in np.unique(scene.glyph[scene.shown])}
-    found = [Entry(tr(name), shape) for shape, name in _NAMES.items() if int(shape) in present]
+    names = dict(_NAMES)
+    nodes = scene.circuit.nodes
+    if not (nodes.of_kind(NodeKind.FEATURE) & (nodes.site == Site.ATTN_OUT)).any():
+        names[Shape.TRIANGLE] = "attention head"
+    found = [Entry(tr(name), shape) for shape, name in names.items() if int(shape) in present]
     if is_relevance(scene.circuit):
         found.append(Entry(tr("+ relevant along all paths"), sign=1))
         found.append(Entry(tr("{0} relevant against").format(MINUS), sign=-1))

@@ -17,7 +17,7 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.rows import GROUP_COLORS, Row, RowKey
 from circuitscope.exchange.theme import shape_of
-from circuitscope.graph.influence import row_shares
+from circuitscope.graph.influence import signed_shares
 from circuitscope.graph.layout import LinkLayout, link_layout
 from circuitscope.graph.view import View
 
@@ -138,9 +138,7 @@ def make_scene(
     places = np.stack([layout.x, layout.y], axis=1).astype(np.float64)
     shown = np.flatnonzero(view.nodes)
     shown = shown[np.argsort(circuit.nodes.influence[shown], kind="stable")]
-    share = np.sign(circuit.edges.weight) * row_shares(
-        circuit.edges.target, circuit.edges.weight, len(circuit.nodes)
-    )
+    share = signed_shares(circuit)
     edges = np.flatnonzero(view.edges)
     edges = edges[np.argsort(np.abs(share[edges]), kind="stable")]
     groups, group_of, pinned = _membership(circuit, rows)

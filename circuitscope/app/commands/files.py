@@ -10,6 +10,7 @@ from circuitscope.app.whereabouts import go_back, recall
 from circuitscope.app.widgets import button
 from circuitscope.app.words import tr
 from circuitscope.core.errors import ChangedOnDisk, CircuitScopeError, ProjectLocked
+from circuitscope.core.finding import Ranking
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.shipped import shipped_path
 
@@ -216,6 +217,31 @@ def lens(desk: Desk) -> QDialog:
     from circuitscope.app.dialogs.lens import LensDialog
 
     dialog = LensDialog(desk)
+    dialog.show()
+    return dialog
+
+
+def weigh_words(desk: Desk, finding: str = "") -> QDialog:
+    """Open the dialog that weighs a classifier's words, on a result kept before where one is named.
+
+    Args:
+        desk: Session and window.
+        finding: Id of the kept result.
+    """
+    from circuitscope.app.dialogs.importance import ImportanceDialog
+
+    project = desk.session.project
+    kept = project.read_finding(finding) if finding and project is not None else None
+    dialog = ImportanceDialog(desk, kept if isinstance(kept, Ranking) else None)
+    dialog.show()
+    return dialog
+
+
+def compare_heads(desk: Desk) -> QDialog:
+    """Compare the circuit shown with one of contextual decomposition, head by head."""
+    from circuitscope.app.dialogs.agreement import AgreementDialog
+
+    dialog = AgreementDialog(desk)
     dialog.show()
     return dialog
 

@@ -12,6 +12,7 @@ from circuitscope.core.shipped import shipped_path
 
 PAGES = (
     "getting-started", "which-models", "the-example", "othello", "othello-findings",
+    "sentiment",
     "tracing", "dictionaries", "features", "contextual-decomposition", "reading-a-circuit",
     "interventions", "testing", "exactness", "projects", "exporting", "command-line", "actions",
 )  # fmt: skip

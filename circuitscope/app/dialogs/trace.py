@@ -15,6 +15,7 @@ from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.dictionary_choice import DictionaryChoiceBox
 from circuitscope.app.dialogs.errors import show_error
+from circuitscope.app.dialogs.means_choice import MeansChoiceBox
 from circuitscope.app.dialogs.model_choice import ModelChoiceBox
 from circuitscope.app.dialogs.prompt import PromptBox
 from circuitscope.app.dialogs.score_choice import ScoreChoiceBox
@@ -30,8 +31,8 @@ from circuitscope.session.session import ModelStatus
 
 PLAIN = ("max_nodes", "units")
 ADVANCED = (
-    "mlp", "gated", "conventions", "logit_mass", "max_logits", "batch_size", "update_interval",
-    "dtype", "seed",
+    "mlp", "gated", "weights", "conventions", "logit_mass", "max_logits", "batch_size",
+    "update_interval", "dtype", "seed",
 )  # fmt: skip
 
 _ROOM_MS = 500
@@ -129,6 +130,8 @@ class TraceDialog(QDialog):
         column.addWidget(self.method)
         self._words = text_label("", "small", wrap=True)
         column.addWidget(self._words)
+        self.means = MeansChoiceBox(self._desk)
+        column.addWidget(self.means)
         self._form = SettingsForm(TraceSettings, PLAIN, start)
         column.addWidget(self._form)
         self._more = QToolButton()
@@ -146,6 +149,7 @@ class TraceDialog(QDialog):
     def _method_changed(self) -> None:
         known = METHODS.get(self.method.currentData())
         self._words.setText(tr(known[1]) if known else "")
+        self.means.setVisible(self.method.currentData() == "contextual")
 
     def _unfold(self, unfolded: bool) -> None:
         palette = self._desk.palette
@@ -240,6 +244,7 @@ class TraceDialog(QDialog):
         return TraceSettings(
             prompt=self.prompt.prompt(), targets=self.score.targets() or self.prompt.targets(),
             dictionaries=self.dictionaries.chosen(), method=self.method.currentData(),
+            means=self.means.chosen() if self.method.currentData() == "contextual" else None,
             **self._form.values(), **self._advanced.values(),
         )  # fmt: skip
 

@@ -23,6 +23,7 @@ from circuitscope.app.widgets import (
 )
 from circuitscope.app.words import percent, plain, signed, tr
 from circuitscope.core.circuit import Circuit, Edge
+from circuitscope.graph.influence import is_relevance
 
 SHOWN_FIRST = 8
 SHOWN_AT_MOST = 200
@@ -51,6 +52,10 @@ class Line:
 
 
 def _row_size(circuit: Circuit, node: int) -> float:
+    """Return what shares are of: the whole row; of relevances the metric, or all a head holds."""
+    if is_relevance(circuit):
+        whole = abs(float(circuit.preactivation[node]))
+        return whole if node in circuit.roots.tolist() else 1.0
     row = circuit.edges.weight[circuit.edges.into(node)]
     return float(np.abs(row).sum()) + abs(float(circuit.unexplained[node]))
 
@@ -195,6 +200,9 @@ class EdgeList(QWidget):
 
 def conservation_label(circuit: Circuit, node: int) -> QLabel:
     """Make the line that says whether a row adds up, and what that does not say."""
+    if is_relevance(circuit):
+        words = tr("relevances along all paths; they do not add up to the whole")
+        return text_label(words, "note", wrap=True)
     if not circuit.expanded[node]:
         made = text_label(tr("its inputs were not computed in this trace"), "note", wrap=True)
         made.setToolTip(tr("Rows are computed strongest first, up to the node budget."))

@@ -31,6 +31,7 @@ from circuitscope.app.widgets import (
 from circuitscope.app.words import DOT, percent, plain, signed, tr
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
+from circuitscope.graph.influence import is_relevance
 from circuitscope.project import verbs
 from circuitscope.project.edit import Edit
 from circuitscope.session import feature_work
@@ -224,7 +225,9 @@ class NodeCard(QWidget):
             (tr("influence"), influence,
              tr("Share of the explanation that passes through it, over all paths; unsigned.")),
         ]  # fmt: skip
-        if is_root and (share := root_share(circuit, self._node)):
+        if is_relevance(circuit):
+            cells = _relevance_cells(circuit, self._node, is_root=is_root)
+        elif is_root and (share := root_share(circuit, self._node)):
             cells[1] = (tr("probability"), share, tr("What the model gives this token here."))
         elif is_root:
             cells.pop()
@@ -299,3 +302,17 @@ def _provenance_words(circuit: Circuit) -> str:
                           circuit.digest[:8]) if part
     )  # fmt: skip
     return "\n".join([first, second, *record.remarks])
+
+
+def _relevance_cells(circuit: Circuit, node: int, *, is_root: bool) -> list[tuple[str, str, str]]:
+    """Return the numbers of a node of a circuit of relevances."""
+    held = float(circuit.nodes.activation[node])
+    if is_root:
+        whole = (tr("metric"), plain(held), tr("Of the model itself, averaged over the prompts."))
+        return [whole]
+    told = tr("What of the metric follows from it along all paths, averaged over the prompts.")
+    metric = abs(float(circuit.preactivation[circuit.roots[0]])) or 1.0
+    return [
+        (tr("relevance"), signed(held), told),
+        (tr("of the whole"), percent(held / metric, 1), tr("Relevances do not add up to it.")),
+    ]

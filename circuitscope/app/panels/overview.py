@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from circuitscope.app.desk import Desk
@@ -15,11 +16,11 @@ from circuitscope.app.widgets import (
     section,
     text_label,
 )
-from circuitscope.app.words import percent, plain, plural, shown_token, tr
+from circuitscope.app.words import percent, plain, plural, shown_token, signed, tr
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.model_check import HELD
-from circuitscope.graph.influence import scores
+from circuitscope.graph.influence import is_relevance, scores
 
 SCORE_HELP = {
     "replacement": "Influence of tokens / (tokens + unexplained parts); 1 if nothing is missing.",
@@ -101,27 +102,18 @@ class CircuitOverview(QWidget):
             row.clicked.connect(lambda node=root: desk.session.select([node]))
             column.addWidget(row)
         column.addWidget(hairline())
-        found = scores(circuit)
-        if found["error_share"] > MOST_UNEXPLAINED:
-            words = tr("Most of this logit is carried by parts the dictionaries do not explain.")
-            column.addWidget(_banner(words))
         remarks = circuit.provenance.remarks
         for remark in remarks:
             if HELD in remark:
                 column.addWidget(_banner(remark))
-        names = {"replacement": tr("replacement"), "completeness": tr("completeness"),
-                 "error_share": tr("error share")}  # fmt: skip
-        column.addLayout(
-            number_grid([
-                *((names[key], percent(found[key]), tr(SCORE_HELP[key])) for key in names),
-                (tr("nodes in all"), plural(len(circuit.nodes), "node", "nodes"), ""),
-            ])
-        )  # fmt: skip
+        if is_relevance(circuit):
+            column.addLayout(number_grid(_relevance_cells(circuit)))
+        else:
+            self._add_scores(column, circuit)
         column.addWidget(hairline())
         column.addWidget(section(tr("Strongest")))
         for node in _strongest(circuit):
-            detail, number = short_line(circuit, node), plain(float(circuit.nodes.influence[node]))
-            row = NodeRow(desk, node, detail, number)
+            row = NodeRow(desk, node, short_line(circuit, node), _strength(circuit, node))
             row.clicked.connect(lambda node=node: desk.session.select([node]))
             column.addWidget(row)
         column.addWidget(hairline())
@@ -134,6 +126,46 @@ class CircuitOverview(QWidget):
             column.addWidget(text_label(remark, "note", wrap=True))
         column.addStretch()
 
+    def _add_scores(self, column: QVBoxLayout, circuit: Circuit) -> None:
+        found = scores(circuit)
+        if found["error_share"] > MOST_UNEXPLAINED:
+            words = tr("Most of this logit is carried by parts the dictionaries do not explain.")
+            column.addWidget(_banner(words))
+        names = {"replacement": tr("replacement"), "completeness": tr("completeness"),
+                 "error_share": tr("error share")}  # fmt: skip
+        column.addLayout(
+            number_grid([
+                *((names[key], percent(found[key]), tr(SCORE_HELP[key])) for key in names),
+                (tr("nodes in all"), plural(len(circuit.nodes), "node", "nodes"), ""),
+            ])
+        )  # fmt: skip
+
+
+def _relevance_cells(circuit: Circuit) -> list[tuple[str, str, str]]:
+    """Return the numbers of a circuit of relevances, the sum of the parts beside the whole."""
+    found = circuit.provenance.scores
+    names = {
+        "faithfulness": (tr("faithfulness"),
+                         tr("What the circuit's heads alone keep of the metric: the evidence.")),
+        "circuit": (tr("circuit alone"), tr("The metric with all other heads replaced.")),
+        "whole": (tr("whole"), tr("The metric of the model itself.")),
+        "sum_of_parts": (tr("sum of the parts"),
+                         tr("Relevances do not add up to the whole, so this differs from it.")),
+    }  # fmt: skip
+    return [(*_pair(name, found[key]), told) for key, (name, told) in names.items()
+            if key in found]  # fmt: skip
+
+
+def _pair(name: str, value: float) -> tuple[str, str]:
+    return name, plain(value)
+
+
+def _strength(circuit: Circuit, node: int) -> str:
+    """Return the number by which nodes are listed: influence, or relevance for the metric."""
+    if is_relevance(circuit):
+        return signed(float(circuit.nodes.activation[node]))
+    return plain(float(circuit.nodes.influence[node]))
+
 
 def _root_words(circuit: Circuit, root: int) -> str:
     token = circuit.node(root).token
@@ -145,7 +177,8 @@ def _root_words(circuit: Circuit, root: int) -> str:
 def _strongest(circuit: Circuit, most: int = 5) -> list[int]:
     nodes = circuit.nodes
     usable = nodes.of_kind(NodeKind.FEATURE, NodeKind.NEURON, NodeKind.HEAD)
-    order = (-nodes.influence * usable).argsort(kind="stable")[:most]
+    strength = np.abs(nodes.activation) if is_relevance(circuit) else nodes.influence
+    order = (-strength * usable).argsort(kind="stable")[:most]
     return [int(node) for node in order if usable[node]]
 
 
@@ -168,13 +201,14 @@ class SelectionOverview(QWidget):
         column.addWidget(hairline())
         order = sorted(chosen, key=lambda node: -float(circuit.nodes.influence[node]))
         for node in order[:LISTED_AT_MOST]:
-            number = plain(float(circuit.nodes.influence[node]))
-            line = NodeRow(desk, node, short_line(circuit, node), number)
+            line = NodeRow(desk, node, short_line(circuit, node), _strength(circuit, node))
             line.clicked.connect(lambda node=node: desk.session.select([node]))
             column.addWidget(line)
         if len(order) > LISTED_AT_MOST:
             column.addWidget(
                 text_label(tr("{0} more").format(len(order) - LISTED_AT_MOST), "small")
             )
-        column.addWidget(text_label(tr("the numbers are influences"), "note"))
+        relevant = is_relevance(circuit)
+        words = tr("the numbers are relevances") if relevant else tr("the numbers are influences")
+        column.addWidget(text_label(words, "note"))
         column.addStretch()

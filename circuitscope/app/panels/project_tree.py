@@ -13,16 +13,19 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from circuitscope.app.commands import edits
+from circuitscope.app.commands import edits, files
 from circuitscope.app.desk import Desk
 from circuitscope.app.later import Later
 from circuitscope.app.panels.circuit_list import CircuitList
 from circuitscope.app.theme import icon
 from circuitscope.app.widgets import MARGIN, STEP, hairline, section
 from circuitscope.app.words import DOT, plural, tr
+from circuitscope.session.decomposing import is_importance
 
 FINDING = Qt.ItemDataRole.UserRole
 _NOTE = "project"
+_PICTURES = {"circuit": "route", "ranking": "type"}
+_OTHERS = {"importance": "words by weight", "means": "mean activations, for traces"}
 
 
 class ProjectPanel(QWidget):
@@ -159,8 +162,11 @@ class ProjectTree(QTreeWidget):
         palette = self._desk.palette
         item = QTreeWidgetItem(prompt, [info.name])
         item.setData(0, FINDING, info.id)
-        item.setIcon(0, icon("route", palette, palette.accent_ink, 14))
+        item.setIcon(
+            0, icon(_PICTURES.get(info.kind, "file-text"), palette, palette.accent_ink, 14)
+        )
         size = plural(info.n_nodes, "node", "nodes") + DOT + plural(info.n_edges, "edge", "edges")
+        size = size if info.kind == "circuit" else tr(_OTHERS.get(info.method, ""))
         item.setToolTip(0, f"{info.name}\n{info.method}{DOT}{size}")
         item.setFlags(
             Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsEditable
@@ -178,7 +184,13 @@ class ProjectTree(QTreeWidget):
 
     def _chosen(self, item: QTreeWidgetItem | None) -> None:
         finding = item.data(0, FINDING) if item is not None else None
-        if finding and not self._filling and finding != self._desk.session.active:
+        project = self._desk.session.project
+        if not finding or self._filling or project is None:
+            return
+        info = project.finding(finding)
+        if is_importance(info):
+            files.weigh_words(self._desk, finding)
+        elif info.kind == "circuit" and finding != self._desk.session.active:
             self._desk.session.activate(finding)
 
     def _renamed(self, item: QTreeWidgetItem) -> None:

@@ -9,8 +9,8 @@ Question: which attention heads is this answer made by, through whatever they pa
    is shown beside the whole.
 
 Nothing is frozen: patterns of the relevant part are its own. Ignored: the first-order change of
-attention by a small part, which sees a uniform pattern. One prompt is one prompt: `discover` in
-Python takes many, with means and prompts of its own for the evaluation.
+attention by a small part, which sees a uniform pattern. Heads that are left out hold 0, or the
+means given. One prompt is one prompt: `discover` in Python takes many, and others to evaluate on.
 """
 
 from __future__ import annotations
@@ -84,8 +84,9 @@ class Contextual:
         progress.advance()
         most = N_HEADS if settings.max_nodes is None else max(1, min(N_HEADS, settings.max_nodes))
         found, faithful, cases = discover_units(
-            model, [prompt.token_ids], metric, Search(n_heads=most), ablation="zero",
-            progress=progress,
+            model, [prompt.token_ids], metric, Search(n_heads=most),
+            ablation="zero" if settings.means is None else "mean", means=settings.means,
+            weights=settings.weights, progress=progress,
         )  # fmt: skip
         root = replace(metric_root(model, metric, cases[0].meter.position), weight=weight)
         scores = {"faithfulness": faithful, "n_prompts": 1.0}

@@ -1,0 +1,169 @@
+"""A sentence coloured by what its words weigh, and the table of its words and phrases."""
+
+from PySide6.QtCore import QRectF, Qt, Signal
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
+
+from circuitscope.app.dialogs.tokens import flow_in
+from circuitscope.app.theme import Palette
+from circuitscope.app.widgets import Clickable, clear
+from circuitscope.app.words import signed, tr
+from circuitscope.core.importance import Importance, Phrase
+
+_STRONGEST = 0.75
+_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+
+
+class WordChip(Clickable):
+    """A word on its colour, its weight below; a bar at the foot tells the sign without colour."""
+
+    def __init__(self, palette: Palette, phrase: Phrase, largest: float) -> None:
+        super().__init__()
+        self._palette, self.phrase = palette, phrase
+        self._share = abs(phrase.score) / largest if largest else 0.0
+        self._marked = False
+        words = tr("{0}, weight {1}").format(phrase.text, signed(phrase.score))
+        self.setAccessibleName(words)
+        self.setToolTip(words)
+        metrics = self.fontMetrics()
+        width = max(metrics.horizontalAdvance(phrase.text), metrics.horizontalAdvance("+0.00"))
+        self.setFixedSize(width + 20, 2 * metrics.height() + 16)
+
+    @property
+    def is_marked(self) -> bool:
+        """Return whether the word is framed as part of the chosen phrase."""
+        return self._marked
+
+    def set_marked(self, *, marked: bool) -> None:
+        """Frame the word as part of the chosen phrase."""
+        self._marked = marked
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Paint colour, word and weight."""
+        palette, score = self._palette, self.phrase.score
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        hue = palette.positive if score >= 0 else palette.negative
+        frame = QRectF(self.rect()).adjusted(1, 1, -1, -1)
+        painter.setBrush(QColor(palette.mix(hue, _STRONGEST * self._share, palette.field)))
+        pen = QPen(QColor(palette.ink if self._marked or self.hasFocus() else palette.hairline))
+        pen.setWidthF(2.0 if self._marked else 1.0)
+        painter.setPen(pen)
+        painter.drawRoundedRect(frame, 5, 5)
+        strong = self._share > 0.6
+        painter.setPen(QColor(palette.on_accent if strong else palette.ink))
+        half = frame.height() / 2
+        top = QRectF(frame.left(), frame.top() + 3, frame.width(), half)
+        painter.drawText(top, Qt.AlignmentFlag.AlignCenter, self.phrase.text)
+        low = QRectF(frame.left(), frame.top() + half - 1, frame.width(), half)
+        painter.drawText(low, Qt.AlignmentFlag.AlignCenter, signed(score))
+        painter.end()
+
+
+class WordStrip(QWidget):
+    """The sentence, word by word."""
+
+    word_chosen = Signal(object)
+    """A word was clicked; carries its `Phrase`."""
+
+    def __init__(self, palette: Palette) -> None:
+        super().__init__()
+        self._palette = palette
+        self.setAccessibleName(tr("Words by weight"))
+        self._flow = flow_in(self)
+        self.chips: list[WordChip] = []
+
+    def show_words(self, found: Importance) -> None:
+        """Show another sentence."""
+        clear(self._flow)
+        largest = max(abs(word.score) for word in found.words)
+        self.chips = [WordChip(self._palette, word, largest) for word in found.words]
+        for chip in self.chips:
+            chip.clicked.connect(lambda chip=chip: self.word_chosen.emit(chip.phrase))
+            self._flow.addWidget(chip)
+
+    def mark(self, phrase: Phrase | None) -> None:
+        """Frame the words of a phrase."""
+        for chip in self.chips:
+            start, stop = chip.phrase.span
+            inside = phrase is not None and start >= phrase.span[0] and stop <= phrase.span[1]
+            chip.set_marked(marked=inside)
+
+
+class PhraseTable(QTreeWidget):
+    """Words and phrases, the heaviest first; headers sort."""
+
+    phrase_chosen = Signal(object)
+    """Another row is current; carries its `Phrase`."""
+
+    def __init__(self, palette: Palette) -> None:
+        super().__init__()
+        self._palette = palette
+        self.setAccessibleName(tr("Words and phrases"))
+        self.setColumnCount(4)
+        self.setHeaderLabels(
+            [tr("Words"), tr("Weight"), tr("Its words alone"), tr("Only together")]
+        )
+        tips = (
+            "", tr("Relevance for the label against the contrast, decomposed as one span"),
+            tr("Sum of the weights of its words"),
+            tr("Weight less the sum of its words: what they say only together"),
+        )  # fmt: skip
+        for column, tip in enumerate(tips):
+            self.headerItem().setToolTip(column, tip)
+            if column:
+                self.headerItem().setTextAlignment(column, _RIGHT)
+        self.setRootIsDecorated(False)
+        self.setUniformRowHeights(True)
+        self.setAllColumnsShowFocus(True)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.header().setStretchLastSection(False)
+        self.header().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self.currentItemChanged.connect(
+            lambda now, _: self.phrase_chosen.emit(now.phrase if now is not None else None)
+        )
+
+    def show_phrases(self, found: Importance) -> None:
+        """Show another sentence's words and phrases."""
+        self.setSortingEnabled(False)
+        self.clear()
+        for phrase in found.phrases:
+            self.addTopLevelItem(PhraseItem(phrase, self._palette))
+        self.setSortingEnabled(True)
+        self.sortItems(1, Qt.SortOrder.DescendingOrder)
+
+    def choose(self, phrase: Phrase) -> None:
+        """Make a phrase's row the current one."""
+        for at in range(self.topLevelItemCount()):
+            item = self.topLevelItem(at)
+            if isinstance(item, PhraseItem) and item.phrase == phrase:
+                self.setCurrentItem(item)
+                self.scrollToItem(item)
+
+
+class PhraseItem(QTreeWidgetItem):
+    """A row; numbers sort by size whatever their sign."""
+
+    def __init__(self, phrase: Phrase, palette: Palette) -> None:
+        alone = phrase.score - phrase.interaction
+        many = phrase.n_words > 1
+        self.phrase = phrase
+        self._values = (phrase.span[0] + phrase.n_words / 1000, abs(phrase.score), abs(alone),
+                        abs(phrase.interaction) if many else -1.0)  # fmt: skip
+        super().__init__([
+            phrase.text, signed(phrase.score), signed(alone) if many else "",
+            signed(phrase.interaction) if many else "",
+        ])  # fmt: skip
+        color = QColor(palette.positive if phrase.score >= 0 else palette.negative)
+        self.setForeground(1, color)
+        for column in (1, 2, 3):
+            self.setTextAlignment(column, _RIGHT)
+
+    def __lt__(self, other: QTreeWidgetItem) -> bool:
+        """Compare by the sorted column's size."""
+        tree = self.treeWidget()
+        column = tree.sortColumn() if tree is not None else 1
+        assert isinstance(other, PhraseItem)
+        return self._values[column] < other._values[column]

@@ -1,0 +1,116 @@
+"""The verbs of contextual decomposition: `words` and `agree`."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from circuitscope.core.importance import from_ranking
+from circuitscope.engine.decomposing import Compared
+from circuitscope.session.decomposing import compare_heads, contextual_circuits, weigh_words
+from circuitscope.session.jobs import Job
+from circuitscope.trial_verbs import Asked
+
+_JSON = typer.Option("--json", help="Write the result as JSON.")
+_QUIET = typer.Option("--quiet", help="Show no progress.")
+_DEVICE = typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")
+
+
+def add_verbs(
+    app: typer.Typer,
+    asked: Asked,
+    session_of: Callable[[], Any],
+    done: Callable[..., Job],
+    print_json: Callable[[Any], None],
+) -> None:
+    """Add the verbs to the command line.
+
+    Args:
+        app: The command line.
+        asked: Loads a model, asks it and returns the finished job.
+        session_of: Opens a session as a context manager.
+        done: Waits for a job of a session; `quiet` shows no progress.
+        print_json: Writes a result.
+    """
+
+    @app.command(epilog='Example: circuitscope words projects/sentiment/model "not bad at all"')
+    def words(  # noqa: PLR0913 - one argument for each option
+        model: Annotated[Path, typer.Argument(help="Folder of a classifier.")],
+        text: Annotated[str, typer.Argument(help="The sentence.")],
+        label: Annotated[str, typer.Option(help="Explained; else the decision.")] = "",
+        contrast: Annotated[str, typer.Option(help="Told from; else the likeliest other.")] = "",
+        device: Annotated[str, _DEVICE] = "auto",
+        as_json: Annotated[bool, _JSON] = False,
+        quiet: Annotated[bool, _QUIET] = False,
+    ) -> None:
+        """Weigh the words and phrases that a classifier's decision rests on."""
+        job = asked(
+            model, device, quiet, lambda session: weigh_words(session, text, label, contrast)
+        )
+        found = from_ranking(job.result)
+        if as_json:
+            print_json(asdict(found))
+            return
+        typer.echo(f"{found.label} against {found.contrast}: {found.whole:+.3f}")
+        for phrase in found.words:
+            typer.echo(f"  {phrase.score:+.3f}  {phrase.text}")
+        typer.echo(f"  {found.sum_of_words:+.3f}  sum of the words, which is not the whole")
+        for phrase in found.interactions[:5]:
+            typer.echo(
+                f"  {phrase.score:+.3f}  {phrase.text}: {phrase.interaction:+.3f} only together"
+            )
+
+    @app.command(
+        epilog="Example: circuitscope agree capitals.circuitscope --model projects/atlas/model "
+        "--circuit Dallas"
+    )
+    def agree(  # noqa: PLR0913 - one argument for each option
+        project: Annotated[Path, typer.Argument(help="Project file.")],
+        model: Annotated[Path, typer.Option(help="Folder of the model.")],
+        circuit: Annotated[str, typer.Option(help="Name or id; else the first.")] = "",
+        against: Annotated[
+            str, typer.Option("--with", help="A circuit of heads there; else one is traced.")
+        ] = "",
+        device: Annotated[str, _DEVICE] = "auto",
+        as_json: Annotated[bool, _JSON] = False,
+        quiet: Annotated[bool, _QUIET] = False,
+    ) -> None:
+        """Compare a dictionary circuit with one of contextual decomposition, head by head."""
+        with _opened(session_of, project, circuit) as session:
+            done(session, session.load_model(model, device=device, dtype="float32"), quiet=quiet)
+            other = session.project.finding(against) if against else None
+            if not against:
+                other = next(iter(contextual_circuits(session)), None)
+            job = done(session, compare_heads(session, other), quiet=quiet)
+            result = job.result
+        assert isinstance(result, Compared)
+        found = result.agreement
+        if as_json:
+            print_json({**asdict(found), "only_dictionary": _names(found.only_dictionary),
+                        "only_contextual": _names(found.only_contextual)})  # fmt: skip
+            return
+        typer.echo(f"Spearman {found.spearman:+.3f} over {len(found.heads)} heads")
+        typer.echo(f"ROC AUC {found.auc:.3f} for {found.n_discovered} heads discovered")
+        typer.echo(f"{100 * found.projected:.0f} % of attention's influence belongs to heads")
+        for words, rows in (
+            ("only the dictionary circuit", found.only_dictionary),
+            ("only contextual decomposition", found.only_contextual),
+        ):
+            typer.echo(f"{words}: {', '.join(_names(rows)) or 'none'}")
+
+
+def _names(rows: Any) -> list[str]:
+    return [f"{row.layer}.{row.head}" for row in rows]
+
+
+@contextmanager
+def _opened(session_of: Callable[[], Any], project: Path, circuit: str) -> Iterator[Any]:
+    """Open a project for reading and show one of its circuits."""
+    with session_of() as session:
+        session.open_project(project, read_only=True)
+        if circuit:
+            session.activate(session.project.finding(circuit).id)
+        yield session

@@ -1,0 +1,37 @@
+"""The verbs of contextual decomposition, as a user types them."""
+
+import json
+from pathlib import Path
+
+from circuitscope import cli
+from circuitscope.core.shipped import shipped_path
+
+SENTIMENT = shipped_path("projects", "sentiment", "model")
+ATLAS = shipped_path("projects", "atlas")
+
+
+def run(*arguments: str) -> int:
+    return cli.run(list(arguments), lambda _: 0)
+
+
+def test_words_are_weighed(capsys) -> None:
+    assert run("words", str(SENTIMENT), "not good", "--label", "positive", "--json", "--quiet") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["label"], found["contrast"]) == ("positive", "negative")
+    assert [phrase["text"] for phrase in found["phrases"]] == ["not", "good", "not good"]
+    assert run("words", str(SENTIMENT), "not good", "--quiet") == 0
+    assert "only together" in capsys.readouterr().out
+    assert run("words", str(SENTIMENT), "not good", "--label", "great", "--quiet") == 1
+    assert "Labels: negative, positive" in capsys.readouterr().err
+
+
+def test_circuits_agree_by_heads(capsys, tmp_path: Path) -> None:
+    project = str(ATLAS / "capitals.circuitscope")
+    model = str(ATLAS / "model")
+    assert run("agree", project, "--model", model, "--circuit", "Dallas", "--json", "--quiet") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["heads"]) == 32
+    assert -1 <= found["spearman"] <= 1
+    assert set(found["only_contextual"]).isdisjoint(found["only_dictionary"])
+    assert run("agree", project, "--model", model, "--with", "nothing", "--quiet") == 1
+    assert "no result called" in capsys.readouterr().err
