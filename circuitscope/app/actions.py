@@ -59,7 +59,7 @@ ACTIONS: tuple[Action, ...] = (
            files.save, ("Ctrl+S",), "save", when.something_to_save),
     Action("file.save_as", "Save as…", "Write the project to another file and go on there.",
            files.save_as, ("Ctrl+Shift+S",), "", when.project_open),
-    Action("file.export", "Export figure…", "Write the view as SVG, PDF or PNG.",
+    Action("file.export", "Export figure…", "Write a figure, a page, a graph file or tables.",
            files.export, ("Ctrl+E",), "download", when.circuit_shown),
     Action("file.close", "Close project", "Close the project and return to the start page.",
            files.close_project, ("Ctrl+W",), "", when.project_open),
