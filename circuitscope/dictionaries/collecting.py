@@ -40,6 +40,7 @@ from circuitscope.evidence.tally import Batch, Tally
 from circuitscope.models.hooks import Hooks
 from circuitscope.models.places import Place, read_rows
 from circuitscope.models.prompts import token_texts
+from circuitscope.models.upcast import in_float32
 
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
@@ -104,7 +105,7 @@ def collect(  # noqa: PLR0913 - options by keyword
         DictionaryMismatch: A dictionary does not fit the model.
         CircuitScopeError: The corpus cannot be read, or is empty.
     """
-    hear = progress or silent()
+    hear, model = progress or silent(), in_float32(model)
     for item in dictionaries:
         check_fit(item.card, model.anatomy)
     opened = open_corpus(model, corpus, context, text_field)

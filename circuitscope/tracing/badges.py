@@ -33,6 +33,7 @@ from circuitscope.models.capture import capture
 from circuitscope.models.freezing import frozen_run
 from circuitscope.models.places import Place
 from circuitscope.models.prompts import Written, read_prompt, token_text
+from circuitscope.models.reading import as_traced
 from circuitscope.models.rerun import OUTPUT, Stream, open_stream, rerun
 from circuitscope.models.threads import fitting_threads
 from circuitscope.tracing.attention_score import score_of, sides_of
@@ -119,7 +120,7 @@ def badges(  # noqa: PLR0913 - options by keyword
     Raises:
         TraceError: The circuit cannot be run again here, or something cannot be changed.
     """
-    hear = progress or silent()
+    hear, model = progress or silent(), as_traced(model)
     _check(model, ablation, draws, counterfactual)
     with fitting_threads(model.anatomy):
         bench = _open(model, circuit, dictionaries, root)

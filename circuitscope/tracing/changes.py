@@ -229,7 +229,7 @@ class Changes:
     def _other_neurons(self, key: NodeKey, n: int, random: torch.Generator) -> list[Added]:
         d_mlp = self._switches.model.anatomy.d_mlp
         family, module = self._switches.model.family, self._switches.model.module
-        norms = family.mlp_weights(module, key.layer).W_out.detach().norm(dim=1).float()
+        norms = family.mlp_weights(module, key.layer).W_out.detach().float().norm(dim=1)
         at, own = self._positions(key), self._held(key, self._switches.cache)
         step = (self._instead(key, at, own) - own[at])[:, 0]
         ids = torch.randint(d_mlp - 1, (n,), generator=random)

@@ -18,6 +18,7 @@ from circuitscope.models.loading import LoadedModel, load_model
 from circuitscope.models.self_check import self_check
 from circuitscope.models.table import Table
 from circuitscope.models.upcast import in_float32, upcasting
+from circuitscope.tracing.badges import badges
 from circuitscope.tracing.method import trace
 from circuitscope.tracing.relevance_circuit import discover
 from circuitscope.tracing.splitting import decompose
@@ -66,6 +67,14 @@ def test_a_trace_is_the_trace_of_the_same_weights(half: LoadedModel, same: Loade
     assert ours.provenance.model["self_check"]["passed"]
     checked = verify(half, ours)
     assert checked.worst < 1e-3
+
+
+def test_badges_measure_what_they_measure_in_the_same_weights(
+    half: LoadedModel, same: LoadedModel
+) -> None:
+    circuit = trace(same, NEURONS)
+    ours, wanted = (badges(m, circuit, draws=100) for m in (half, same))
+    assert ours == wanted
 
 
 def test_decomposition_discovery_and_lens_too(half: LoadedModel, same: LoadedModel) -> None:
