@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from circuitscope.core.shipped import shipped_path
+from tests.fits import table
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -27,3 +28,13 @@ def test_pictures_and_folders_exist() -> None:
     paths = re.findall(r"\]\((resources[^)]+)\)", README) + re.findall(r"`((?:\w+/)+)`", README)
     assert paths
     assert not [path for path in paths if not (ROOT / path).exists()]
+
+
+def test_the_table_of_what_fits_is_the_estimate() -> None:
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert table() in README
+    finally:
+        torch.set_num_threads(before)

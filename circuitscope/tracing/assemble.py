@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,6 +28,8 @@ from circuitscope.tracing.sources import Sources
 from circuitscope.tracing.targets import Root
 
 TOLERANCE = 1e-4
+_CHUNK = 4_000_000
+"""Numbers of the table of rows that are copied at once."""
 _ALWAYS = (NodeKind.TOKEN, NodeKind.POSITION, NodeKind.ERROR)
 
 
@@ -105,7 +108,9 @@ def _place(parts: Parts) -> _Places:
 def conserve(preactivation: NDArray, weights: NDArray, unexplained: NDArray) -> NDArray[np.float64]:
     """Return |pre - sum - unexplained| / (sum |edges| + |unexplained|) of rows, [row]."""
     total = weights.sum(1, dtype=np.float64) + unexplained
-    size = np.abs(weights).sum(1, dtype=np.float64) + np.abs(unexplained)
+    size = np.abs(unexplained).astype(np.float64)
+    for here in _chunks(weights):
+        size[here] += np.abs(weights[here]).sum(1, dtype=np.float64)
     share: NDArray[np.float64] = np.abs(preactivation - total) / np.maximum(size, 1e-30)
     return share
 
@@ -115,7 +120,9 @@ def _kept_columns(parts: Parts) -> NDArray[np.int64]:
     keep = c.of_kind(*_ALWAYS)
     expanded = parts.explained.column[parts.rows.explained]
     keep[expanded[expanded >= 0]] = True
-    used = (parts.rows.weights[:, : parts.sources.rest] != 0).any(0)
+    used = np.zeros(parts.sources.rest, bool)
+    for here in _chunks(parts.rows.weights):
+        used |= parts.rows.weights[here, : parts.sources.rest].any(0)
     return np.flatnonzero(keep | (c.of_kind(NodeKind.BIAS) & used))
 
 
@@ -158,8 +165,16 @@ def _routes(nodes: NodeTable, source: NDArray, target: NDArray, n_ctx: int) -> N
 def _left_over(weights: NDArray[np.floating], kept: NDArray[np.int64]) -> NDArray[np.float64]:
     outside = np.ones(weights.shape[1], bool)
     outside[kept] = False
-    total: NDArray[np.float64] = weights[:, outside].sum(1, dtype=np.float64)
+    total = np.zeros(len(weights))
+    for here in _chunks(weights):
+        total[here] = weights[here][:, outside].sum(1, dtype=np.float64)
     return total
+
+
+def _chunks(weights: NDArray) -> Iterator[slice]:
+    """Yield slices of rows that are small enough to copy."""
+    step = max(1, _CHUNK // max(1, weights.shape[1]))
+    return (slice(start, start + step) for start in range(0, len(weights), step))
 
 
 def _check(miss: NDArray[np.float32], target: NDArray[np.int64], table: NodeTable) -> None:

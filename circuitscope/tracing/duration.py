@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _TRIAL_PLACES = 512
 _TRIALS = 3
-_SHARE_OF_RATE = 0.6
+_SHARE_OF_RATE = 0.8
 """Part of the plain products' rate that whole rows reach; see the bench of large graphs."""
 
 

@@ -8,7 +8,7 @@ examples. Where that would cost more than the trace itself, only the strongest u
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from circuitscope.tracing.assemble import Parts
 from circuitscope.tracing.sources import Sources
 
 _PROMOTED = 2
-_CHUNK_NUMBERS = 20_000_000
+_CHUNK_NUMBERS = 4_000_000
 _MOST_PRODUCTS = 4e11
 """Multiplications spent on promoted tokens: seconds on one core; all units of small models."""
 _LEAST_READ = 500
@@ -141,26 +141,38 @@ def _read_out(
 ) -> Iterator[tuple[int, str]]:
     """Yield writers and the tokens that the logit lens reads in what they write."""
     W_U, _ = frozen.model.family.unembed(frozen.model.module)
-    W_U = W_U.detach().to(frozen.dtype)
     norm = frozen.weights.norm(Site.LN_FINAL, frozen.model.anatomy.n_layers)
-    size = max(_CHUNK_NUMBERS // W_U.shape[1], 1)
     tokenizer = frozen.model.tokenizer
-    special = [i for i in tokenizer.all_special_ids if i < W_U.shape[1]] if tokenizer else []
+    special = tokenizer.all_special_ids if tokenizer else []
     texts: dict[int, str] = {}
     ordered = np.sort(columns)
-    vectors = _vectors(sources, ordered)
-    for start in range(0, len(ordered), size):
-        part = vectors[start : start + size]
-        seen = part - part.mean(-1, keepdim=True) if norm.kind == "layer" else part
-        scores = (seen * norm.weight) @ W_U
-        scores[:, special] = -torch.inf
-        best = scores.topk(min(_PROMOTED, W_U.shape[1])).indices.tolist()
-        for column, ids in zip(ordered[start : start + size].tolist(), best, strict=True):
-            for token in ids:
-                if token not in texts:
-                    texts[token] = token_text(frozen.model, token).strip()
-            yield column, ", ".join(texts[token] for token in ids)
-        progress.advance(len(part))
+    seen = _vectors(sources, ordered)
+    seen = (seen - seen.mean(-1, keepdim=True) if norm.kind == "layer" else seen) * norm.weight
+    best = _best_tokens(seen, W_U.detach(), special, progress)
+    for column, ids in zip(ordered.tolist(), best.tolist(), strict=True):
+        for token in ids:
+            if token not in texts:
+                texts[token] = token_text(frozen.model, token).strip()
+        yield column, ", ".join(texts[token] for token in ids)
+
+
+def _best_tokens(seen: Tensor, W_U: Tensor, special: Sequence[int], progress: Progress) -> Tensor:
+    """Return the tokens of the highest scores, [row, 2]: the vocabulary in pieces, few kept."""
+    n, n_tokens = len(seen), W_U.shape[1]
+    step = max(_CHUNK_NUMBERS // max(n, len(W_U)), 1)
+    values, ids = seen.new_full((n, 0), -torch.inf), seen.new_zeros((n, 0), dtype=torch.long)
+    done = 0
+    for start in range(0, n_tokens, step):
+        scores = seen @ W_U[:, start : start + step].to(seen.dtype)
+        width = scores.shape[1]
+        scores[:, [i - start for i in special if start <= i < start + width]] = -torch.inf
+        top = scores.topk(min(_PROMOTED, width))
+        values, ids = torch.cat([values, top.values], 1), torch.cat([ids, top.indices + start], 1)
+        values, chosen = values.topk(min(_PROMOTED, values.shape[1]))
+        ids = ids.gather(1, chosen)
+        progress.advance(n * min(start + step, n_tokens) // n_tokens - done)
+        done = n * min(start + step, n_tokens) // n_tokens
+    return ids
 
 
 def _vectors(sources: Sources, columns: NDArray[np.int64]) -> Tensor:

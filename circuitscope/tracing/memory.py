@@ -19,6 +19,7 @@ from circuitscope.core.errors import OutOfMemory
 from circuitscope.core.settings import TraceSettings
 from circuitscope.models.devices import available_memory
 from circuitscope.tracing.method import cards_of
+from circuitscope.tracing.packed_walk import BATCH_BYTES, MOST_LIFTED
 from circuitscope.tracing.plan import THROUGH, used_cards
 
 if TYPE_CHECKING:
@@ -26,13 +27,18 @@ if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
 
 _FLOAT = 4
-_ROW_COPIES = 3
-"""Rows, their shares, and the kept part of both are held at once."""
+_EDGE_BYTES = 40
+"""Of an edge while a circuit is made; about a quarter of the possible edges is there."""
 _VECTORS_PER_LAYER = 9
 """Vectors of d_model kept per layer: residuals, norms, inputs and outputs."""
+_LOGIT_COPIES = 4
+"""Logits before and after the soft cap, and what the module makes on the way."""
 _USUAL_L0 = 64
 _MOST_BATCH = 256e6
-_MOST_PACKED = 110e6
+_MOST_QUEUE = 512
+_BLOCK = 16_000_000
+_ROOM = 30_000_000
+"""What the C library keeps of freed pieces."""
 _MOST_NEURONS = 30_000
 _READ_WHOLE = ("gemma_scope", "dictionary_learning")
 """Formats whose files cannot be mapped into memory."""
@@ -83,22 +89,61 @@ def estimate(
     number = 8 if settings.dtype == "float64" else _FLOAT
     n_sources = _n_sources(anatomy, cards, settings, n_pos)
     n_rows = n_sources if settings.max_nodes is None else min(settings.max_nodes, n_sources)
-    widths = _VECTORS_PER_LAYER * anatomy.d_model + 3 * anatomy.d_mlp
-    layer = n_pos * widths + anatomy.n_heads * n_pos**2
-    cache = anatomy.n_layers * layer + 2 * n_pos * anatomy.d_vocab
-    batch = min(_MOST_BATCH, n_rows * n_pos * anatomy.d_model * number) * 3
     vectors = n_sources * anatomy.d_model
     if settings.method == THROUGH:
-        batch = min(_MOST_PACKED, batch)
-        # Readings hold each vector once more, joined by position; a CLT's for later layers too.
-        later = int(sum(n_pos * _later(card) for card in cards))
-        vectors = 2 * vectors + later * anatomy.d_model
+        vectors += int(sum(n_pos * _later(card) for card in cards)) * anatomy.d_model
+        batch = _packed(anatomy, n_rows, n_sources, n_pos) * number
+        if dtype != settings.dtype:
+            batch += anatomy.n_layers * anatomy.n_heads * anatomy.d_head * anatomy.d_model * number
+        widths = [card.n_features for card in cards]
+        room = _ROOM
+        encoding = (3 * n_pos * max(widths, default=0) + _BLOCK) * number
+    else:
+        batch = int(min(_MOST_BATCH, n_rows * n_pos * anatomy.d_model * number) * 3)
+        encoding = room = 0
     return TraceMemory(
         weights=0 if dtype == settings.dtype else _layer_weights(anatomy) * number,
         dictionaries=sum(_weights_of(card) for card in still) * _FLOAT,
-        activations=int((cache + vectors) * number + batch),
-        rows=_ROW_COPIES * n_rows * n_sources * number,
+        activations=(_cache(anatomy, n_pos) + vectors) * number + max(batch, encoding) + room,
+        rows=n_rows * n_sources * number + _kept(anatomy, cards, n_rows, n_sources, n_pos),
     )
+
+
+def _cache(anatomy: ModelAnatomy, n_pos: int) -> int:
+    """Return the numbers of a forward pass."""
+    heads = (anatomy.n_heads + anatomy.n_kv_heads) * anatomy.d_head
+    vectors = _VECTORS_PER_LAYER + (2 if anatomy.norm_place == "sandwich" else 0)
+    widths = vectors * anatomy.d_model + heads
+    widths += (3 if anatomy.gated_mlp else 2) * anatomy.d_mlp
+    layer = n_pos * widths + anatomy.n_heads * n_pos**2
+    return anatomy.n_layers * layer + _LOGIT_COPIES * n_pos * anatomy.d_vocab
+
+
+def _packed(anatomy: ModelAnatomy, n_rows: int, n_sources: int, n_pos: int) -> int:
+    """Return the numbers that packed walks hold: folded attention, batches side by side."""
+    d_model = anatomy.d_model
+    heads, values = anatomy.n_heads * anatomy.d_head, anatomy.n_kv_heads * anatomy.d_head
+    matrices = values + (heads if anatomy.norm_place in ("sandwich", "post") else 0)
+    folded = anatomy.n_layers * (d_model * matrices + anatomy.n_heads * n_pos**2)
+    lifted = min(MOST_LIFTED / _FLOAT, d_model * n_pos**2)
+    queue = min(n_rows, _MOST_QUEUE)
+    places = min(queue * (n_pos + 1) / 2, BATCH_BYTES / _FLOAT / (d_model + 2 * heads))
+    batch = places * (d_model + heads + values) + queue / 8 * n_sources
+    batches = min(torch.get_num_threads(), 8) * batch
+    return int(folded + lifted + batches + queue * n_sources)
+
+
+def _kept(
+    anatomy: ModelAnatomy,
+    cards: Sequence[DictionaryCard],
+    n_rows: int,
+    n_sources: int,
+    n_pos: int,
+) -> int:
+    """Return the bytes of a circuit in the making: the kept part of its rows, and its edges."""
+    errors = n_pos * (2 + 2 * anatomy.n_layers)
+    kept = min(n_rows + errors + 4 * anatomy.n_layers, n_sources)
+    return int(n_rows * kept * (_FLOAT + _EDGE_BYTES / 4))
 
 
 def operations(
@@ -220,7 +265,7 @@ def _active(card: DictionaryCard) -> float:
 def _later(card: DictionaryCard) -> float:
     """Return how many vectors a CLT's active features of a position write to later layers."""
     n_layers = len(card.layers)
-    return 2 * _active(card) * n_layers * (n_layers - 1) / 2
+    return _active(card) * n_layers * (n_layers - 1) / 2
 
 
 def _weights_of(card: DictionaryCard) -> int:

@@ -44,7 +44,8 @@ _PIECES = 8
 """Batches that rows are split into where each is work enough for a core."""
 _WORTH = 0.75e9
 """Multiplications a layer from which a batch is work enough."""
-_MOST_LIFTED = 32e6
+MOST_LIFTED = 32e6
+"""What embeddings pushed up may take."""
 
 
 class PackedWalk:
@@ -149,7 +150,7 @@ class PackedWalk:
         if number < 0 or any(s.groups or s.constants or s.through for s in between):
             return False
         columns = sum(len(group.vectors) for group in self._sources.stages[0].groups)
-        if 2 * columns * n_pos * anatomy.d_model > _MOST_LIFTED:
+        if 2 * columns * n_pos * anatomy.d_model > MOST_LIFTED:
             return False
         heads = (anatomy.n_heads + anatomy.n_kv_heads) * anatomy.d_head
         pulled = len(wanted) * self._mean_places(wanted) * 2 * heads
@@ -210,13 +211,11 @@ class PackedWalk:
             rows, places = batch.at(reading.position, live)
             if not len(rows):
                 continue
-            product = batch.G.index_select(0, places) @ reading.vectors.T
-            if reading.own is not None:
-                n = reading.own.stop - reading.own.start
-                out[:, reading.own].index_add_(0, rows, product[:, :n])
-                product = product[:, n:]
-            if reading.shared is not None:
-                out[rows[:, None], reading.shared] += product
+            g = batch.G.index_select(0, places)
+            for columns, vectors in reading.parts:
+                out[:, columns].index_add_(0, rows, g @ vectors.T)
+            if reading.shared is not None and reading.constants is not None:
+                out[rows[:, None], reading.shared] += g @ reading.constants.T
         if here.constants is not None:
             everywhere = batch.G[: batch.ends[live - 1]] @ here.constants
             total = out.new_zeros(live, everywhere.shape[1])

@@ -20,12 +20,17 @@ _SAME = 1e-6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """What one stage wrote at one position: its own columns, then those of earlier writers."""
+    """What one stage wrote at one position.
+
+    Attributes:
+        parts: Columns and their vectors: its own first, then what earlier writers add here.
+        shared: Columns of constants, and `constants` their vectors; None where there are none.
+    """
 
     position: int
-    own: slice | None
-    shared: Tensor | None
-    vectors: Tensor
+    parts: tuple[tuple[slice, Tensor], ...]
+    shared: Tensor | None = None
+    constants: Tensor | None = None
 
 
 class StageReadings:
@@ -37,35 +42,37 @@ class StageReadings:
     """
 
     def __init__(self, stage: Stage) -> None:
-        own: dict[int, list[tuple[slice, Tensor]]] = {}
-        shared: dict[int, dict[int, Tensor]] = {}
-        for group in stage.groups:
-            if group.columns.stop > group.columns.start:
-                own.setdefault(group.position, []).append((group.columns, group.vectors))
-        even: list[tuple[int, Tensor]] = []
-        for column, vectors in stage.constants:
-            if vectors.dim() == 1:
-                even.append((column, vectors))
-            elif bool((vectors - vectors[0]).abs().max() <= _SAME * vectors.abs().max()):
-                even.append((column, vectors.mean(0)))
-            else:
-                for position in vectors.any(-1).nonzero()[:, 0].tolist():
-                    _add(shared.setdefault(position, {}), column, vectors[position])
-        later: dict[int, list[tuple[slice, Tensor]]] = {}
-        for group in stage.additions:
-            later.setdefault(group.position, []).append((group.columns, group.vectors))
+        own, later = _by_position(stage.groups), _by_position(stage.additions)
+        even, shared = _constants(stage)
         positions = sorted({*own, *shared, *later})
         self.at = [
             _reading(p, own.get(p, []), later.get(p, []), shared.get(p, {})) for p in positions
         ]
-        self.constants: Tensor | None = None
-        self.constant_columns: list[int] = []
-        if even:
-            merged: dict[int, Tensor] = {}
-            for column, vector in even:
-                _add(merged, column, vector)
-            self.constant_columns = list(merged)
-            self.constants = torch.stack(list(merged.values()), dim=1)
+        self.constant_columns = list(even)
+        self.constants = torch.stack(list(even.values()), dim=1) if even else None
+
+
+def _by_position(groups: Sequence[Group]) -> dict[int, list[tuple[slice, Tensor]]]:
+    found: dict[int, list[tuple[slice, Tensor]]] = {}
+    for group in groups:
+        if group.columns.stop > group.columns.start:
+            found.setdefault(group.position, []).append((group.columns, group.vectors))
+    return found
+
+
+def _constants(stage: Stage) -> tuple[dict[int, Tensor], dict[int, dict[int, Tensor]]]:
+    """Return constants that are the same at all positions, by column, and others by position."""
+    even: dict[int, Tensor] = {}
+    shared: dict[int, dict[int, Tensor]] = {}
+    for column, vectors in stage.constants:
+        if vectors.dim() == 1:
+            _add(even, column, vectors)
+        elif bool((vectors - vectors[0]).abs().max() <= _SAME * vectors.abs().max()):
+            _add(even, column, vectors.mean(0))
+        else:
+            for position in vectors.any(-1).nonzero()[:, 0].tolist():
+                _add(shared.setdefault(position, {}), column, vectors[position])
+    return even, shared
 
 
 def lifted(stage: Stage, attention: FoldedAttention, n_pos: int) -> Stage:
@@ -103,21 +110,18 @@ def _reading(
     later: Sequence[tuple[slice, Tensor]],
     constants: dict[int, Tensor],
 ) -> Reading:
-    """Join what lies at one position; neighbouring columns become one slice."""
-    span = slice(own[0][0].start, own[-1][0].stop) if own else None
-    size = sum(columns.stop - columns.start for columns, _ in own)
-    assert span is None or span.stop - span.start == size, "columns of a position lie together"
-    vectors = [part for _, part in own]
-    columns: list[int] = []
-    for place, part in later:
-        columns += range(place.start, place.stop)
-        vectors.append(part)
-    if constants:
-        columns += list(constants)
-        vectors.append(torch.stack(list(constants.values())))
-    whole = _joined(vectors)
-    shared = torch.tensor(columns, device=whole.device) if columns else None
-    return Reading(position, span, shared, whole)
+    """Gather what lies at one position; its own neighbouring columns become one slice."""
+    parts = list(later)
+    if own:
+        span = slice(own[0][0].start, own[-1][0].stop)
+        size = sum(columns.stop - columns.start for columns, _ in own)
+        assert span.stop - span.start == size, "columns of a position lie together"
+        parts.insert(0, (span, _joined([vectors for _, vectors in own])))
+    if not constants:
+        return Reading(position, tuple(parts))
+    vectors = torch.stack(list(constants.values()))
+    columns = torch.tensor(list(constants), device=vectors.device)
+    return Reading(position, tuple(parts), columns, vectors)
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:

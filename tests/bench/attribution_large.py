@@ -85,7 +85,7 @@ def transcoders(model: LoadedModel, ids: tuple[int, ...]) -> list[Dictionary]:
         W_dec = torch.randn(N_FEATURES, d_model, generator=generator) / d_model**0.5
         card = DictionaryCard(
             f"t{layer}", "random", "", str(layer), Site.MLP_IN, Site.MLP_OUT, (layer,), d_model,
-            d_model, N_FEATURES,
+            d_model, N_FEATURES, metrics={"l0": float(N_ACTIVE)},
         )  # fmt: skip
         weights = DictionaryWeights(
             W_enc, torch.full((N_FEATURES,), bias), W_dec, torch.zeros(d_model)
