@@ -43,8 +43,8 @@ OpenWindow = Callable[[Path | None], int]
 _DICTIONARIES = "Folder or repository of dictionaries; may be given again."
 _CHECK_TEXT = "The capital of the state containing Dallas is Austin, and the city lies in Texas."
 VERBS = frozenset(
-    "trace export import check log compact doctor demo lens ablate test collect feature patch "
-    "compare words agree".split()
+    "trace export import check log compact doctor demo lens ablate test collect feature label "
+    "patch compare words agree".split()
 )
 _CANCELLED = 130
 _STATES = {"good": "[green]✓[/]", "advice": "[yellow]![/]", "bad": "[red]✗[/]"}

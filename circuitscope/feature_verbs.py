@@ -1,4 +1,4 @@
-"""The verbs about what features mean: `collect` and `feature`."""
+"""The verbs about what features mean: `collect`, `label` and `feature`."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -10,8 +10,10 @@ import typer
 from circuitscope.evidence.file import EvidenceFile
 from circuitscope.evidence.pages import DictionaryEvidence
 from circuitscope.evidence.records import EvidenceMissing, FeaturePage
+from circuitscope.examples.othello_labels import board_labels
 from circuitscope.session import feature_work
 from circuitscope.session.jobs import Job
+from circuitscope.session.labels import label_features
 from circuitscope.session.session import Session
 
 Asked = Callable[[Path, str, bool, Callable[[Session], Job]], Job]
@@ -26,6 +28,7 @@ _QUIET = typer.Option("--quiet", help="Show no progress.")
 def add_verbs(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None]) -> None:
     """Add the verbs to the command line."""
     _add_collect(app, asked, print_json)
+    _add_label(app, print_json)
     _add_feature(app, print_json)
 
 
@@ -74,6 +77,25 @@ def _add_collect(app: typer.Typer, asked: Asked, print_json: Callable[[Any], Non
         whole = "" if found.is_whole else "; the corpus goes on, run it again to continue"
         typer.echo(f"{found.n_tokens} tokens of {found.n_sequences} sequences{whole}")
         typer.echo(found.path)
+
+
+def _add_label(app: typer.Typer, print_json: Callable[[Any], None]) -> None:
+    @app.command(epilog="Example: circuitscope label ./dictionaries")
+    def label(
+        evidence: Annotated[Path, typer.Argument(help="evidence.sqlite, or its folder.")],
+        boards: Annotated[
+            Path | None, typer.Option(help="boards.npz of Othello features; adds their rules.")
+        ] = None,
+        as_json: Annotated[bool, _JSON] = False,
+    ) -> None:
+        """Label features from their examples, each with a score on held-out ones; no model runs."""
+        scores = label_features(evidence, board_labels(evidence, boards) if boards else None)
+        if as_json:
+            print_json(scores)
+            return
+        for name, found in scores.items():
+            middle = f"median detection {sorted(found)[len(found) // 2]:.2f}" if found else ""
+            typer.echo(f"{name:<28} {len(found):6} labelled  {middle}".rstrip())
 
 
 def _add_feature(app: typer.Typer, print_json: Callable[[Any], None]) -> None:

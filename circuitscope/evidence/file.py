@@ -36,6 +36,7 @@ APPLICATION_ID: Final = 0x43534556
 VERSION: Final = 1
 _LEVEL = 19
 _MOST_BYTES = 2**31
+_MOST_LABELS = 2**26
 _DTYPES = frozenset({"|u1", "<u2", "<u4", "<i2", "<i4", "<i8", "<f2", "<f4", "<f8"})
 _TABLES: Final = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
@@ -45,10 +46,8 @@ _TABLES: Final = (
     "CREATE TABLE array (digest TEXT NOT NULL, layer INTEGER NOT NULL, name TEXT NOT NULL,"
     " first INTEGER NOT NULL, last INTEGER NOT NULL, dtype TEXT NOT NULL, shape TEXT NOT NULL,"
     " data BLOB NOT NULL, PRIMARY KEY (digest, layer, name, first)) STRICT",
-    "CREATE TABLE label (digest TEXT NOT NULL, layer INTEGER NOT NULL, unit INTEGER NOT NULL,"
-    " seq INTEGER NOT NULL, text TEXT NOT NULL, method TEXT NOT NULL, source TEXT NOT NULL,"
-    " score REAL, scored_by TEXT NOT NULL, detail TEXT NOT NULL,"
-    " PRIMARY KEY (digest, layer, unit, seq)) STRICT",
+    "CREATE TABLE label (digest TEXT NOT NULL, layer INTEGER NOT NULL, data BLOB NOT NULL,"
+    " PRIMARY KEY (digest, layer)) STRICT",
 )
 
 
@@ -139,7 +138,7 @@ def _fill(connection: sqlite3.Connection, contents: Contents) -> None:
             for item in arrays
         ),
     )
-    insert("INSERT INTO label VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _label_rows(contents.labels))
+    insert("INSERT INTO label VALUES (?, ?, ?)", _label_rows(contents.labels, packer))
     connection.execute("COMMIT")
 
 
@@ -150,16 +149,19 @@ def _packed(array: NDArray[Any], packer: zstandard.ZstdCompressor) -> tuple[str,
     return plain.dtype.str, dump(list(plain.shape)), packer.compress(plain.tobytes())
 
 
-def _label_rows(labels: Mapping[FeatureId, Iterable[Label]]) -> list[tuple[Any, ...]]:
-    rows = []
+def _label_rows(
+    labels: Mapping[FeatureId, Iterable[Label]], packer: zstandard.ZstdCompressor
+) -> list[tuple[str, int, bytes]]:
+    """Return one line for each dictionary and layer: its features' labels as packed JSON."""
+    found: dict[tuple[str, int], dict[str, list[Any]]] = {}
     for feature in sorted(labels, key=lambda f: (f.digest, f.layer, f.unit)):
-        for seq, label in enumerate(labels[feature]):
-            score = None if label.score is None else float(label.score)
-            rows.append(
-                (feature.digest, feature.layer, feature.unit, seq, label.text, label.method,
-                 label.source, score, label.scored_by, dump(dict(label.detail or {})))
-            )  # fmt: skip
-    return rows
+        rows = [
+            [one.text, one.method, one.source, one.score, one.scored_by, dict(one.detail or {})]
+            for one in labels[feature]
+        ]
+        if rows:
+            found.setdefault((feature.digest, feature.layer), {})[str(feature.unit)] = rows
+    return [(*place, packer.compress(dump(rows).encode())) for place, rows in found.items()]
 
 
 class EvidenceFile:
@@ -273,22 +275,29 @@ class EvidenceFile:
 
     def labels(self, feature: FeatureId) -> tuple[Label, ...]:
         """Return what machines and imports call a feature."""
-        rows = self._connection.execute(
-            "SELECT text, method, source, score, scored_by, detail FROM label WHERE digest = ?"
-            " AND layer = ? AND unit = ? ORDER BY seq",
-            (feature.digest, feature.layer, feature.unit),
-        )
-        return tuple(_label(row) for row in rows)
+        return tuple(self._labels_of(feature.digest, feature.layer).get(feature.unit, ()))
 
     def all_labels(self) -> dict[FeatureId, list[Label]]:
         """Return the labels of all features."""
-        found: dict[FeatureId, list[Label]] = {}
-        for digest, layer, unit, *row in self._connection.execute(
-            "SELECT digest, layer, unit, text, method, source, score, scored_by, detail"
-            " FROM label ORDER BY digest, layer, unit, seq"
-        ):
-            found.setdefault(FeatureId(digest, layer, unit), []).append(_label(row))
-        return found
+        return {
+            FeatureId(digest, layer, unit): labels
+            for digest, layer in self.cards
+            for unit, labels in self._labels_of(digest, layer).items()
+        }
+
+    def _labels_of(self, digest: str, layer: int) -> dict[int, list[Label]]:
+        row = self._connection.execute(
+            "SELECT data FROM label WHERE digest = ? AND layer = ?", (digest, layer)
+        ).fetchone()
+        if row is None:
+            return {}
+        try:
+            plain = zstandard.ZstdDecompressor().decompress(row[0], max_output_size=_MOST_LABELS)
+            return {
+                int(unit): [_label(one) for one in rows] for unit, rows in json.loads(plain).items()
+            }
+        except (zstandard.ZstdError, ValueError, TypeError, AttributeError) as error:
+            raise _foreign(self.path) from error
 
     def contents(self) -> Contents:
         """Return everything, to write a changed file."""
@@ -304,7 +313,7 @@ class EvidenceFile:
 def _label(row: Any) -> Label:
     text, method, source, score, scored_by, detail = row
     kind: Source = "machine" if source == "machine" else "imported"
-    return Label(text, method, kind, score, scored_by, detail=json.loads(detail) or None)
+    return Label(text, method, kind, score, scored_by, detail=detail or None)
 
 
 def _foreign(path: Path) -> EvidenceMissing:

@@ -1,0 +1,116 @@
+"""Labels: planted truth is found and scores high; a label of another feature scores at chance."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from circuitscope.evidence import labelling
+from circuitscope.evidence.contexts import Contexts
+from circuitscope.evidence.file import Contents, EvidenceFile, PackedArray, write
+from circuitscope.evidence.labelling import Rule
+from circuitscope.evidence.pages import DictionaryEvidence, packed_examples
+from circuitscope.evidence.records import FeatureId, Label
+from circuitscope.evidence.tally import Batch, Tally, Window
+from circuitscope.session.labels import label_features
+
+VOCABULARY, LENGTH, TEXTS = 24, 16, 1500
+
+
+def planted() -> list[Rule]:
+    random = np.random.default_rng(1)
+    pairs = [random.permutation(VOCABULARY)[:2].tolist() for _ in range(20)]
+    return (
+        [("token", token, -1) for token in range(20)]
+        + [("previous", token, -1) for token in range(20)]
+        + [("pair", a, b) for a, b in pairs]
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write evidence of features that fire exactly where their planted rule holds."""
+    random = np.random.default_rng(0)
+    ids = random.integers(0, VOCABULARY, (TEXTS, LENGTH)).astype(np.uint32)
+    before = np.concatenate([np.full((TEXTS, 1), -1), ids[:, :-1].astype(int)], 1)
+    values = np.zeros((TEXTS, LENGTH, len(planted())), np.float32)
+    for unit, (kind, token, first) in enumerate(planted()):
+        on = {
+            "token": ids == token, "previous": before == token,
+            "pair": (ids == token) & (before == first),
+        }[kind]  # fmt: skip
+        values[..., unit] = on * (1 + random.random(on.shape))
+    batch = Batch(ids, np.arange(TEXTS), np.ones(ids.shape, bool))
+    tally, contexts = Tally(len(planted()), Window(8, 2)), Contexts(1, Window(8, 2), np.uint16)
+    chosen = contexts.choose(batch)
+    row, position, unit = np.nonzero(values)
+    tally.add(batch, values, (row, position, unit, values[row, position, unit]))
+    contexts.note(0, chosen, values)
+    contexts.settle()
+    n_examples = (tally.top.key > -np.inf).sum(1)
+    whole = {
+        "count": tally.count, "maximum": tally.maximum, "n_examples": n_examples.astype(np.uint8),
+        **contexts.active_arrays(0),
+    }  # fmt: skip
+    arrays = [PackedArray("d", 0, name, array) for name, array in whole.items()]
+    kept = [(0, tally.top), (1, tally.sample)]
+    for first, last, block in packed_examples(kept, np.flatnonzero(n_examples), tally.maximum):
+        arrays += [PackedArray("d", 0, f"page/{n}", a, first, last) for n, a in block.items()]
+    card = {"name": "planted", "n_features": len(planted())}
+    path = tmp_path_factory.mktemp("planted") / "evidence.sqlite"
+    tokens = {token: f"w{token}" for token in range(VOCABULARY)}
+    contents = Contents({"n_tokens": ids.size}, {("d", 0): card}, arrays, tokens)
+    contents.arrays += contexts.arrays()
+    write(path, contents)
+    return path
+
+
+def test_planted_truth_is_found_and_scores_high(evidence: Path) -> None:
+    with EvidenceFile(evidence) as file:
+        found = labelling.label_dictionary(
+            DictionaryEvidence(file, "d", 0), labelling.silences(file)
+        )
+    right = [
+        found[feature][1] == (rule,) and (found[feature][0].score or 0) >= 0.9
+        for unit, rule in enumerate(planted())
+        if (feature := FeatureId("d", 0, unit)) in found
+    ]
+    assert sum(right) >= 0.9 * len(planted())
+    first = found[FeatureId("d", 0, 0)][0]
+    assert (first.text, first.method, first.source) == ("“w0”", labelling.METHOD, "machine")
+
+
+def test_a_label_of_another_feature_scores_at_chance(evidence: Path) -> None:
+    with EvidenceFile(evidence) as file:
+        opened, silent = DictionaryEvidence(file, "d", 0), labelling.silences(file)
+        active = labelling.active_places(opened)
+        scores = []
+        for unit in range(len(planted())):
+            halves = labelling.split(
+                opened.examples(unit), active.get(unit, np.zeros(0, int)), silent.n
+            )
+            assert halves is not None
+            other = planted()[(unit + 23) % len(planted())]
+            scores.append(
+                labelling.detection([other], halves.measuring, silent, halves.silent_measuring)
+            )
+    assert np.mean(scores) == pytest.approx(0.5, abs=0.03)
+
+
+def test_labels_are_written_beside_others_and_replaced_by_method(evidence: Path) -> None:
+    mine = {FeatureId("d", 0, 3): [Label("a rule", "board rule", score=0.9, scored_by="F1")]}
+    label_features(evidence, mine)
+    before = evidence.read_bytes()
+    scores = label_features(evidence, mine)
+    assert evidence.read_bytes() == before
+    assert min(scores["planted"]) >= labelling.LEAST_SCORE
+    with EvidenceFile(evidence) as file:
+        labels = file.labels(FeatureId("d", 0, 3))
+    assert [label.method for label in labels] == ["board rule", labelling.METHOD]
+
+
+def test_a_feature_of_two_concepts_gets_two_rules() -> None:
+    places = [{("token", 1, -1)}] * 5 + [{("token", 2, -1)}] * 5
+    rules = labelling.choose(places, lambda rule: 0.02)
+    assert sorted(rules) == [("token", 1, -1), ("token", 2, -1)]
+    assert labelling.say(rules, lambda token: f" w{token}") in ("“w1”; or “w2”", "“w2”; or “w1”")
