@@ -97,7 +97,10 @@ class NodeTable:
 
     def of_kind(self, *kinds: NodeKind) -> NDArray[np.bool_]:
         """Return a mask of the nodes of some kinds, bool [n]."""
-        return np.isin(self.kind, [int(kind) for kind in kinds])
+        wanted = np.zeros(256, np.bool_)
+        wanted[[int(kind) for kind in kinds]] = True
+        found: NDArray[np.bool_] = wanted[self.kind]
+        return found
 
     @staticmethod
     def from_keys(

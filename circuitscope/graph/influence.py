@@ -9,6 +9,8 @@ One definition serves our traces and imported graphs: BIAS and POSITION columns 
 the reference has none (Ameisen et al. 2025; circuit-tracer 0.4.1 `compute_node_influence`).
 """
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -140,13 +142,42 @@ def root_vector(circuit: Circuit) -> NDArray[np.float64]:
     return start
 
 
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """What no threshold changes: the counted edges of a circuit and what reaches each node.
+
+    Attributes:
+        seen: Places of the counted edges, int64 [s].
+        source: Their sources, int32 [s]; target, weight and share of the target's row: likewise.
+        start: Weight of each root, [n]; stage: order of computation, [n].
+        reached: Influence, float64 [n].
+    """
+
+    seen: NDArray[np.int64]
+    source: NDArray[np.int32]
+    target: NDArray[np.int32]
+    weight: NDArray[np.float32]
+    share: NDArray[np.float64]
+    start: NDArray[np.float64]
+    stage: NDArray[np.int64]
+    reached: NDArray[np.float64]
+
+
+@lru_cache(maxsize=2)
+def standing(circuit: Circuit) -> Standing:
+    """Return what no threshold changes; the last two circuits asked for are remembered."""
+    seen = np.flatnonzero(counted_edges(circuit))
+    source, target = circuit.edges.source[seen], circuit.edges.target[seen]
+    weight = circuit.edges.weight[seen]
+    share = row_shares(target, weight, len(circuit.nodes))
+    start, stage = root_vector(circuit), stages(circuit.nodes)
+    reached = flow(source, target, share, start, stage)
+    return Standing(seen, source, target, weight, share, start, stage, reached)
+
+
 def influence(circuit: Circuit) -> NDArray[np.float32]:
     """Compute the influence of every node, float32 [n]; roots that nothing follows hold 0."""
-    seen = counted_edges(circuit)
-    source, target = circuit.edges.source[seen], circuit.edges.target[seen]
-    share = row_shares(target, circuit.edges.weight[seen], len(circuit.nodes))
-    reached = flow(source, target, share, root_vector(circuit), stages(circuit.nodes))
-    return reached.astype(np.float32)
+    return standing(circuit).reached.astype(np.float32)
 
 
 def scores(circuit: Circuit) -> dict[str, float]:
@@ -158,11 +189,9 @@ def scores(circuit: Circuit) -> dict[str, float]:
         "error_share": influence of errors / sum of root weights.
     """
     nodes = circuit.nodes
-    seen = counted_edges(circuit)
-    source, target = circuit.edges.source[seen], circuit.edges.target[seen]
-    share = row_shares(target, circuit.edges.weight[seen], len(nodes))
-    start = root_vector(circuit)
-    reached = flow(source, target, share, start, stages(nodes))
+    known = standing(circuit)
+    source, target, share = known.source, known.target, known.share
+    start, reached = known.start, known.reached
     is_error = nodes.of_kind(NodeKind.ERROR)
     tokens = float(reached[nodes.of_kind(NodeKind.TOKEN)].sum())
     errors = float(reached[is_error].sum())

@@ -21,12 +21,10 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
 from circuitscope.graph.influence import (
     CONSTANTS,
-    counted_edges,
     flow,
     relevance_edges,
-    root_vector,
     row_shares,
-    stages,
+    standing,
 )
 
 
@@ -109,11 +107,8 @@ def prune(
         unless `keep` names them.
     """
     nodes, n = circuit.nodes, len(circuit.nodes)
-    seen = counted_edges(circuit)
-    source, target = circuit.edges.source[seen], circuit.edges.target[seen]
-    weight = circuit.edges.weight[seen]
-    start, stage = root_vector(circuit), stages(nodes)
-    first = flow(source, target, row_shares(target, weight, n), start, stage)
+    known = standing(circuit)
+    start, first = known.start, known.reached
 
     fixed = nodes.of_kind(NodeKind.TOKEN, NodeKind.LOGIT) | (start > 0)
     if keep is not None:
@@ -126,18 +121,19 @@ def prune(
     kept = fixed | ((first >= _threshold(first, node_threshold)) & (first > 0) & ~constant)
     reasons = np.where(kept, Reason.SHOWN, np.where(constant, Reason.CONSTANT, Reason.INFLUENCE))
 
-    inside = kept[source] & kept[target]
-    share = row_shares(target, np.where(inside, weight, 0), n)
-    reached = flow(source, target, share, start, stage)
+    inside = np.flatnonzero(kept[known.source] & kept[known.target])
+    source, target = known.source[inside], known.target[inside]
+    share = row_shares(target, known.weight[inside], n)
+    reached = flow(source, target, share, start, known.stage)
     score = share * (reached + start)[target]
-    alive = inside & (score >= _threshold(score, edge_threshold)) & (score > 0)
+    alive = (score >= _threshold(score, edge_threshold)) & (score > 0)
 
     drop = _dead_ends(circuit, source, target, kept, alive, fixed)
     for reason, gone in drop.items():
         reasons[gone] = reason
         kept &= ~gone
     edge_mask = np.zeros(len(circuit.edges), np.bool_)
-    edge_mask[np.flatnonzero(seen)[alive & kept[source] & kept[target]]] = True
+    edge_mask[known.seen[inside[alive & kept[source] & kept[target]]]] = True
     edge_mask |= relevance
     return Pruned(kept, edge_mask, reasons.astype(np.uint8), cumulative(first))
 

@@ -6,6 +6,7 @@ to show. Colours are mixed with the background beforehand: transparency costs te
 """
 
 import itertools
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,10 @@ from PySide6.QtGui import QColor, QPainter, QPen, QPixmap
 from circuitscope.app.canvas.camera import Camera
 from circuitscope.app.theme import Palette
 
-CHUNK = 2_500
+RUN = 500
+"""Lines drawn between two looks at the clock."""
+STEP_S = 0.006
+"""Time that one step of the building may take before the window gets its turn."""
 IDLE_MS = 120
 SMOOTH_BELOW = 4_000
 LEVELS = 4
@@ -65,7 +69,7 @@ class EdgeLayer(QObject):
         self._size = QSize(1, 1)
         self._ratio = 1.0
         self._rest = QTimer(self, singleShot=True, interval=IDLE_MS, timeout=self._begin)
-        self._step = QTimer(self, interval=0, timeout=self._draw_chunk)
+        self._step = QTimer(self, interval=0, timeout=self._draw_for_a_while)
 
     @property
     def is_complete(self) -> bool:
@@ -96,6 +100,8 @@ class EdgeLayer(QObject):
     def paint(self, painter: QPainter) -> None:
         """Draw the picture, moved and stretched where the camera has left it."""
         if self._shown is None:
+            if self._next is not None and self._next.camera == self._camera:
+                painter.drawPixmap(0, 0, self._next.pixmap)  # as far as it has come
             return
         old, new = self._shown.camera, self._camera
         if old == new:
@@ -126,7 +132,7 @@ class EdgeLayer(QObject):
         self._lines = np.ascontiguousarray(pixels[inside][order])
         self._line_pen = self._pen[inside][order]
         self._done = 0
-        self._draw_chunk()
+        self._draw_for_a_while()
         if not self._finished:
             self._step.start()
 
@@ -134,12 +140,26 @@ class EdgeLayer(QObject):
     def _finished(self) -> bool:
         return self._done >= len(self._lines)
 
-    def _draw_chunk(self) -> None:
+    def _draw_for_a_while(self) -> None:
         assert self._next is not None
-        end = min(self._done + CHUNK, len(self._lines))
         painter = QPainter(self._next.pixmap)
         smooth = len(self._lines) <= SMOOTH_BELOW
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, smooth)
+        end = time.perf_counter() + STEP_S
+        while not self._finished:
+            self._draw_run(painter)
+            if time.perf_counter() > end:
+                break
+        painter.end()
+        if self._finished:
+            self._step.stop()
+            self._shown, self._next = self._next, None
+            self.changed.emit()
+        elif self._shown is None:
+            self.changed.emit()
+
+    def _draw_run(self, painter: QPainter) -> None:
+        end = min(self._done + RUN, len(self._lines))
         pens = self._line_pen[self._done : end]
         cuts = [0, *(np.flatnonzero(np.diff(pens)) + 1).tolist(), len(pens)]
         for start, stop in itertools.pairwise(cuts):
@@ -148,9 +168,4 @@ class EdgeLayer(QObject):
             painter.setPen(self._pens[int(pens[start])])
             run = self._lines[self._done + start : self._done + stop]
             painter.drawLines(shiboken6.Shiboken.wrapInstance(run.ctypes.data, QLineF), len(run))
-        painter.end()
         self._done = end
-        if self._finished:
-            self._step.stop()
-            self._shown, self._next = self._next, None
-            self.changed.emit()

@@ -138,7 +138,7 @@ def make_scene(
     places = np.stack([layout.x, layout.y], axis=1).astype(np.float64)
     shown = np.flatnonzero(view.nodes)
     shown = shown[np.argsort(circuit.nodes.influence[shown], kind="stable")]
-    share = signed_shares(circuit)
+    share = signed_shares(circuit).astype(np.float32)
     edges = np.flatnonzero(view.edges)
     edges = edges[np.argsort(np.abs(share[edges]), kind="stable")]
     groups, group_of, pinned = _membership(circuit, rows)
@@ -148,7 +148,7 @@ def make_scene(
     color, colors = _colors(circuit, shown, palette, in_circuit, groups, group_of)
     return LinkScene(
         circuit, view, layout, shown, places, glyphs(circuit), color, colors, in_circuit,
-        edges[-MOST_EDGES:], len(edges), share.astype(np.float32), groups, group_of,
+        edges[-MOST_EDGES:], len(edges), share, groups, group_of,
     )  # fmt: skip
 
 

@@ -65,6 +65,8 @@ class InspectorPanel(QWidget):
 
     def _edited(self, edit: Edit) -> None:
         only_view = all(key.kind in ("view", "place") for key in edit.after)
+        if only_view and len(self._desk.session.selection) != 1:
+            return  # neither the circuit as a whole nor a list of nodes depends on thresholds
         self._later.within(_UNHURRIED_MS if only_view else 0)
 
     def _rebuild_from_top(self) -> None:
