@@ -99,6 +99,17 @@ def test_pinning_again_unpins(drawn: MainWindow, qapp: QApplication) -> None:
     assert not drawn.session.drawing.of_kind("pin")
 
 
+def test_same_feature_and_same_layer_are_selected(drawn: MainWindow) -> None:
+    drawn.session.select([3])
+    drawn.desk.trigger("edit.same_feature")
+    assert drawn.session.selection == (3,)
+    drawn.desk.trigger("edit.same_layer")
+    assert set(drawn.session.selection) == {2, 3, 5}
+    drawn.session.select([7])
+    drawn.desk.trigger("edit.same_layer")
+    assert set(drawn.session.selection) == {7, 8}
+
+
 def test_walking_follows_the_strongest_edge(drawn: MainWindow, qapp: QApplication) -> None:
     drawn.session.select([3])
     qapp.processEvents()

@@ -1,6 +1,9 @@
 """Change what is seen and what is selected; none of this is in the undo history."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.words import tr
@@ -78,6 +81,26 @@ def select_inputs(desk: Desk) -> None:
 def select_outputs(desk: Desk) -> None:
     """Select what the selected nodes feed, among what is shown."""
     desk.session.select(_neighbours(desk, inputs=False))
+
+
+def select_same_feature(desk: Desk) -> None:
+    """Select the selected units at every position, among what is shown."""
+    nodes = desk.session.circuit.nodes
+    _select_alike(desk, np.stack([nodes.kind, nodes.site, nodes.layer, nodes.unit], axis=1))
+
+
+def select_same_layer(desk: Desk) -> None:
+    """Select the layers of the selected nodes, attention and MLP alike, among what is shown."""
+    _select_alike(desk, desk.session.circuit.nodes.layer[:, None])
+
+
+def _select_alike(desk: Desk, traits: NDArray[Any]) -> None:
+    """Select the shown nodes that share all traits with a selected one; traits are [n, k]."""
+    chosen = list(desk.session.selection)
+    _, group = np.unique(traits, axis=0, return_inverse=True)
+    alike = np.isin(group.ravel(), group.ravel()[chosen])
+    found = np.flatnonzero(alike & desk.session.pruned().node_mask).tolist()
+    desk.session.select([*chosen, *(node for node in found if node not in chosen)])
 
 
 def walk_input(desk: Desk) -> None:
