@@ -181,7 +181,7 @@ def _shares(
     layer: int,
     dictionary: Dictionary,
     positions: NDArray[np.int32],
-    units: NDArray[np.int32],
+    units: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """Return each head's share of what features read, [feature, head]."""
     rows, place = np.unique(units, return_inverse=True)
