@@ -92,7 +92,8 @@ def choose(active: Sequence[set[Rule]], rate: Callable[[Rule], float]) -> tuple[
         active: The rules that hold at each place where it is active.
         rate: How often a rule holds where it is silent.
     """
-    left, chosen = list(active), []
+    left = list(active)
+    chosen: list[Rule] = []
     while left and len(chosen) < _MOST_RULES:
         counts: dict[Rule, int] = {}
         for rules in left:
