@@ -25,6 +25,7 @@ from circuitscope import evidence_verbs, feature_verbs, file_verbs
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import Cancelled, CircuitScopeError, ProjectError
 from circuitscope.core.settings import TraceSettings, parse_target
+from circuitscope.decomposition_verbs import add_discovery
 from circuitscope.decomposition_verbs import add_verbs as add_decomposition_verbs
 from circuitscope.dictionaries.hub_cache import as_written
 from circuitscope.engine.client import InProcessEngine
@@ -44,7 +45,7 @@ _DICTIONARIES = "Folder or repository of dictionaries; may be given again."
 _CHECK_TEXT = "The capital of the state containing Dallas is Austin, and the city lies in Texas."
 VERBS = frozenset(
     "trace export import check log compact doctor demo lens ablate test collect feature label "
-    "patch compare words agree".split()
+    "patch compare words agree discover".split()
 )
 _CANCELLED = 130
 _STATES = {"good": "[green]✓[/]", "advice": "[yellow]![/]", "bad": "[red]✗[/]"}
@@ -453,3 +454,4 @@ file_verbs.add_verbs(app, _session, _print_json)
 evidence_verbs.add_verbs(app, _session, _done, _print_json)
 feature_verbs.add_verbs(app, _asked, _print_json)
 add_decomposition_verbs(app, _asked, _session, _done, _print_json)
+add_discovery(app, _session, _done, (_project_for, _saved, _report))

@@ -1,4 +1,4 @@
-"""The verbs of contextual decomposition: `words` and `agree`."""
+"""The verbs of contextual decomposition: `words`, `agree` and `discover`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,8 +10,14 @@ import typer
 
 from circuitscope.core.importance import from_ranking
 from circuitscope.engine.decomposing import Compared
-from circuitscope.session.decomposing import compare_heads, contextual_circuits, weigh_words
+from circuitscope.session.decomposing import (
+    compare_heads,
+    contextual_circuits,
+    discover_heads,
+    weigh_words,
+)
 from circuitscope.session.jobs import Job
+from circuitscope.session.metric_cases import read_metric_cases
 from circuitscope.trial_verbs import Asked
 
 _JSON = typer.Option("--json", help="Write the result as JSON.")
@@ -100,6 +106,69 @@ def add_verbs(
             ("only contextual decomposition", found.only_contextual),
         ):
             typer.echo(f"{words}: {', '.join(_names(rows)) or 'none'}")
+
+
+def add_discovery(
+    app: typer.Typer,
+    session_of: Callable[[], Any],
+    done: Callable[..., Job],
+    project: tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]],
+) -> None:
+    """Add `discover` to the command line.
+
+    Args:
+        app: The command line.
+        session_of: Opens a session as a context manager.
+        done: Waits for a job of a session; `quiet` shows no progress.
+        project: Opens the project that results go to, saves it, and reports what was found.
+    """
+    project_for, saved_by, report = project
+
+    @app.command(
+        epilog="Example: circuitscope discover projects/atlas/model capitals.jsonl --heads 8 "
+        "--out heads.circuitscope"
+    )
+    def discover(  # noqa: PLR0913 - one argument for each option
+        model: Annotated[Path, typer.Argument(help="Folder of the model.")],
+        prompts: Annotated[
+            Path, typer.Argument(help='JSON lines: {"prompt": …, "answer": …, "against": …}.')
+        ],
+        evaluate: Annotated[
+            Path | None, typer.Option(help="Prompts to measure on; else those searched.")
+        ] = None,
+        heads: Annotated[int, typer.Option(help="Most heads taken.")] = 10,
+        positions: Annotated[
+            bool, typer.Option("--positions", help="Heads at positions; prompts of equal length.")
+        ] = False,
+        mlps: Annotated[bool, typer.Option("--mlps", help="Search MLPs too.")] = False,
+        ablation: Annotated[str, typer.Option(help="What others hold: mean or zero.")] = "mean",
+        weights: Annotated[str, typer.Option(help="raw, centred or folded.")] = "raw",
+        name: Annotated[str, typer.Option(help="Name in the project.")] = "",
+        out: Annotated[Path | None, typer.Option(help="Project file to add it to.")] = None,
+        device: Annotated[str, _DEVICE] = "auto",
+        as_json: Annotated[bool, _JSON] = False,
+        quiet: Annotated[bool, _QUIET] = False,
+    ) -> None:
+        """Find the heads behind a metric over many prompts, and measure them."""
+        if ablation not in ("mean", "zero"):
+            raise typer.BadParameter(f"There is no {ablation}.", param_hint="--ablation")
+        cases = read_metric_cases(prompts)
+        others = read_metric_cases(evaluate) if evaluate else ()
+        with session_of() as session:
+            project_for(session, out)
+            done(session, session.load_model(model, device=device, dtype="float32"), quiet=quiet)
+            found = discover_heads(
+                session, cases, others, name, n_heads=heads, mlps=mlps, ablation=ablation,
+                weights=weights, granularity="head-position" if positions else "head",
+            )  # fmt: skip
+            job = done(session, found, quiet=quiet)
+            circuit = session.circuit
+            saved = saved_by(session, out)
+        report(job, circuit, saved, as_json=as_json)
+        if not as_json:
+            faithful = circuit.provenance.scores["faithfulness"]
+            where = "other prompts" if others else "the prompts searched"
+            typer.echo(f"Faithfulness {faithful:.3f} on {where}")
 
 
 def _names(rows: Any) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import circuitscope as cs
 from circuitscope import cli
 from circuitscope.core.shipped import shipped_path
 
@@ -35,3 +36,32 @@ def test_circuits_agree_by_heads(capsys, tmp_path: Path) -> None:
     assert set(found["only_contextual"]).isdisjoint(found["only_dictionary"])
     assert run("agree", project, "--model", model, "--with", "nothing", "--quiet") == 1
     assert "no result called" in capsys.readouterr().err
+
+
+def test_heads_are_discovered_into_a_project(capsys, tmp_path: Path) -> None:
+    cases = tmp_path / "cases.jsonl"
+    states = {"Dallas": "Austin", "Oakland": "Sacramento"}
+    lines = [
+        {
+            "prompt": f"the capital of the state containing {city} is",
+            "answer": capital,
+            "against": next(other for other in states.values() if other != capital),
+        }
+        for city, capital in states.items()
+    ]
+    cases.write_text("\n".join(map(json.dumps, lines)), "utf-8")
+    out = tmp_path / "heads.circuitscope"
+    asked = ("discover", str(ATLAS / "model"), str(cases), "--heads", "6", "--out", str(out))
+    assert run(*asked, "--evaluate", str(cases), "--quiet") == 0
+    said = capsys.readouterr().out
+    assert "Faithfulness" in said
+    assert "other prompts" in said
+    with cs.open_project(out, read_only=True) as project:
+        (info,) = project.findings()
+        assert info.method == "contextual"
+        found = project.circuit(info.id)
+    assert 0 < len(found.nodes) - 1 <= 6 + 1
+    assert found.provenance.settings["n_prompts"] == 2
+    cases.write_text('{"prompt": "x"}', "utf-8")
+    assert run(*asked, "--quiet") == 1
+    assert "says no metric in line 1" in capsys.readouterr().err

@@ -18,9 +18,11 @@ import numpy as np
 from circuitscope.core.errors import OutOfMemory
 from circuitscope.engine.decomposing import (
     CompareHeads,
+    DiscoverHeads,
     MeasureMeans,
     WeighWords,
     compare_heads,
+    discover_heads,
     measure_means,
     weigh_words,
 )
@@ -465,11 +467,10 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     WeighWords: weigh_words,
     CompareHeads: compare_heads,
     MeasureMeans: measure_means,
+    DiscoverHeads: discover_heads,
 }
 _NEEDS_TORCH = {
     LoadModel, ListDevices, CheckDictionaries, EstimateTrace, PreviewPrompt, Generate, Predict,
     Trace, TryChanges, ReadLens, Grow, ExplainAttention, WeighWords, CompareHeads,
-    MeasureMeans,
-    RunTests,
-    CollectEvidence, ReadFeature, SweepPatches,
+    MeasureMeans, DiscoverHeads, RunTests, CollectEvidence, ReadFeature, SweepPatches,
 }  # fmt: skip

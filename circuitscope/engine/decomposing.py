@@ -1,4 +1,4 @@
-"""Words behind a decision, and heads of two circuits side by side: what is asked, and how.
+"""Words behind a decision, heads behind a metric, heads of two circuits: what is asked, and how.
 
 Requests are plain data; torch and models are imported on use.
 """
@@ -6,11 +6,12 @@ Requests are plain data; torch and models are imported on use.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from circuitscope.core.agreement import Agreement
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.finding import Grid, Ranking
+from circuitscope.core.metrics import Metric
 
 if TYPE_CHECKING:
     from circuitscope.core.progress import Progress
@@ -47,6 +48,28 @@ class MeasureMeans:
     model: ModelChoice
     prompts: tuple[str | tuple[int, ...], ...]
     name: str = ""
+    weights: str = "raw"
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoverHeads:
+    """Find the heads behind a metric over many prompts; the answer is a `Circuit`.
+
+    Attributes:
+        prompts: Texts or ids; `metrics` holds one for each.
+        evaluation: Prompts that faithfulness is measured on; none takes those searched.
+        n_heads: Units taken at most.
+    """
+
+    model: ModelChoice
+    prompts: tuple[str | tuple[int, ...], ...]
+    metrics: tuple[Metric, ...]
+    evaluation: tuple[str | tuple[int, ...], ...] = ()
+    evaluation_metrics: tuple[Metric, ...] = ()
+    granularity: Literal["head", "head-position"] = "head"
+    n_heads: int = 10
+    mlps: bool = False
+    ablation: Literal["zero", "mean"] = "mean"
     weights: str = "raw"
 
 
@@ -97,6 +120,19 @@ def measure_means(request: MeasureMeans, holdings: Holdings, progress: Progress)
     model = holdings.model(request.model, progress)
     found = mean_activations(model, request.prompts, weights=request.weights, progress=progress)
     return as_grid(replace(found, name=request.name), provenance_of_means(model))
+
+
+def discover_heads(request: DiscoverHeads, holdings: Holdings, progress: Progress) -> Circuit:
+    """Answer a `DiscoverHeads`."""
+    from circuitscope.tracing.relevance_circuit import discover
+
+    return discover(
+        holdings.model(request.model, progress), request.prompts, request.metrics,
+        granularity=request.granularity, n_heads=request.n_heads, mlps=request.mlps,
+        ablation=request.ablation, weights=request.weights,
+        evaluation=request.evaluation or None,
+        evaluation_metric=request.evaluation_metrics or None, progress=progress,
+    )  # fmt: skip
 
 
 def compare_heads(request: CompareHeads, holdings: Holdings, progress: Progress) -> Compared:

@@ -21,7 +21,13 @@ from circuitscope.core.model_check import SelfCheck
 from circuitscope.core.settings import TraceSettings
 
 if TYPE_CHECKING:
-    from circuitscope.engine.decomposing import Compared, CompareHeads, MeasureMeans, WeighWords
+    from circuitscope.engine.decomposing import (
+        Compared,
+        CompareHeads,
+        DiscoverHeads,
+        MeasureMeans,
+        WeighWords,
+    )  # fmt: skip
     from circuitscope.engine.evidence import Outcomes, RunTests, SweepPatches
     from circuitscope.engine.features import FeatureRequest, FeatureResult
     from circuitscope.engine.reasons import AttentionReasons, ExplainAttention, Grow
@@ -192,7 +198,7 @@ Request = Union[
     Ping, LoadModel, InspectModel, ListModels, ListDevices, EstimateTrace, InspectDictionaries,
     CheckDictionaries, PreviewPrompt, Generate, Predict, Trace, ReadGraph, "TryChanges",
     "ReadLens", "Grow", "ExplainAttention", "RunTests", "FeatureRequest", "SweepPatches",
-    "WeighWords", "CompareHeads", "MeasureMeans",
+    "WeighWords", "CompareHeads", "MeasureMeans", "DiscoverHeads",
 ]  # fmt: skip
 
 

@@ -12,9 +12,16 @@ from circuitscope.core.importance import METHOD
 from circuitscope.core.means import METHOD as MEANS
 from circuitscope.core.means import from_grid
 from circuitscope.core.sources import MeanActivations
-from circuitscope.engine.decomposing import Compared, CompareHeads, MeasureMeans, WeighWords
+from circuitscope.engine.decomposing import (
+    Compared,
+    CompareHeads,
+    DiscoverHeads,
+    MeasureMeans,
+    WeighWords,
+)
 from circuitscope.project.findings import FindingInfo
 from circuitscope.session.jobs import Job
+from circuitscope.session.metric_cases import Case
 from circuitscope.session.session import Session
 from circuitscope.session.trials import dictionary_folders
 
@@ -41,6 +48,41 @@ def keep_importance(session: Session, ranking: Ranking) -> str:
 def is_importance(info: FindingInfo) -> bool:
     """Say whether a finding is an importance that was kept."""
     return info.kind == "ranking" and info.method == METHOD
+
+
+def discover_heads(
+    session: Session,
+    cases: Sequence[Case],
+    evaluation: Sequence[Case] = (),
+    name: str = "",
+    **options: Any,
+) -> Job:
+    """Find the heads behind a metric, add them to the project and show them.
+
+    Args:
+        session: Its model is searched.
+        cases: Prompts, each with its metric.
+        evaluation: Those that faithfulness is measured on; none takes the cases.
+        name: Of the circuit; else the first prompt.
+        options: `granularity`, `n_heads`, `mlps`, `ablation` and `weights` of `DiscoverHeads`.
+    """
+    project = session.project or session.new_project()
+
+    def store(job: Job, found: Any) -> None:
+        if session.project is not project:
+            raise ProjectError("The project was closed.", hint="Find the heads again.")
+        shown = "".join(found.tokens).strip()
+        job.result_id = project.add_finding(found, name or f"{shown} (heads)")
+        job.result = None
+        session.activate(job.result_id)
+
+    request = DiscoverHeads(
+        _choice(session),
+        tuple(prompt for prompt, _ in cases), tuple(metric for _, metric in cases),
+        tuple(prompt for prompt, _ in evaluation), tuple(metric for _, metric in evaluation),
+        **options,
+    )  # fmt: skip
+    return session.jobs.add(f"Find heads over {len(cases)} prompts", request, store)
 
 
 def measure_means(session: Session, prompts: Sequence[str], name: str, weights: str = "raw") -> Job:
