@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from circuitscope.core.errors import TraceError
 from circuitscope.core.metrics import (
@@ -79,11 +79,11 @@ def _metric(said: dict[str, Any], position: int) -> Metric | None:
     return None
 
 
-def _is_word(said: Any) -> bool:
+def _is_word(said: Any) -> TypeGuard[str | int]:
     return type(said) is int or (isinstance(said, str) and said != "")
 
 
-def _are_words(said: Any) -> bool:
+def _are_words(said: Any) -> TypeGuard[list[str | int]]:
     return isinstance(said, list) and bool(said) and all(map(_is_word, said))
 
 
