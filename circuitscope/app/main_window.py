@@ -164,7 +164,7 @@ class MainWindow(QMainWindow):
         self.resizeDocks(wide, [232, 328], Qt.Orientation.Horizontal)
         low = [docks["jobs"], docks["tests"], docks["history"]]
         self.resizeDocks(low, [184, 184, 184], Qt.Orientation.Vertical)
-        self.resizeDocks(low, [240, 760, 160], Qt.Orientation.Horizontal)
+        self.resizeDocks(low, [210, 460, 160], Qt.Orientation.Horizontal)
 
     def _make_menus(self) -> None:
         for title, entries in MENUS:
