@@ -57,9 +57,11 @@ class ModelChoiceBox(QWidget):
         held = self._desk.session.model.path
         recent = [Path(path) for path in self._desk.session.preferences.now.recent.models]
         shipped = bundled_models()
-        known = [held] if held is not None else []
-        known += [path for path in (*recent, *shipped) if path.is_dir()]
-        for path in dict.fromkeys(known):
+        circuit = self._desk.session.circuit
+        own = circuit.provenance.model.get("name") if circuit is not None else None
+        known = [path for path in (*recent, *shipped) if path.is_dir()]
+        known.sort(key=lambda path: model_name(path) != own)  # what the circuit was traced in first
+        for path in dict.fromkeys(known if held is None else [held, *known]):
             words = model_name(path)
             self.box.addItem(words + DOT + tr("bundled") if path in shipped else words, str(path))
             self.box.setItemData(self.box.count() - 1, str(path), 3)

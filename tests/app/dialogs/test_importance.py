@@ -66,3 +66,13 @@ def test_a_model_without_labels_is_refused_in_the_dialog(
     assert "gives no labels" in dialog._told.text()
     assert dialog.found is None
     dialog.close()
+
+
+def test_the_model_of_the_open_circuit_is_offered_first(
+    window: MainWindow, finish_jobs: Callable
+) -> None:
+    window.open_path(shipped_path("projects", "sentiment", "sentiment.circuitscope"))
+    dialog = ImportanceDialog(window.desk)
+    finish_jobs(window.session)
+    assert window.session.model.path == MODEL
+    dialog.close()
