@@ -5,6 +5,8 @@ Tokens, labels and file names are the user's and are never translated.
 
 from PySide6.QtCore import QCoreApplication
 
+from circuitscope.core.errors import CircuitScopeError
+
 MINUS = "−"
 THIN = "\N{NARROW NO-BREAK SPACE}"
 DOT = " · "
@@ -14,6 +16,11 @@ def tr(text: str, n: int = -1) -> str:
     """Return visible text in the user's language; "%n" becomes `n` in its plural form."""
     found = QCoreApplication.translate("CircuitScope", text, "", n)
     return found.replace("%n", count(n)) if n >= 0 else found
+
+
+def error_words(error: CircuitScopeError) -> str:
+    """Write what happened and what to do, a line each."""
+    return "\n".join(part for part in (error.message, error.hint) if part)
 
 
 def count(number: int) -> str:

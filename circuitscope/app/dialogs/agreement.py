@@ -1,12 +1,12 @@
 """A dictionary circuit and one of contextual decomposition side by side, head by head."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QHelpEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import (
     QComboBox,
-    QDialog,
     QHBoxLayout,
     QHeaderView,
     QLabel,
@@ -18,15 +18,14 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
+from circuitscope.app.dialogs.asking import AskingDialog
 from circuitscope.app.theme import Palette
 from circuitscope.app.widgets import EmptyState, button, section, text_label
 from circuitscope.app.words import percent, plain, signed, tr
 from circuitscope.core.agreement import Agreement, HeadRow
 from circuitscope.engine.decomposing import Compared
 from circuitscope.session.decomposing import compare_heads, contextual_circuits
-from circuitscope.session.jobs import Job
 
 _CELL, _MARGIN = 22, 30
 
@@ -107,21 +106,13 @@ class HeadMap(QWidget):
 _MIDDLE = Qt.AlignmentFlag.AlignVCenter
 
 
-class AgreementDialog(QDialog):
+class AgreementDialog(AskingDialog):
     """Choose the other circuit, compare, and show where they disagree."""
 
     def __init__(self, desk: Desk) -> None:
-        super().__init__(desk.window)
-        self._desk = desk
-        self._job: Job | None = None
+        super().__init__(desk, tr("Compare by heads"), (900, 720))
         self.found: Agreement | None = None
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setObjectName("AgreementDialog")
-        self.setWindowTitle(tr("Compare by heads"))
-        self.resize(900, 720)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(24, 24, 24, 16)
-        column.setSpacing(12)
+        column = self._column
         column.addLayout(self._choice())
         self._told = text_label("", "small", wrap=True)
         column.addWidget(self._told)
@@ -197,21 +188,17 @@ class AgreementDialog(QDialog):
         """Ask the engine."""
         self._told.setText(tr("comparing…"))
         self.compare_button.setEnabled(False)
-        self._job = compare_heads(self._desk.session, self.other.currentData())
-        to_gui(self._job.changed, self._heard, self)
+        self._await(compare_heads(self._desk.session, self.other.currentData()))
 
-    def _heard(self, job: Job) -> None:
-        if job is not self._job or not job.is_over:
-            return
-        self._told.setText("")
+    def _came_back(self) -> None:
+        super()._came_back()
         self.compare_button.setEnabled(True)
-        if job.state == "failed" and job.error is not None:
-            parts = (job.error.message, job.error.hint)
-            self._told.setText("\n".join(part for part in parts if part))
-        if job.state == "done" and isinstance(job.result, Compared):
-            if job.result.traced is not None:
+
+    def _answered(self, result: Any) -> None:
+        if isinstance(result, Compared):
+            if result.traced is not None:
                 self._told.setText(tr("The circuit of heads was added to the project."))
-            self.show_agreement(job.result.agreement)
+            self.show_agreement(result.agreement)
 
     def show_agreement(self, found: Agreement) -> None:
         """Show a comparison."""
@@ -249,11 +236,6 @@ class AgreementDialog(QDialog):
                     item.setFont(column, font)
             self.table.addTopLevelItem(item)
         self._stack.setCurrentIndex(1)
-
-    def done(self, result: int) -> None:
-        if self._job is not None and not self._job.is_over:
-            self._desk.session.jobs.cancel(self._job)
-        super().done(result)
 
 
 def _names(rows: Sequence[HeadRow]) -> str:

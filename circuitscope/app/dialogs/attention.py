@@ -5,7 +5,6 @@ from collections.abc import Callable
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import (
     QComboBox,
-    QDialog,
     QHBoxLayout,
     QHeaderView,
     QTreeWidget,
@@ -14,8 +13,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
+from circuitscope.app.dialogs.asking import AskingDialog
 from circuitscope.app.naming import bias_words, list_name, module_name, short_line
 from circuitscope.app.widgets import (
     Clickable,
@@ -41,7 +40,7 @@ _NO_CONTRAST = -1
 _KEY = Qt.ItemDataRole.UserRole
 
 
-class AttentionDialog(QDialog):
+class AttentionDialog(AskingDialog):
     """Show why a head looked where it did.
 
     Args:
@@ -53,20 +52,13 @@ class AttentionDialog(QDialog):
     def __init__(
         self, desk: Desk, edge: int | None = None, score: AttentionScore | None = None
     ) -> None:
-        super().__init__(desk.window)
-        self._desk, self._edge = desk, edge
+        super().__init__(desk, tr("Why did it look there?"), (760, 680))
+        self._edge = edge
         circuit = desk.session.circuit
         assert circuit is not None, "the dialog explains a circuit's attention"
         self._circuit: Circuit = circuit
-        self._job: Job | None = None
         self.reasons: AttentionReasons | None = None
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setObjectName("AttentionDialog")
-        self.setWindowTitle(tr("Why did it look there?"))
-        self.resize(760, 680)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(24, 24, 24, 16)
-        column.setSpacing(12)
+        column = self._column
         self._told = text_label("", "quiet", wrap=True)
         column.addWidget(self._told)
         self._by_head = QWidget()
@@ -129,20 +121,20 @@ class AttentionDialog(QDialog):
 
     # ---- asking --------------------------------------------------------------------------
     def _ask(self, score: AttentionScore | None, contrast: int | None = None) -> None:
-        self._stop()
+        self.stop()
         session = self._desk.session
         # The split of the edge does not change with the score looked at.
         edge = self._edge if self.reasons is None else None
         try:
-            self._job = session.explain_attention(edge, score, contrast)
+            job = session.explain_attention(edge, score, contrast)
         except CircuitScopeError as error:
             self._tell(str(error), bad=True)
             return
         self._tell(tr("Computing…"))
-        to_gui(self._job.changed, self._hear, self)
+        self._await(job)
         self._refresh()
 
-    def _hear(self, job: Job) -> None:
+    def _heard(self, job: Job) -> None:
         if job is not self._job or not job.is_over:
             return
         if job.state == "failed":
@@ -154,15 +146,6 @@ class AttentionDialog(QDialog):
             self.reasons = found
             self._show_score(found)
         self._refresh()
-
-    def _stop(self) -> None:
-        if self._job is not None and not self._job.is_over:
-            self._desk.session.jobs.cancel(self._job)
-
-    def done(self, result: int) -> None:
-        """Give up an unanswered question when the dialog closes."""
-        self._stop()
-        super().done(result)
 
     def _contrast_chosen(self) -> None:
         if self.reasons is not None and self.reasons.score is not None:

@@ -1,23 +1,23 @@
 """Which words decide: a classifier's sentence coloured by weight, its phrases ranked."""
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QComboBox, QDialog, QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
+from typing import Any
 
-from circuitscope.app.bridge import to_gui
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
+
 from circuitscope.app.desk import Desk
-from circuitscope.app.dialogs.model_choice import ModelChoiceBox
+from circuitscope.app.dialogs.asking import AskingDialog
 from circuitscope.app.dialogs.prompt import PromptField
 from circuitscope.app.dialogs.word_strip import PhraseTable, WordStrip
-from circuitscope.app.widgets import EmptyState, button, hairline, text_label
+from circuitscope.app.widgets import EmptyState, button, text_label
 from circuitscope.app.words import signed, tr
 from circuitscope.core.finding import Ranking
 from circuitscope.core.importance import Importance, from_ranking
 from circuitscope.session.decomposing import keep_importance, weigh_words
-from circuitscope.session.jobs import Job
 from circuitscope.session.session import ModelStatus
 
 
-class ImportanceDialog(QDialog):
+class ImportanceDialog(AskingDialog):
     """Ask for a sentence, weigh its words, keep the result in the project.
 
     Args:
@@ -26,21 +26,11 @@ class ImportanceDialog(QDialog):
     """
 
     def __init__(self, desk: Desk, kept: Ranking | None = None) -> None:
-        super().__init__(desk.window)
-        self._desk = desk
-        self._job: Job | None = None
+        super().__init__(desk, tr("Which words decide?"), (860, 680))
         self._ranking: Ranking | None = None
         self.found: Importance | None = None
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setObjectName("ImportanceDialog")
-        self.setWindowTitle(tr("Which words decide?"))
-        self.resize(860, 680)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(24, 24, 24, 16)
-        column.setSpacing(12)
-        self.model = ModelChoiceBox(desk)
-        column.addWidget(self.model)
-        column.addWidget(hairline())
+        column = self._column
+        self.model = self._add_model_choice()
         column.addLayout(self._prompt_row())
         column.addLayout(self._label_row())
         self._told = text_label("", "small", wrap=True)
@@ -134,20 +124,12 @@ class ImportanceDialog(QDialog):
             return
         self.stop()
         self._told.setText(tr("weighing…"))
-        self._job = weigh_words(
-            self._desk.session, text, self.label.currentData(), self.contrast.currentData()
-        )
-        to_gui(self._job.changed, self._heard, self)
+        label, contrast = self.label.currentData(), self.contrast.currentData()
+        self._await(weigh_words(self._desk.session, text, label, contrast))
 
-    def _heard(self, job: Job) -> None:
-        if job is not self._job or not job.is_over:
-            return
-        self._told.setText("")
-        if job.state == "failed" and job.error is not None:
-            parts = (job.error.message, job.error.hint)
-            self._told.setText("\n".join(part for part in parts if part))
-        if job.state == "done" and isinstance(job.result, Ranking):
-            self._show(job.result)
+    def _answered(self, result: Any) -> None:
+        if isinstance(result, Ranking):
+            self._show(result)
 
     def _show(self, ranking: Ranking, *, is_kept: bool = False) -> None:
         self._ranking, found = ranking, from_ranking(ranking)
@@ -178,13 +160,3 @@ class ImportanceDialog(QDialog):
         keep_importance(self._desk.session, self._ranking)
         self.keep_button.setEnabled(False)
         self._told.setText(tr("Kept: it is in the project panel, below the sentence."))
-
-    def stop(self) -> None:
-        """Give up what was asked and not answered yet."""
-        job, self._job = self._job, None
-        if job is not None and not job.is_over:
-            self._desk.session.jobs.cancel(job)
-
-    def done(self, result: int) -> None:
-        self.stop()
-        super().done(result)

@@ -1,39 +1,29 @@
 """The lens: what the model would say after each layer, at each position of a prompt."""
 
-from PySide6.QtCore import QModelIndex, Qt
-from PySide6.QtWidgets import QDialog, QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
+from typing import Any
 
-from circuitscope.app.bridge import to_gui
+from PySide6.QtCore import QModelIndex, Qt
+from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
+
 from circuitscope.app.desk import Desk
-from circuitscope.app.dialogs.model_choice import ModelChoiceBox
+from circuitscope.app.dialogs.asking import AskingDialog
 from circuitscope.app.dialogs.prompt import ProbabilityBar, PromptField
 from circuitscope.app.panels.lens_table import LensTable
-from circuitscope.app.widgets import EmptyState, button, clear, hairline, section, text_label
+from circuitscope.app.widgets import EmptyState, button, clear, section, text_label
 from circuitscope.app.words import shown_token, tr
 from circuitscope.core.settings import Logit
 from circuitscope.engine.requests import Alternative
-from circuitscope.session.jobs import Job
 from circuitscope.session.session import ModelStatus
 
 
-class LensDialog(QDialog):
+class LensDialog(AskingDialog):
     """Ask for a prompt, show the lens, and take a cell as the target of a trace."""
 
     def __init__(self, desk: Desk) -> None:
-        super().__init__(desk.window)
-        self._desk = desk
-        self._job: Job | None = None
+        super().__init__(desk, tr("Lens"), (1120, 640))
         self._asked: str | tuple[int, ...] = ""
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setObjectName("LensDialog")
-        self.setWindowTitle(tr("Lens"))
-        self.resize(1120, 640)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(24, 24, 24, 16)
-        column.setSpacing(12)
-        self.model = ModelChoiceBox(desk)
-        column.addWidget(self.model)
-        column.addWidget(hairline())
+        column = self._column
+        self.model = self._add_model_choice()
         column.addLayout(self._prompt_row())
         self._told = text_label("", "small", wrap=True)
         column.addWidget(self._told)
@@ -135,22 +125,14 @@ class LensDialog(QDialog):
         self.stop()
         self._told.setText(tr("reading…"))
         self._asked = text
-        self._job = self._desk.session.lens(text)
-        to_gui(self._job.changed, self._heard, self)
+        self._await(self._desk.session.lens(text))
 
-    def _heard(self, job: Job) -> None:
-        if job is not self._job or not job.is_over:
-            return
-        self._told.setText("")
-        if job.state == "failed" and job.error is not None:
-            parts = (job.error.message, job.error.hint)
-            self._told.setText("\n".join(part for part in parts if part))
-        if job.state == "done":
-            self.table.cells.show_grid(job.result)
-            last = self.table.cells.columnCount() - 1
-            self.table.setCurrentIndex(self.table.cells.index(0, last))
-            self.table.scrollTo(self.table.currentIndex())
-            self.table.setFocus()
+    def _answered(self, result: Any) -> None:
+        self.table.cells.show_grid(result)
+        last = self.table.cells.columnCount() - 1
+        self.table.setCurrentIndex(self.table.cells.index(0, last))
+        self.table.scrollTo(self.table.currentIndex())
+        self.table.setFocus()
         self._refresh()
 
     def _show_cell(self, index: QModelIndex) -> None:
@@ -181,13 +163,3 @@ class LensDialog(QDialog):
         dialog = TraceDialog(self._desk)
         dialog.prompt.explain(str(self._asked), Logit(token_id, position), name)
         dialog.open()
-
-    def stop(self) -> None:
-        """Give up what was asked and not answered yet."""
-        job, self._job = self._job, None
-        if job is not None and not job.is_over:
-            self._desk.session.jobs.cancel(job)
-
-    def done(self, result: int) -> None:
-        self.stop()
-        super().done(result)

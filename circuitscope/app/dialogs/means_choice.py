@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QVBoxLayout, 
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
 from circuitscope.app.widgets import button, text_label
-from circuitscope.app.words import tr
+from circuitscope.app.words import error_words, tr
 from circuitscope.core.sources import MeanActivations
 from circuitscope.session.decomposing import kept_means, measure_means, read_means
 from circuitscope.session.jobs import Job
@@ -86,7 +86,7 @@ class MeansChoiceBox(QWidget):
             return
         self._tell("")
         if job.state == "failed" and job.error is not None:
-            self._tell("\n".join(part for part in (job.error.message, job.error.hint) if part))
+            self._tell(error_words(job.error))
         if job.state == "done":
             self._fill(job.result_id)
 

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
 from circuitscope.app.desk import Desk
 from circuitscope.app.naming import model_name
 from circuitscope.app.widgets import Dot, section, text_label
-from circuitscope.app.words import DOT, tr
+from circuitscope.app.words import DOT, error_words, tr
 from circuitscope.core.shipped import shipped_path
 from circuitscope.session.session import ModelStatus
 
@@ -112,7 +112,7 @@ def _status_words(status: ModelStatus) -> str:
         )
         return DOT.join((size, status.dtype, status.device.upper())) + "\n" + check_line(status)
     if status.state == "failed" and status.error is not None:
-        return "\n".join(part for part in (status.error.message, status.error.hint) if part)
+        return error_words(status.error)
     if status.state == "loading":
         return tr("loading…")
     return tr("A folder with config.json and safetensors, as Hugging Face writes it.")

@@ -6,7 +6,6 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QDialog,
     QDoubleSpinBox,
     QGridLayout,
     QHBoxLayout,
@@ -17,9 +16,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
-from circuitscope.app.dialogs.model_choice import ModelChoiceBox
+from circuitscope.app.dialogs.asking import AskingDialog
 from circuitscope.app.dialogs.shifts import ShiftTable
 from circuitscope.app.naming import short_line
 from circuitscope.app.widgets import EmptyState, button, hairline, section, text_label
@@ -27,7 +25,6 @@ from circuitscope.app.words import plural, shown_token, tr
 from circuitscope.core.intervention import Intervention
 from circuitscope.core.keys import NodeKind
 from circuitscope.engine.trials import Tried
-from circuitscope.session.jobs import Job
 from circuitscope.session.trials import CHANGEABLE, change_of, digest_for, unique_changes
 
 _MODES = (
@@ -38,13 +35,11 @@ _NUMBERED = ("scale", "set", "add")
 _LISTED = 8
 
 
-class TrialDialog(QDialog):
+class TrialDialog(AskingDialog):
     """Hold the nodes that were selected when it opened; the work is a job of the session."""
 
     def __init__(self, desk: Desk) -> None:
-        super().__init__(desk.window)
-        self._desk = desk
-        self._job: Job | None = None
+        super().__init__(desk, tr("Try it on the model"), (860, 800))
         circuit = desk.session.circuit
         assert circuit is not None, "the action asks for a circuit"
         self._circuit = circuit
@@ -52,16 +47,8 @@ class TrialDialog(QDialog):
         kinds = {index: NodeKind(int(circuit.nodes.kind[index])) for index in chosen}
         self.nodes = [index for index in chosen if kinds[index] in CHANGEABLE]
         self._skipped = len(chosen) - len(self.nodes)
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setObjectName("TrialDialog")
-        self.setWindowTitle(tr("Try it on the model"))
-        self.resize(860, 800)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(24, 24, 24, 16)
-        column.setSpacing(12)
-        self.model = ModelChoiceBox(desk)
-        column.addWidget(self.model)
-        column.addWidget(hairline())
+        column = self._column
+        self.model = self._add_model_choice()
         self._add_nodes(column)
         self._add_change(column)
         column.addWidget(hairline())
@@ -233,24 +220,20 @@ class TrialDialog(QDialog):
         """Ask the engine; the answer replaces what is shown."""
         self.stop()
         kept = ((self.patterns, "patterns"), (self.norms, "norms"))
-        self._job = self._desk.session.try_changes(
+        job = self._desk.session.try_changes(
             self._circuit.token_ids, self.changes(), n_tokens=self.length.value(),
             seed=self.seed.value(), temperature=self.heat.value(),
             freeze=tuple(name for box, name in kept if box.isChecked()),
         )  # fmt: skip
         self._told.setText(tr("running…"))
         self.try_button.setEnabled(False)
-        to_gui(self._job.changed, self._heard, self)
+        self._await(job)
 
-    def _heard(self, job: Job) -> None:
-        if job is not self._job or not job.is_over:
-            return
+    def _came_back(self) -> None:
         self._refresh()
-        if job.state == "failed" and job.error is not None:
-            parts = (job.error.message, job.error.hint)
-            self._told.setText("\n".join(part for part in parts if part))
-        if job.state == "done":
-            self.show_result(job.result)
+
+    def _answered(self, result: Any) -> None:
+        self.show_result(result)
 
     def show_result(self, found: Tried) -> None:
         """Show probabilities and texts side by side."""
@@ -258,13 +241,3 @@ class TrialDialog(QDialog):
         for label, tokens in ((self.before, found.before), (self.after, found.after)):
             label.setText(" ".join(shown_token(token) for token in tokens) or "∅")
         self._stack.setCurrentIndex(2)
-
-    def stop(self) -> None:
-        """Give up what was asked and not answered yet."""
-        job, self._job = self._job, None
-        if job is not None and not job.is_over:
-            self._desk.session.jobs.cancel(job)
-
-    def done(self, result: int) -> None:
-        self.stop()
-        super().done(result)

@@ -1,21 +1,18 @@
 """Test on the model: what is changed, into what, and against how many controls."""
 
-from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
     QComboBox,
-    QDialog,
     QFormLayout,
     QHBoxLayout,
     QLineEdit,
     QSpinBox,
-    QVBoxLayout,
     QWidget,
 )
 
 from circuitscope.app.desk import Desk
-from circuitscope.app.dialogs.model_choice import ModelChoiceBox
-from circuitscope.app.widgets import button, hairline, text_label
-from circuitscope.app.words import plural, tr
+from circuitscope.app.dialogs.asking import AskingDialog
+from circuitscope.app.widgets import button, text_label
+from circuitscope.app.words import error_words, plural, tr
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.graph.evidence import FIXED
 from circuitscope.session.evidence import group_keys, start_tests
@@ -33,12 +30,11 @@ _HELP = (
 )
 
 
-class VerifyDialog(QDialog):
+class VerifyDialog(AskingDialog):
     """Ask how the selection is tested; the tests are a job of the session, and end as badges."""
 
     def __init__(self, desk: Desk) -> None:
-        super().__init__(desk.window)
-        self._desk = desk
+        super().__init__(desk, tr("Test on the model"), (640, 420))
         circuit, drawing = desk.session.circuit, desk.session.drawing
         assert circuit is not None, "the action asks for a circuit"
         assert drawing is not None
@@ -52,16 +48,8 @@ class VerifyDialog(QDialog):
             if int(circuit.edges.target[edge]) in inside and not fixed[node]
         ]  # fmt: skip
         self.groups = group_keys(drawing.rows, self.nodes)
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setObjectName("VerifyDialog")
-        self.setWindowTitle(tr("Test on the model"))
-        self.resize(640, 420)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(24, 24, 24, 16)
-        column.setSpacing(12)
-        self.model = ModelChoiceBox(desk)
-        column.addWidget(self.model)
-        column.addWidget(hairline())
+        column = self._column
+        self.model = self._add_model_choice()
         column.addLayout(self._form(len(chosen)))
         column.addWidget(text_label(tr(_HELP), "note", wrap=True))
         column.addStretch()
@@ -138,7 +126,7 @@ class VerifyDialog(QDialog):
                 counterfactual=self.other.text().strip(), draws=self.draws.value(),
             )  # fmt: skip
         except CircuitScopeError as error:
-            self._told.setText("\n".join(part for part in (error.message, error.hint) if part))
+            self._told.setText(error_words(error))
             return None
         self.accept()
         return job

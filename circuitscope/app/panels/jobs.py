@@ -16,7 +16,7 @@ from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
 from circuitscope.app.theme import icon, pixmap
 from circuitscope.app.widgets import MARGIN, button, elided, scrolled, text_label
-from circuitscope.app.words import DOT, count, seconds, tr
+from circuitscope.app.words import DOT, count, error_words, seconds, tr
 from circuitscope.engine.reasons import ExplainAttention
 from circuitscope.engine.requests import (
     EstimateTrace,
@@ -138,7 +138,7 @@ class JobRow(QWidget):
         self._bar.setRange(0, job.total)
         self._bar.setValue(job.done if job.total else 0)
         error = job.error
-        told = "\n".join(part for part in (error.message, error.hint) if part) if error else ""
+        told = error_words(error) if error else ""
         self._error.setText(told)
         self._error.setVisible(bool(told))
         self.setAccessibleName(f"{job.title}, {job_words(job)}")
