@@ -12,58 +12,22 @@ logits read their own position alone.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from typing import Protocol
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from circuitscope.core.progress import Progress, silent
+from circuitscope.core.progress import Progress
 from circuitscope.models.frozen import FrozenModel
 from circuitscope.tracing.read_points import Explained, Points
 from circuitscope.tracing.sources import Sources, Stage
+from circuitscope.tracing.walk import Walk, in_batches
 
-_PULSE_SECONDS = 0.1
 _BATCH_BYTES = 256e6
 _LARGEST_BATCH = 512
 
 
-class Walk(Protocol):
-    """Compute rows of attributions."""
-
-    @property
-    def width(self) -> int:
-        """Return the length of a row: all columns and `rest`."""
-
-    @property
-    def number(self) -> type[np.floating]:
-        """Return the type of a row's entries."""
-
-    def rows(
-        self,
-        wanted: NDArray[np.int64],
-        batch_size: int | None = None,
-        out: NDArray[np.floating] | None = None,
-    ) -> NDArray[np.floating]:
-        """Compute the rows of some explained nodes, [n, column + 1], into `out` if given."""
-
-
-def in_batches(
-    explained: Explained, wanted: NDArray[np.int64], size: int
-) -> Iterator[NDArray[np.int64]]:
-    """Yield places in `wanted`, `size` at a time, in the order in which a walk meets their nodes.
-
-    Positions ascend within a stage, so that early positions are short batches.
-    """
-    order = np.lexsort((explained.position[wanted], -explained.stage[wanted]))
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
-
-
-class BackwardWalk:
+class BackwardWalk(Walk):
     """Compute rows of attributions for batches of nodes.
 
     Args:
@@ -82,22 +46,8 @@ class BackwardWalk:
         points: Points,
         progress: Progress | None = None,
     ) -> None:
-        self._frozen = frozen
-        self._sources = sources
-        self._explained = explained
+        super().__init__(frozen, sources, explained, progress)
         self._points = points
-        self._progress = progress or silent()
-        self._heard = time.monotonic()
-
-    @property
-    def width(self) -> int:
-        """Return the length of a row: all columns and `rest`."""
-        return self._sources.rest + 1
-
-    @property
-    def number(self) -> type[np.floating]:
-        """Return the type of a row's entries."""
-        return np.float64 if self._frozen.dtype == torch.float64 else np.float32
 
     def rows(
         self,
@@ -105,17 +55,7 @@ class BackwardWalk:
         batch_size: int | None = None,
         out: NDArray[np.floating] | None = None,
     ) -> NDArray[np.floating]:
-        """Compute rows.
-
-        Args:
-            wanted: Indices into the explained nodes, [n].
-            batch_size: Rows walked at once; None chooses by memory.
-            out: Where to write them, [n, column + 1].
-
-        Returns:
-            Contributions, [n, column + 1], float32 (float64 where the walk is); the last entry
-            is that of writers which are not nodes.
-        """
+        """Compute rows; see `Walk.rows`."""
         n_pos = int(self._explained.position[wanted].max(initial=0)) + 1
         if out is None:
             out = np.zeros((len(wanted), self.width), self.number)
@@ -193,12 +133,6 @@ class BackwardWalk:
                 out[:, column] += G.sum(1) @ vectors
             else:
                 out[:, column] += torch.einsum("rpd,pd->r", G, vectors[: G.shape[1]])
-
-    def _pulse(self) -> None:
-        now = time.monotonic()
-        if now - self._heard > _PULSE_SECONDS:
-            self._heard = now
-            self._progress.advance(0)
 
 
 class _Readers:

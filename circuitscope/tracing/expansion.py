@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from circuitscope.core.errors import OutOfMemory
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.progress import Progress
-from circuitscope.tracing.backward_walk import Walk
 from circuitscope.tracing.read_points import Explained
 from circuitscope.tracing.sources import Sources
+from circuitscope.tracing.walk import Walk
 
 _MOST_STEP = 64
 _STEPS = 32

@@ -18,7 +18,6 @@ summed over each row's places. Batches are walked side by side, one on each proc
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -27,16 +26,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from circuitscope.core.progress import Progress, silent
+from circuitscope.core.progress import Progress
 from circuitscope.models.folded import FoldedAttention, Run, fold_attention
 from circuitscope.models.frozen import FrozenModel
 from circuitscope.models.threads import side_by_side
-from circuitscope.tracing.backward_walk import in_batches
 from circuitscope.tracing.read_points import Explained, ReadPoints
 from circuitscope.tracing.readings import StageReadings, lifted
 from circuitscope.tracing.sources import Sources, attention_layer
+from circuitscope.tracing.walk import Walk, in_batches
 
-_PULSE_SECONDS = 0.1
 BATCH_BYTES = 32e6
 """What the places of one batch may take."""
 _LARGEST_BATCH = 1024
@@ -48,7 +46,7 @@ MOST_LIFTED = 32e6
 """What embeddings pushed up may take."""
 
 
-class PackedWalk:
+class PackedWalk(Walk):
     """Compute rows of attributions for batches of nodes; see `BackwardWalk` for the arguments."""
 
     def __init__(
@@ -59,25 +57,11 @@ class PackedWalk:
         points: ReadPoints,
         progress: Progress | None = None,
     ) -> None:
-        self._frozen = frozen
-        self._sources = sources
-        self._explained = explained
+        super().__init__(frozen, sources, explained, progress)
         self._points = points
-        self._progress = progress or silent()
-        self._heard = time.monotonic()
         self._readings: dict[int, StageReadings] = {}
         self._folded: dict[int, FoldedAttention] = {}
         self._lifted: tuple[int, StageReadings] | None = None
-
-    @property
-    def width(self) -> int:
-        """Return the length of a row: all columns and `rest`."""
-        return self._sources.rest + 1
-
-    @property
-    def number(self) -> type[np.floating]:
-        """Return the type of a row's entries."""
-        return np.float64 if self._frozen.dtype == torch.float64 else np.float32
 
     def rows(
         self,
@@ -85,17 +69,7 @@ class PackedWalk:
         batch_size: int | None = None,
         out: NDArray[np.floating] | None = None,
     ) -> NDArray[np.floating]:
-        """Compute rows.
-
-        Args:
-            wanted: Indices into the explained nodes, [n].
-            batch_size: Rows walked at once; None chooses by memory and work.
-            out: Where to write them, [n, column + 1].
-
-        Returns:
-            Contributions, [n, column + 1], float32 (float64 where the walk is); the last entry
-            is that of writers which are not nodes.
-        """
+        """Compute rows; see `Walk.rows`."""
         size = batch_size or self._batch_size(wanted)
         batches = list(in_batches(self._explained, wanted, size))
         if out is None:
@@ -232,12 +206,6 @@ class PackedWalk:
         if layer not in self._folded:
             self._folded[layer] = fold_attention(self._frozen, layer)
         return self._folded[layer]
-
-    def _pulse(self) -> None:
-        now = time.monotonic()
-        if now - self._heard > _PULSE_SECONDS:
-            self._heard = now
-            self._progress.advance(0)
 
 
 class _Batch:

@@ -25,13 +25,14 @@ from circuitscope.models.capture import capture
 from circuitscope.models.frozen import FrozenModel
 from circuitscope.models.prompts import Prompt, read_prompt
 from circuitscope.models.reading import as_traced, model_record, precision_remark
-from circuitscope.tracing.backward_walk import BackwardWalk, Walk
+from circuitscope.tracing.backward_walk import BackwardWalk
 from circuitscope.tracing.memory import check_memory
 from circuitscope.tracing.packed_walk import PackedWalk
 from circuitscope.tracing.plan import Plan, make_plan
 from circuitscope.tracing.read_points import Explained, ReadPoints
 from circuitscope.tracing.sources import Sources
 from circuitscope.tracing.targets import Root, explained_rows, find_roots
+from circuitscope.tracing.walk import Walk
 from circuitscope.tracing.writers import collect_sources
 
 if TYPE_CHECKING:
