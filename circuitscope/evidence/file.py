@@ -167,6 +167,10 @@ def _label_rows(
 class EvidenceFile:
     """Read a file; nothing in it is changed. Close it, or use it as a context manager.
 
+    Attributes:
+        meta: Plain values by key.
+        cards: The card of each dictionary as JSON, by digest and layer.
+
     Raises:
         EvidenceMissing: There is none, or it is not one of ours.
     """
@@ -183,18 +187,19 @@ class EvidenceFile:
         address = f"file:{quote(str(self.path.absolute()))}?mode=ro&immutable=1"
         self._connection = sqlite3.connect(address, uri=True, check_same_thread=False)
         self._cache: dict[tuple[Any, ...], NDArray[Any]] = {}
+        self._labels: dict[tuple[str, int], dict[int, list[Label]]] = {}
         try:
             self._check()
             self.meta: dict[str, Any] = {
                 key: json.loads(value)
                 for key, value in self._connection.execute("SELECT key, value FROM meta")
             }
-            self._layers = tuple(
-                (str(digest), int(layer), json.loads(card))
+            self.cards: Mapping[tuple[str, int], dict[str, Any]] = {
+                (str(digest), int(layer)): json.loads(card)
                 for digest, layer, card in self._connection.execute(
                     "SELECT digest, layer, card FROM dictionary ORDER BY digest, layer"
                 )
-            )
+            }
         except (sqlite3.DatabaseError, ValueError) as error:
             self.close()
             raise _foreign(self.path) from error
@@ -216,11 +221,6 @@ class EvidenceFile:
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
-
-    @property
-    def cards(self) -> Mapping[tuple[str, int], dict[str, Any]]:
-        """Return the card of each dictionary as JSON, by digest and layer."""
-        return {(digest, layer): card for digest, layer, card in self._layers}
 
     def has(self, digest: str, layer: int) -> bool:
         """Say whether a dictionary was collected."""
@@ -286,6 +286,11 @@ class EvidenceFile:
         }
 
     def _labels_of(self, digest: str, layer: int) -> dict[int, list[Label]]:
+        if (digest, layer) not in self._labels:
+            self._labels[digest, layer] = self._read_labels(digest, layer)
+        return self._labels[digest, layer]
+
+    def _read_labels(self, digest: str, layer: int) -> dict[int, list[Label]]:
         row = self._connection.execute(
             "SELECT data FROM label WHERE digest = ? AND layer = ?", (digest, layer)
         ).fetchone()

@@ -14,7 +14,7 @@ Badges are read off the results in `core.badges`, over all that are shown togeth
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -31,6 +31,7 @@ from circuitscope.core.progress import Progress, silent
 from circuitscope.graph.influence import is_relevance
 from circuitscope.models.capture import capture
 from circuitscope.models.freezing import frozen_run
+from circuitscope.models.frozen import FrozenModel
 from circuitscope.models.places import Place
 from circuitscope.models.prompts import Written, read_prompt, token_text
 from circuitscope.models.reading import as_traced
@@ -57,7 +58,6 @@ from circuitscope.tracing.verify import find_node, predict_total, strongest_into
 
 if TYPE_CHECKING:
     from circuitscope.dictionaries.dictionary import Dictionary
-    from circuitscope.models.frozen import FrozenModel
     from circuitscope.models.loading import LoadedModel
 
 Name = int | NodeKey | str
@@ -142,10 +142,17 @@ class _Bench:
     switches: Switches
     stream: Stream
     root: int
+    _plain: dict[Place, dict[Place, Tensor]] = field(default_factory=dict)
 
     @property
     def circuit(self) -> Circuit:
         return self.switches.circuit
+
+    def plain(self, place: Place) -> dict[Place, Tensor]:
+        """Return what the unchanged model holds at a place, and what it says."""
+        if place not in self._plain:
+            self._plain[place] = rerun(self.stream, {}, (place, OUTPUT), 1)
+        return self._plain[place]
 
 
 def _check(model: LoadedModel, ablation: str, draws: int, counterfactual: Written | None) -> None:
@@ -276,9 +283,8 @@ def _test(bench: _Bench, changes: Changes, subject: _Subject, draws: int, seed: 
     own = joined(changes.of(key) for key in keys)
     controls = joined(changes.controls(key, draws) for key in keys)
     watch, place = _watch(bench, subject.watched)
-    read = (place, OUTPUT)
-    plain = rerun(bench.stream, {}, read, 1)
-    changed = rerun(bench.stream, {at: adding(parts) for at, parts in own.items()}, read, 1)
+    plain, change = bench.plain(place), {at: adding(parts) for at, parts in own.items()}
+    changed = rerun(bench.stream, change, (place, OUTPUT), 1)
     before, after = float(watch(plain[place])[0]), float(watch(changed[place])[0])
     noise = _control_effects(bench, controls, draws, place, watch) - before
     effect = after - before
@@ -337,12 +343,8 @@ def _watch(bench: _Bench, node: int) -> tuple[Watch, Place]:
 
 
 def _watch_score(bench: _Bench, key: NodeKey) -> tuple[Watch, Place]:
-    from circuitscope.models.frozen import FrozenModel as Frozen
-
     switches = bench.switches
-    frozen: FrozenModel = Frozen(
-        switches.model, switches.cache, switches.settings.gated, torch.float64
-    )
+    frozen = FrozenModel(switches.model, switches.cache, switches.settings.gated, torch.float64)
     target = score_of(switches.model.anatomy, key)
     sides = sides_of(frozen, target)
 

@@ -95,8 +95,8 @@ def faithfulness_curve(  # noqa: PLR0913 - options by keyword
         every = [_all_units(model, len(case.ids), units, mlps=mlps) for case in cases]
         with_them, without = [], []
         for size in sizes.astype(int).tolist():
-            chosen = units[:size]
-            with_them.append((mean(chosen) - empty) / (whole - empty))
+            chosen = set(units[:size])
+            with_them.append((mean(units[:size]) - empty) / (whole - empty))
             left = [
                 measure(case, [one for one in all_of if one not in chosen], mlps=mlps)
                 for case, all_of in zip(cases, every, strict=True)
