@@ -35,7 +35,7 @@ def weigh_words(session: Session, text: str, label: str = "", contrast: str = ""
         label: What is explained; "" for the model's own decision.
         contrast: What it is told from; "" for the likeliest other label.
     """
-    request = WeighWords(_choice(session), text, label, contrast)
+    request = WeighWords(session.model_choice, text, label, contrast)
     return session.jobs.add(f"Weigh the words of “{text[:60]}”", request)
 
 
@@ -77,7 +77,7 @@ def discover_heads(
         session.activate(job.result_id)
 
     request = DiscoverHeads(
-        _choice(session),
+        session.model_choice,
         tuple(prompt for prompt, _ in cases), tuple(metric for _, metric in cases),
         tuple(prompt for prompt, _ in evaluation), tuple(metric for _, metric in evaluation),
         **options,
@@ -101,7 +101,7 @@ def measure_means(session: Session, prompts: Sequence[str], name: str, weights: 
             raise ProjectError("The project was closed.", hint="Measure the means again.")
         job.result_id = project.add_finding(found, name)
 
-    request = MeasureMeans(_choice(session), tuple(prompts), name, weights)
+    request = MeasureMeans(session.model_choice, tuple(prompts), name, weights)
     return session.jobs.add(f"Means of {len(prompts)} prompts", request, store)
 
 
@@ -149,17 +149,9 @@ def compare_heads(session: Session, contextual: FindingInfo | None) -> Job:
         if found.traced is not None and open_still:
             job.result_id = project.add_finding(found.traced, f"{name} (heads)")
 
-    choice = _choice(session)
+    choice = session.model_choice
     folders: tuple[str, ...] = ()
     if circuit.provenance.dictionaries:
-        remembered = session.preferences.now.recent.dictionaries.get(choice.path, [])
-        folders = dictionary_folders(circuit, Path(choice.path), remembered)
+        folders = dictionary_folders(circuit, Path(choice.path), session.preferences.now)
     request = CompareHeads(choice, circuit, other, folders)
     return session.jobs.add(f"Compare “{name}” by heads", request, store)
-
-
-def _choice(session: Session) -> Any:
-    choice = session.model.choice
-    if choice is None:
-        raise ProjectError("No model is chosen.", hint="Choose one with Trace > Choose model.")
-    return choice

@@ -42,10 +42,9 @@ def start_tests(
     if circuit is None or drawing is None or project is None:
         raise ProjectError("No circuit is open.", hint="Open or trace one first.")
     choice = session.model_choice
-    remembered = session.preferences.now.recent.dictionaries.get(choice.path, [])
     folders: tuple[str, ...] = ()
     if circuit.provenance.dictionaries:
-        folders = dictionary_folders(circuit, Path(choice.path), remembered)
+        folders = dictionary_folders(circuit, Path(choice.path), session.preferences.now)
     folders = options.pop("dictionaries", folders)
     request = RunTests(
         choice, circuit, tuple(nodes), tuple(int(edge) for edge in edges),

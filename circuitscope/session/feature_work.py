@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from circuitscope.core.circuit import Circuit
-from circuitscope.core.errors import ModelError
 from circuitscope.core.keys import NodeKey, NodeKind
 from circuitscope.engine.features import CollectEvidence, ReadFeature
 from circuitscope.evidence import person_labels
@@ -27,18 +26,11 @@ from circuitscope.project.file import ProjectFile
 from circuitscope.session.trials import dictionary_folders, digest_for
 
 if TYPE_CHECKING:
-    from circuitscope.engine.requests import ModelChoice
     from circuitscope.session.jobs import Job
     from circuitscope.session.session import Session
 
 KIND = "evidence"
 _NAME = "features.json"
-
-
-def _choice(session: Session) -> ModelChoice:
-    if session.model.choice is None:
-        raise ModelError("No model is chosen.", hint="Choose a model folder first.")
-    return session.model.choice
 
 
 def collect(
@@ -53,13 +45,13 @@ def collect(
         out: Where to; "" is beside the dictionaries.
         options: Other fields of `CollectEvidence`.
     """
-    request = CollectEvidence(_choice(session), tuple(dictionaries), corpus, out, **options)
+    request = CollectEvidence(session.model_choice, tuple(dictionaries), corpus, out, **options)
     return session.jobs.add(f"Collect evidence from {Path(corpus).name}", request)
 
 
 def read_feature(session: Session, prompt: str, key: NodeKey, digest: str = "") -> Job:
     """Ask what a feature does on a text; the job's result is a `FeatureReading`."""
-    choice = _choice(session)
+    choice = session.model_choice
     request = ReadFeature(
         choice, prompt, folders(session), key.site.text, key.layer, key.unit, digest
     )
@@ -68,11 +60,7 @@ def read_feature(session: Session, prompt: str, key: NodeKey, digest: str = "") 
 
 def folders(session: Session) -> tuple[str, ...]:
     """Return where the dictionaries of the shown circuit may be."""
-    path = session.model.path
-    remembered = (
-        session.preferences.now.recent.dictionaries.get(str(path), []) if path is not None else []
-    )
-    return dictionary_folders(session.circuit, path, remembered)
+    return dictionary_folders(session.circuit, session.model.path, session.preferences.now)
 
 
 def feature_id(circuit: Circuit, key: NodeKey) -> FeatureId | None:

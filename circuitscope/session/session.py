@@ -144,10 +144,9 @@ class Session(Document):
             options: Other fields of `TryChanges`, such as n_tokens, seed and freeze.
         """
         choice = self._model.choice
-        remembered = self.preferences.now.recent.dictionaries.get(choice.path, [])
         folders: tuple[str, ...] = ()
         if any(change.feature is not None for change in changes):
-            folders = dictionary_folders(self.circuit, Path(choice.path), remembered)
+            folders = dictionary_folders(self.circuit, Path(choice.path), self.preferences.now)
         folders = options.pop("dictionaries", folders)
         request = TryChanges(choice, prompt, tuple(changes), folders, **options)
         return self.jobs.add(f"Try on “{_shown(prompt)}”", request)

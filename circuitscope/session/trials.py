@@ -9,6 +9,7 @@ from circuitscope.core.anatomy import Site
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.intervention import Intervention, Mode
 from circuitscope.core.keys import NodeKey, NodeKind
+from circuitscope.session.preferences import Preferences
 
 CHANGEABLE = (
     NodeKind.FEATURE, NodeKind.NEURON, NodeKind.HEAD, NodeKind.TOKEN, NodeKind.POSITION,
@@ -67,9 +68,10 @@ def unique_changes(changes: Iterable[Intervention]) -> tuple[Intervention, ...]:
 
 
 def dictionary_folders(
-    circuit: Circuit | None, model: Path | None, remembered: Iterable[str]
+    circuit: Circuit | None, model: Path | None, preferences: Preferences
 ) -> tuple[str, ...]:
     """Return the folders that may hold a circuit's dictionaries, those of the trace first."""
+    remembered = preferences.recent.dictionaries.get(str(model), [])
     settings = circuit.provenance.settings if circuit is not None else {}
     named = [str(path) for path in settings.get("dictionaries") or ()]
     around = [model, model.parent] if model is not None else []

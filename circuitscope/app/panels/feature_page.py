@@ -1,5 +1,6 @@
 """What a feature means: its labels, how often it is active, examples, tokens, and its relatives."""
 
+import math
 from html import escape
 
 from PySide6.QtCore import QRectF, Qt
@@ -263,7 +264,7 @@ class HistogramView(QWidget):
         wide = min(self.width() / n, 14.0)
         for at, number in enumerate(counts):
             if number:
-                tall = max(2.0, height * _log(number) / max(most, 1))
+                tall = max(2.0, height * (math.log2(number) + 1) / max(most, 1))
                 painter.drawRect(QRectF(at * wide, height - tall, max(wide - 1, 1), tall))
         painter.setPen(QColor(self._palette.hairline))
         painter.drawLine(0, int(height), self.width(), int(height))
@@ -276,12 +277,6 @@ class HistogramView(QWidget):
         painter.drawText(box, Qt.AlignmentFlag.AlignLeft, plain(edges[0]))
         painter.drawText(box, Qt.AlignmentFlag.AlignRight, plain(edges[-1]))
         painter.end()
-
-
-def _log(number: int) -> float:
-    import math
-
-    return math.log2(number) + 1
 
 
 def label_source(label: Label) -> str:
@@ -317,17 +312,10 @@ def example_html(palette: Palette, example: Example, maximum: float) -> str:
         if at == example.peak:
             text = f"<b>{text}</b>"
         if act > 0:
-            back = mixed(palette.panel, palette.accent, 0.12 + 0.5 * min(act / (maximum or 1), 1))
+            back = palette.mix(palette.accent, 0.12 + 0.5 * min(act / (maximum or 1), 1))
             text = f'<span style="background-color:{back}">{text}</span>'
         parts.append(text)
     return ("" if spaced else " ").join(parts)
-
-
-def mixed(first: str, second: str, share: float) -> str:
-    """Return the colour between two colours."""
-    a, b = QColor(first), QColor(second)
-    levels = zip((a.red(), a.green(), a.blue()), (b.red(), b.green(), b.blue()), strict=True)
-    return QColor(*(round(x + (y - x) * share) for x, y in levels)).name()
 
 
 def _named(others: list[Companion]) -> str:
