@@ -251,3 +251,9 @@ def outline(shape: Shape, size: float) -> list[tuple[float, float]]:
     if shape is Shape.CHECK:
         return [(-0.8 * r, 0.05 * r), (-0.2 * r, 0.6 * r), (0.85 * r, -0.6 * r)]
     return []
+
+
+def decimal(value: float) -> str:
+    """Return a coordinate with at most two decimals."""
+    text = f"{value:.2f}".rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text

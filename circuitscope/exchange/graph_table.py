@@ -147,12 +147,3 @@ def _places(circuit: Circuit, rows: Rows) -> dict[int, tuple[float, float]]:
 def number(value: float) -> str:
     """Return a float32 as the shortest decimal that reads back the same."""
     return f"{value:.9g}"
-
-
-def legal_xml(text: str) -> str:
-    """Drop what XML 1.0 cannot hold: control characters, surrogates, non-characters."""
-    return "".join(
-        c for c in text
-        if c in "\t\n\r" or (ord(c) >= 0x20 and not 0xD800 <= ord(c) <= 0xDFFF
-                             and ord(c) & 0xFFFE != 0xFFFE and not 0x7F <= ord(c) <= 0x9F)
-    )  # fmt: skip

@@ -9,7 +9,6 @@ import base64
 import json
 import math
 from typing import Final
-from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +23,13 @@ from circuitscope.exchange.figure import (
     Shape,
     Text,
     dashes,
+    decimal,
     outline,
     with_heads,
 )
 from circuitscope.exchange.fontsubset import subset
-from circuitscope.exchange.graph_table import legal_xml
 from circuitscope.exchange.typeface import FALLBACKS, FAMILY, style_of
+from circuitscope.exchange.xml_text import attribute, content
 
 _WEIGHTS: Final = {"Regular": 400, "Medium": 500, "SemiBold": 600, "Bold": 700, "Italic": 400}
 _LARGEST_FONT: Final = 200_000
@@ -43,16 +43,16 @@ def svg_text(figure: Figure, *, transparent: bool = False, embed_font: bool = Tr
         transparent: Leave out the page's background.
         embed_font: Carry the characters used; else the reader's own fonts stand in.
     """
-    width, height = _number(figure.width), _number(figure.height)
+    width, height = decimal(figure.width), decimal(figure.height)
     parts = [
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}pt" height="{height}pt" '
         f'viewBox="0 0 {width} {height}" role="img" '
-        f"font-family={_attribute(_families())}>",
-        f"<title>{_content(figure.title)}</title>",
-        f"<desc>{_content(figure.description)}</desc>",
+        f"font-family={attribute(_families())}>",
+        f"<title>{content(figure.title)}</title>",
+        f"<desc>{content(figure.description)}</desc>",
         '<metadata><provenance xmlns="urn:circuitscope:provenance">'
-        f"{_content(json.dumps(figure.metadata, ensure_ascii=False, sort_keys=True))}"
+        f"{content(json.dumps(figure.metadata, ensure_ascii=False, sort_keys=True))}"
         "</provenance></metadata>",
     ]
     if embed_font:
@@ -66,7 +66,7 @@ def svg_text(figure: Figure, *, transparent: bool = False, embed_font: bool = Tr
 
 
 def _layer(layer: Layer) -> list[str]:
-    out = [f"<g id={_attribute('layer-' + layer.id)}>"]
+    out = [f"<g id={attribute('layer-' + layer.id)}>"]
     if layer.curves is not None and len(layer.curves):
         out += _curves(layer.curves)
     out += [_box(box) for box in layer.boxes]
@@ -79,7 +79,7 @@ def _layer(layer: Layer) -> list[str]:
 def _curves(curves: Curves) -> list[str]:
     points, heads = with_heads(curves)
     starts = curves.starts()
-    rows = [" ".join(map(_number, row)) for row in points.reshape(len(points), 8).tolist()]
+    rows = [" ".join(map(decimal, row)) for row in points.reshape(len(points), 8).tolist()]
     pens = np.stack([curves.color, curves.dashed, np.round(curves.width * 100)], 1).astype(int)
     alone = bool(curves.ids or curves.titles)
     breaks = np.flatnonzero(np.any(np.diff(pens, axis=0) != 0, axis=1)) + 1
@@ -91,9 +91,9 @@ def _curves(curves: Curves) -> list[str]:
         color, width = curves.colors[curves.color[first]], float(curves.width[first])
         dash = ""
         if curves.dashed[first]:
-            dash = f' stroke-dasharray="{" ".join(map(_number, dashes(width)))}"'
+            dash = f' stroke-dasharray="{" ".join(map(decimal, dashes(width)))}"'
         drawn = (
-            f'<path d="{data}" fill="none" stroke="{color}" stroke-width="{_number(width)}"{dash}/>'
+            f'<path d="{data}" fill="none" stroke="{color}" stroke-width="{decimal(width)}"{dash}/>'
         )
         drawn += "".join(_head(heads[i], curves.colors[curves.color[i]]) for i in part)
         out.append(_named(drawn, curves.ids, curves.titles, first))
@@ -109,27 +109,27 @@ def _path(rows: list[str]) -> str:
 def _head(corners: NDArray[np.float32], color: str) -> str:
     if math.isnan(float(corners[0, 0])):
         return ""
-    points = " ".join(f"{_number(x)},{_number(y)}" for x, y in corners.tolist())
+    points = " ".join(f"{decimal(x)},{decimal(y)}" for x, y in corners.tolist())
     return f'<polygon points="{points}" fill="{color}"/>'
 
 
 def _named(drawn: str, ids: tuple[str, ...], titles: tuple[str, ...], i: int) -> str:
     if not ids and not titles:
         return drawn
-    name = f" id={_attribute(ids[i])}" if ids else ""
-    title = f"<title>{_content(titles[i])}</title>" if titles else ""
+    name = f" id={attribute(ids[i])}" if ids else ""
+    title = f"<title>{content(titles[i])}</title>" if titles else ""
     return f"<g{name}>{title}{drawn}</g>"
 
 
 def _box(box: Box) -> str:
     stroke = ""
     if box.stroke and box.stroke_width:
-        stroke = f' stroke="{box.stroke}" stroke-width="{_number(box.stroke_width)}"'
+        stroke = f' stroke="{box.stroke}" stroke-width="{decimal(box.stroke_width)}"'
     if box.dashed:
-        stroke += f' stroke-dasharray="{" ".join(map(_number, dashes(box.stroke_width)))}"'
+        stroke += f' stroke-dasharray="{" ".join(map(decimal, dashes(box.stroke_width)))}"'
     drawn = (
-        f'<rect x="{_number(box.x)}" y="{_number(box.y)}" width="{_number(box.width)}" '
-        f'height="{_number(box.height)}" rx="{_number(box.radius)}" '
+        f'<rect x="{decimal(box.x)}" y="{decimal(box.y)}" width="{decimal(box.width)}" '
+        f'height="{decimal(box.height)}" rx="{decimal(box.radius)}" '
         f'fill="{box.fill or "none"}"{stroke}/>'
     ) + "".join(_text(text) for text in box.texts)
     return _named(drawn, (box.id,) if box.id else (), (box.title,) if box.title else (), 0)
@@ -150,11 +150,11 @@ def _glyph(shape: Shape, place: tuple[float, float], size: float, colors: tuple[
     color, paper = colors
     x, y = place
     hollow = shape in (Shape.HOLLOW_DIAMOND, Shape.RING)
-    stroke = f'stroke="{color}" stroke-width="{_number(max(0.13 * size, 0.4))}"'
+    stroke = f'stroke="{color}" stroke-width="{decimal(max(0.13 * size, 0.4))}"'
     pen = f'fill="{paper}" {stroke}' if hollow else f'fill="{color}"'
     if shape in (Shape.DISC, Shape.RING):
-        return f'<circle cx="{_number(x)}" cy="{_number(y)}" r="{_number(size / 2)}" {pen}/>'
-    corners = [f"{_number(x + dx)} {_number(y + dy)}" for dx, dy in outline(shape, size)]
+        return f'<circle cx="{decimal(x)}" cy="{decimal(y)}" r="{decimal(size / 2)}" {pen}/>'
+    corners = [f"{decimal(x + dx)} {decimal(y + dy)}" for dx, dy in outline(shape, size)]
     if shape in (Shape.CROSS, Shape.SALTIRE):
         data = f"M{corners[0]}L{corners[1]}M{corners[2]}L{corners[3]}"
         return f'<path d="{data}" fill="none" {stroke}/>'
@@ -167,15 +167,15 @@ def _text(text: Text) -> str:
     more = f' text-anchor="{text.anchor}"' if text.anchor != "start" else ""
     more += f' font-weight="{text.weight}"' if text.weight != 400 else ""
     more += ' font-style="italic"' if text.italic else ""
-    place = f'x="{_number(text.x)}" y="{_number(text.y)}" font-size="{_number(text.size)}"'
-    content = _content(text.text)
+    place = f'x="{decimal(text.x)}" y="{decimal(text.y)}" font-size="{decimal(text.size)}"'
+    words = content(text.text)
     under = ""
     if text.halo:
         under = (
             f'<text {place}{more} fill="none" stroke="{text.halo}" stroke-linejoin="round" '
-            f'stroke-width="{_number(0.34 * text.size)}" aria-hidden="true">{content}</text>'
+            f'stroke-width="{decimal(0.34 * text.size)}" aria-hidden="true">{words}</text>'
         )
-    return f'{under}<text {place}{more} fill="{text.color}">{content}</text>'
+    return f'{under}<text {place}{more} fill="{text.color}">{words}</text>'
 
 
 def _style(figure: Figure) -> str:
@@ -203,16 +203,3 @@ def _style(figure: Figure) -> str:
 def _families() -> str:
     names = [FAMILY, *FALLBACKS]
     return ", ".join(f"'{name}'" if " " in name else name for name in names) + ", sans-serif"
-
-
-def _number(value: float) -> str:
-    text = f"{value:.2f}".rstrip("0").rstrip(".")
-    return "0" if text in ("-0", "") else text
-
-
-def _content(text: str) -> str:
-    return escape(legal_xml(text))
-
-
-def _attribute(text: str) -> str:
-    return quoteattr(legal_xml(text))

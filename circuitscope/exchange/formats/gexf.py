@@ -6,7 +6,6 @@ evidence's own number.
 
 from pathlib import Path
 from typing import Any, Final
-from xml.sax.saxutils import escape, quoteattr
 
 from circuitscope.core.errors import UnreadableGraph
 from circuitscope.core.progress import Progress
@@ -16,11 +15,11 @@ from circuitscope.exchange.graph_table import (
     NODE_FIELDS,
     GraphTable,
     graph_table,
-    legal_xml,
     number,
 )
 from circuitscope.exchange.saving import save_bytes
 from circuitscope.exchange.theme import PRINT
+from circuitscope.exchange.xml_text import attribute, content
 
 _TYPES: Final = {str: "string", int: "long", float: "double", bool: "boolean"}
 _OWN_PLACE: Final = frozenset({"id", "label", "x", "y", "color", "source", "target", "weight"})
@@ -33,8 +32,8 @@ def gexf_text(table: GraphTable) -> str:
     out = [
         '<?xml version="1.0" encoding="UTF-8"?>',
         '<gexf xmlns="http://gexf.net/1.3" xmlns:viz="http://gexf.net/1.3/viz" version="1.3">',
-        f"<meta><creator>CircuitScope {escape(meta['version'])}</creator>"
-        f"<description>{_content(table.provenance)}</description></meta>",
+        f"<meta><creator>CircuitScope {content(meta['version'])}</creator>"
+        f"<description>{content(table.provenance)}</description></meta>",
         '<graph defaultedgetype="directed" mode="static">',
         *_declared("node", NODE_FIELDS), *_declared("edge", EDGE_FIELDS, ["signed_weight"]),
         "<nodes>",
@@ -43,14 +42,14 @@ def gexf_text(table: GraphTable) -> str:
     for node in table.nodes:
         size = _SMALLEST + (_LARGEST - _SMALLEST) * max(node["influence"], 0.0) / most
         out.append(
-            f"<node id={quoteattr(node['id'])} label={_attribute(node['label'])}>"
+            f"<node id={attribute(node['id'])} label={attribute(node['label'])}>"
             f"{_values(node)}{_color(node['color'])}"
             f'<viz:position x="{number(node["x"])}" y="{number(-node["y"])}" z="0.0"/>'
             f'<viz:size value="{number(size)}"/></node>'
         )
     out += ["</nodes>", "<edges>"]
     for index, edge in table.edges():
-        ends = f"source={quoteattr(edge['source'])} target={quoteattr(edge['target'])}"
+        ends = f"source={attribute(edge['source'])} target={attribute(edge['target'])}"
         sign = PRINT.positive if edge["weight"] >= 0 else PRINT.negative
         values = _values({**edge, "signed_weight": edge["weight"]})
         out.append(
@@ -87,15 +86,7 @@ def _color(color: str) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return '"true"' if value else '"false"'
-    return f'"{number(value)}"' if isinstance(value, float) else _attribute(str(value))
-
-
-def _content(text: str) -> str:
-    return escape(legal_xml(text))
-
-
-def _attribute(text: str) -> str:
-    return quoteattr(legal_xml(text))
+    return f'"{number(value)}"' if isinstance(value, float) else attribute(str(value))
 
 
 class Gexf:

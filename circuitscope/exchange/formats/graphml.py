@@ -6,7 +6,6 @@ nesting is an extension that few programs read.
 
 from pathlib import Path
 from typing import Any, Final
-from xml.sax.saxutils import escape, quoteattr
 
 from circuitscope.core.errors import UnreadableGraph
 from circuitscope.core.progress import Progress
@@ -17,10 +16,10 @@ from circuitscope.exchange.graph_table import (
     NOTES,
     GraphTable,
     graph_table,
-    legal_xml,
     number,
 )
 from circuitscope.exchange.saving import save_bytes
+from circuitscope.exchange.xml_text import attribute, content
 
 _TYPES: Final = {str: "string", int: "long", float: "double", bool: "boolean"}
 _GRAPH_FIELDS: Final = ("title", "prompt", "provenance")
@@ -38,7 +37,7 @@ def graphml_text(table: GraphTable) -> str:
         for name, kind in fields.items():
             if name in ("id", "source", "target"):
                 continue
-            note = f"<desc>{escape(NOTES[name])}</desc>" if name in NOTES else ""
+            note = f"<desc>{content(NOTES[name])}</desc>" if name in NOTES else ""
             out.append(
                 f'<key id="{prefix}_{name}" for="{what}" attr.name="{name}" '
                 f'attr.type="{_TYPES[kind]}">{note}</key>'
@@ -46,13 +45,13 @@ def graphml_text(table: GraphTable) -> str:
     out.append('<graph id="circuit" edgedefault="directed">')
     values = (table.metadata["prompt"], table.metadata["prompt"], table.provenance)
     out += [
-        f'<data key="g_{name}">{_content(value)}</data>'
+        f'<data key="g_{name}">{content(value)}</data>'
         for name, value in zip(_GRAPH_FIELDS, values, strict=True)
     ]
     for node in table.nodes:
-        out.append(f"<node id={quoteattr(node['id'])}>{_data('n', node)}</node>")
+        out.append(f"<node id={attribute(node['id'])}>{_data('n', node)}</node>")
     for index, edge in table.edges():
-        ends = f"source={quoteattr(edge['source'])} target={quoteattr(edge['target'])}"
+        ends = f"source={attribute(edge['source'])} target={attribute(edge['target'])}"
         out.append(f'<edge id="e{index}" {ends}>{_data("e", edge)}</edge>')
     return "\n".join([*out, "</graph>", "</graphml>", ""])
 
@@ -68,11 +67,7 @@ def _data(prefix: str, fields: dict[str, Any]) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return number(value) if isinstance(value, float) else _content(str(value))
-
-
-def _content(text: str) -> str:
-    return escape(legal_xml(text))
+    return number(value) if isinstance(value, float) else content(str(value))
 
 
 class GraphMl:

@@ -14,10 +14,10 @@ from circuitscope.core.errors import UnreadableGraph
 from circuitscope.core.progress import Progress
 from circuitscope.exchange.figure import Figure
 from circuitscope.exchange.format import Document, Imported, WriteOptions
-from circuitscope.exchange.graph_table import legal_xml
 from circuitscope.exchange.page import POLICY, SCRIPT, STYLE
 from circuitscope.exchange.saving import save_bytes
 from circuitscope.exchange.vector import svg_text
+from circuitscope.exchange.xml_text import legal_xml
 
 _PAGE: Final = Template(
     """<!DOCTYPE html>

@@ -22,6 +22,7 @@ from circuitscope.exchange.figure import (
     Shape,
     Text,
     dashes,
+    decimal,
     outline,
     with_heads,
 )
@@ -52,7 +53,7 @@ def tikz_text(figure: Figure, *, transparent: bool = False) -> str:
     """Return a figure as one LaTeX document."""
     record = json.dumps(figure.metadata, sort_keys=True)
     colors = sorted(_colors(figure))
-    wide, high = _number(figure.width), _number(figure.height)
+    wide, high = decimal(figure.width), decimal(figure.height)
     out = [
         f"% CircuitScope {figure.metadata.get('version', '')}",
         f"% circuit {figure.metadata.get('circuit', '')}",
@@ -114,10 +115,10 @@ def _curves(curves: Curves) -> list[str]:
             f".. controls {_point(a)} and {_point(b)} .. {_point(end)}" for _, a, b, end in pieces
         )
         color, width = _color(curves.colors[curves.color[i]]), float(curves.width[i])
-        pen = f"{color},line width={_number(width)}bp"
+        pen = f"{color},line width={decimal(width)}bp"
         if curves.dashed[i]:
             on, off = dashes(width)
-            pen += f",dash pattern=on {_number(on)}bp off {_number(off)}bp"
+            pen += f",dash pattern=on {decimal(on)}bp off {decimal(off)}bp"
         out.append(rf"\draw[{pen}] {path};")
         if not math.isnan(float(heads[i, 0, 0])):
             corners = " -- ".join(map(_point, heads[i].tolist()))
@@ -126,14 +127,14 @@ def _curves(curves: Curves) -> list[str]:
 
 
 def _box(box: Box) -> list[str]:
-    pen = [f"rounded corners={_number(box.radius)}bp"]
+    pen = [f"rounded corners={decimal(box.radius)}bp"]
     if box.fill:
         pen.append(f"fill={_color(box.fill)}")
     if box.stroke and box.stroke_width:
-        pen.append(f"draw={_color(box.stroke)},line width={_number(box.stroke_width)}bp")
+        pen.append(f"draw={_color(box.stroke)},line width={decimal(box.stroke_width)}bp")
         if box.dashed:
             on, off = dashes(box.stroke_width)
-            pen.append(f"dash pattern=on {_number(on)}bp off {_number(off)}bp")
+            pen.append(f"dash pattern=on {decimal(on)}bp off {decimal(off)}bp")
     ends = f"{_point([box.x, box.y])} rectangle {_point([box.x + box.width, box.y + box.height])}"
     drawn = [rf"\path[{','.join(pen)}] {ends};"] if len(pen) > 1 else []
     return drawn + [line for text in box.texts for line in _text(text)]
@@ -144,12 +145,12 @@ def _glyphs(glyphs: Glyphs) -> list[str]:
     for i, code in enumerate(glyphs.shape.tolist()):
         shape, size = Shape(code), float(glyphs.size[i])
         x, y, color = float(glyphs.x[i]), float(glyphs.y[i]), glyphs.colors[glyphs.color[i]]
-        stroke = f"draw={_color(color)},line width={_number(max(0.13 * size, 0.4))}bp"
+        stroke = f"draw={_color(color)},line width={decimal(max(0.13 * size, 0.4))}bp"
         hollow = shape in (Shape.HOLLOW_DIAMOND, Shape.RING)
         pen = f"fill={_color(glyphs.paper)},{stroke}" if hollow else f"fill={_color(color)}"
         corners = [_point([x + dx, y + dy]) for dx, dy in outline(shape, size)]
         if shape in (Shape.DISC, Shape.RING):
-            out.append(rf"\path[{pen}] {_point([x, y])} circle[radius={_number(size / 2)}bp];")
+            out.append(rf"\path[{pen}] {_point([x, y])} circle[radius={decimal(size / 2)}bp];")
         elif shape in (Shape.CROSS, Shape.SALTIRE):
             out.append(
                 rf"\path[{stroke}] {corners[0]} -- {corners[1]} {corners[2]} -- {corners[3]};"
@@ -162,7 +163,7 @@ def _glyphs(glyphs: Glyphs) -> list[str]:
 
 
 def _text(text: Text) -> list[str]:
-    size = f"{{{_number(text.size)}bp}}{{{_number(1.2 * text.size)}bp}}"
+    size = f"{{{decimal(text.size)}bp}}{{{decimal(1.2 * text.size)}bp}}"
     font = rf"\fontsize{size}\selectfont"
     font += r"\bfseries" if text.weight >= 600 else ""
     font += r"\itshape" if text.italic else ""
@@ -192,12 +193,7 @@ def _color(color: str) -> str:
 
 
 def _point(at: list[float]) -> str:
-    return f"({_number(at[0])},{_number(at[1])})"
-
-
-def _number(value: float) -> str:
-    text = f"{value:.2f}".rstrip("0").rstrip(".")
-    return "0" if text in ("-0", "") else text
+    return f"({decimal(at[0])},{decimal(at[1])})"
 
 
 def _plain(text: str) -> str:
