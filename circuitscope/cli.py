@@ -37,6 +37,7 @@ from circuitscope.session.session import Session
 from circuitscope.session.summary import summarise
 from circuitscope.session.work import take_link
 from circuitscope.trial_verbs import add_verbs, read_ids
+from circuitscope.verb_options import AsJson, Device, Quiet
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +61,6 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
 )
-
-AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 
 
 def run(arguments: list[str], window: OpenWindow) -> int:
@@ -175,7 +173,7 @@ def trace(  # noqa: PLR0913 - one argument for each option
     held_in: Annotated[
         str, typer.Option(help="How weights are held, such as bfloat16; else as --dtype says.")
     ] = "",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: Device = "auto",
     ids: Annotated[
         bool, typer.Option("--ids", help="PROMPT is token ids, such as 1,17,4.")
     ] = False,

@@ -1,7 +1,6 @@
 """The verbs of contextual decomposition: `words`, `agree` and `discover`."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,20 +15,15 @@ from circuitscope.session.decomposing import (
     discover_heads,
     weigh_words,
 )
-from circuitscope.session.jobs import Job
 from circuitscope.session.metric_cases import read_metric_cases
-from circuitscope.trial_verbs import Asked
-
-_JSON = typer.Option("--json", help="Write the result as JSON.")
-_QUIET = typer.Option("--quiet", help="Show no progress.")
-_DEVICE = typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")
+from circuitscope.verb_options import AsJson, Asked, Device, Done, Opened, Quiet, opened_project
 
 
 def add_verbs(
     app: typer.Typer,
     asked: Asked,
-    session_of: Callable[[], Any],
-    done: Callable[..., Job],
+    session_of: Opened,
+    done: Done,
     print_json: Callable[[Any], None],
 ) -> None:
     """Add the verbs to the command line.
@@ -48,9 +42,9 @@ def add_verbs(
         text: Annotated[str, typer.Argument(help="The sentence.")],
         label: Annotated[str, typer.Option(help="Explained; else the decision.")] = "",
         contrast: Annotated[str, typer.Option(help="Told from; else the likeliest other.")] = "",
-        device: Annotated[str, _DEVICE] = "auto",
-        as_json: Annotated[bool, _JSON] = False,
-        quiet: Annotated[bool, _QUIET] = False,
+        device: Device = "auto",
+        as_json: AsJson = False,
+        quiet: Quiet = False,
     ) -> None:
         """Weigh the words and phrases that a classifier's decision rests on."""
         job = asked(
@@ -80,12 +74,12 @@ def add_verbs(
         against: Annotated[
             str, typer.Option("--with", help="A circuit of heads there; else one is traced.")
         ] = "",
-        device: Annotated[str, _DEVICE] = "auto",
-        as_json: Annotated[bool, _JSON] = False,
-        quiet: Annotated[bool, _QUIET] = False,
+        device: Device = "auto",
+        as_json: AsJson = False,
+        quiet: Quiet = False,
     ) -> None:
         """Compare a dictionary circuit with one of contextual decomposition, head by head."""
-        with _opened(session_of, project, circuit) as session:
+        with opened_project(session_of, project, circuit) as session:
             done(session, session.load_model(model, device=device, dtype="float32"), quiet=quiet)
             other = session.project.finding(against) if against else None
             if not against:
@@ -110,8 +104,8 @@ def add_verbs(
 
 def add_discovery(
     app: typer.Typer,
-    session_of: Callable[[], Any],
-    done: Callable[..., Job],
+    session_of: Opened,
+    done: Done,
     project: tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]],
 ) -> None:
     """Add `discover` to the command line.
@@ -145,9 +139,9 @@ def add_discovery(
         weights: Annotated[str, typer.Option(help="raw, centred or folded.")] = "raw",
         name: Annotated[str, typer.Option(help="Name in the project.")] = "",
         out: Annotated[Path | None, typer.Option(help="Project file to add it to.")] = None,
-        device: Annotated[str, _DEVICE] = "auto",
-        as_json: Annotated[bool, _JSON] = False,
-        quiet: Annotated[bool, _QUIET] = False,
+        device: Device = "auto",
+        as_json: AsJson = False,
+        quiet: Quiet = False,
     ) -> None:
         """Find the heads behind a metric over many prompts, and measure them."""
         if ablation not in ("mean", "zero"):
@@ -173,13 +167,3 @@ def add_discovery(
 
 def _names(rows: Any) -> list[str]:
     return [f"{row.layer}.{row.head}" for row in rows]
-
-
-@contextmanager
-def _opened(session_of: Callable[[], Any], project: Path, circuit: str) -> Iterator[Any]:
-    """Open a project for reading and show one of its circuits."""
-    with session_of() as session:
-        session.open_project(project, read_only=True)
-        if circuit:
-            session.activate(session.project.finding(circuit).id)
-        yield session

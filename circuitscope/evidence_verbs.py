@@ -1,7 +1,6 @@
 """The verbs that test, measure and compare circuits; `cli` adds them to its own."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,18 +11,11 @@ from circuitscope.core.settings import parse_target
 from circuitscope.graph import compare as comparison
 from circuitscope.graph.compare import Comparison
 from circuitscope.session import evidence
-from circuitscope.session.jobs import Job
-from circuitscope.session.session import Session
-
-Opened = Callable[[], AbstractContextManager[Session]]
-Done = Callable[..., Job]
+from circuitscope.verb_options import AsJson, Device, Done, Opened, Quiet, opened_project
 
 _MODEL = typer.Argument(help="Folder of the model.")
 _PROJECT = typer.Argument(help="A project file.")
 _CIRCUIT = typer.Option(help="Name of the circuit; the first where left out.")
-_DEVICE = typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")
-_JSON = typer.Option("--json", help="Write the result as JSON.")
-_QUIET = typer.Option("--quiet", help="Show no progress.")
 
 
 def add_verbs(
@@ -54,15 +46,12 @@ def add_verbs(
         save: Annotated[
             bool, typer.Option("--save", help="Keep the tests in the project.")
         ] = False,
-        device: Annotated[str, _DEVICE] = "auto",
-        as_json: Annotated[bool, _JSON] = False,
-        quiet: Annotated[bool, _QUIET] = False,
+        device: Device = "auto",
+        as_json: AsJson = False,
+        quiet: Quiet = False,
     ) -> None:
         """Test nodes of a circuit on the unfrozen model, and say which are supported."""
-        with opened() as session:
-            session.open_project(project, read_only=not save)
-            if circuit:
-                session.activate(session.project.finding(circuit).id)
+        with opened_project(opened, project, circuit, read_only=not save) as session:
             done(session, session.load_model(model, device=device, dtype="float32"), quiet=quiet)
             options: dict[str, Any] = {
                 "counterfactual": counterfactual,
@@ -92,9 +81,9 @@ def add_verbs(
         component: Annotated[
             str, typer.Option(help="resid_pre, attn_out, mlp_out or head_z.")
         ] = "resid_pre",
-        device: Annotated[str, _DEVICE] = "auto",
-        as_json: Annotated[bool, _JSON] = False,
-        quiet: Annotated[bool, _QUIET] = False,
+        device: Device = "auto",
+        as_json: AsJson = False,
+        quiet: Quiet = False,
     ) -> None:
         """Say where the clean prompt's values bring its answer back: a sweep of patching."""
         with opened() as session:
@@ -116,7 +105,7 @@ def add_verbs(
         align: Annotated[str, typer.Option(help="Pair tokens by edit (distance) or end.")] = "edit",
         threshold: Annotated[float, typer.Option(min=0, max=1, help="Influence kept.")] = 0.8,
         top: Annotated[int, typer.Option(min=1, help="Lines of each kind.")] = 10,
-        as_json: Annotated[bool, _JSON] = False,
+        as_json: AsJson = False,
     ) -> None:
         """Say what two circuits share, what one has alone, and what changes its sign."""
         with opened() as session:

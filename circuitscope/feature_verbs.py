@@ -12,17 +12,10 @@ from circuitscope.evidence.pages import DictionaryEvidence
 from circuitscope.evidence.records import EvidenceMissing, FeaturePage
 from circuitscope.examples.othello_labels import board_labels
 from circuitscope.session import feature_work
-from circuitscope.session.jobs import Job
 from circuitscope.session.labels import label_features
-from circuitscope.session.session import Session
-
-Asked = Callable[[Path, str, bool, Callable[[Session], Job]], Job]
-"""Loads a model on a device, asks, and returns the finished job."""
+from circuitscope.verb_options import AsJson, Asked, Device, Quiet
 
 _MODEL = typer.Option("--model", help="Folder of the model.")
-_DEVICE = typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")
-_JSON = typer.Option("--json", help="Write the result as JSON.")
-_QUIET = typer.Option("--quiet", help="Show no progress.")
 
 
 def add_verbs(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None]) -> None:
@@ -55,9 +48,9 @@ def _add_collect(app: typer.Typer, asked: Asked, print_json: Callable[[Any], Non
         tokens: Annotated[
             int | None, typer.Option(min=1, help="Stop after about so many; goes on next time.")
         ] = None,
-        device: Annotated[str, _DEVICE] = "auto",
-        as_json: Annotated[bool, _JSON] = False,
-        quiet: Annotated[bool, _QUIET] = False,
+        device: Device = "auto",
+        as_json: AsJson = False,
+        quiet: Quiet = False,
     ) -> None:
         """Collect examples and counts of every feature from a corpus; goes on where it stopped."""
         folders = [str(path.expanduser().absolute()) for path in dictionary]
@@ -86,7 +79,7 @@ def _add_label(app: typer.Typer, print_json: Callable[[Any], None]) -> None:
         boards: Annotated[
             Path | None, typer.Option(help="boards.npz of Othello features; adds their rules.")
         ] = None,
-        as_json: Annotated[bool, _JSON] = False,
+        as_json: AsJson = False,
     ) -> None:
         """Label features from their examples, each with a score on held-out ones; no model runs."""
         scores = label_features(evidence, board_labels(evidence, boards) if boards else None)
@@ -105,7 +98,7 @@ def _add_feature(app: typer.Typer, print_json: Callable[[Any], None]) -> None:
         dictionary: Annotated[str, typer.Argument(help="Name of the dictionary.")],
         unit: Annotated[int, typer.Argument(min=0, help="Number of the feature.")],
         layer: Annotated[int | None, typer.Option(help="Of a cross-layer transcoder.")] = None,
-        as_json: Annotated[bool, _JSON] = False,
+        as_json: AsJson = False,
     ) -> None:
         """Show what was collected about one feature."""
         with EvidenceFile(evidence) as file:

@@ -1,7 +1,6 @@
 """The verbs about files that are there already: `export`, `check`, `log` and `compact`."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,14 +12,10 @@ from circuitscope.exchange.theme import PRESETS
 from circuitscope.project.check import check_project
 from circuitscope.project.journal import Event, read_log
 from circuitscope.project.rescue import Rescued, rescue_project
-from circuitscope.session.session import Session
 from circuitscope.session.work import file_name
-
-Opened = Callable[[], AbstractContextManager[Session]]
-"""Lends a session."""
+from circuitscope.verb_options import AsJson, Opened
 
 _PROJECT = typer.Argument(help="Project file.")
-_JSON = typer.Option("--json", help="Write the result as JSON.")
 
 
 def add_verbs(app: typer.Typer, opened: Opened, print_json: Callable[[Any], None]) -> None:
@@ -55,7 +50,7 @@ def _add_export(app: typer.Typer, opened: Opened, print_json: Callable[[Any], No
         ] = "screen",
         dpi: Annotated[int, typer.Option(min=72, max=600, help="Dots per inch of PNG.")] = 300,
         transparent: Annotated[bool, typer.Option("--transparent", help="No white page.")] = False,
-        as_json: Annotated[bool, _JSON] = False,
+        as_json: AsJson = False,
     ) -> None:
         """Write circuits as figures or as graph files."""
         if not out and not format:
@@ -91,7 +86,7 @@ def _add_check(app: typer.Typer, print_json: Callable[[Any], None]) -> None:
         rescue: Annotated[
             Path | None, typer.Option(help="New file for whatever can be read of a damaged one.")
         ] = None,
-        as_json: Annotated[bool, _JSON] = False,
+        as_json: AsJson = False,
     ) -> None:
         """Verify a project file: pages, every digest, every row. Changes nothing."""
         problems = check_project(project)
@@ -116,7 +111,7 @@ def _add_check(app: typer.Typer, print_json: Callable[[Any], None]) -> None:
 
 def _add_log(app: typer.Typer, print_json: Callable[[Any], None]) -> None:
     @app.command(epilog="Example: circuitscope log dallas.circuitscope")
-    def log(project: Annotated[Path, _PROJECT], as_json: Annotated[bool, _JSON] = False) -> None:
+    def log(project: Annotated[Path, _PROJECT], as_json: AsJson = False) -> None:
         """Say who did what in a project, oldest first."""
         events = read_log(project)
         if as_json:
@@ -128,9 +123,7 @@ def _add_log(app: typer.Typer, print_json: Callable[[Any], None]) -> None:
 
 def _add_compact(app: typer.Typer, opened: Opened, print_json: Callable[[Any], None]) -> None:
     @app.command(epilog="Example: circuitscope compact dallas.circuitscope")
-    def compact(
-        project: Annotated[Path, _PROJECT], as_json: Annotated[bool, _JSON] = False
-    ) -> None:
+    def compact(project: Annotated[Path, _PROJECT], as_json: AsJson = False) -> None:
         """Remove for good what was deleted in a project, and save it."""
         before = project.stat().st_size if project.is_file() else 0
         with opened() as session:

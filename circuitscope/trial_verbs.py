@@ -10,19 +10,12 @@ import typer
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.intervention import FREEZES, MODES, Freeze
 from circuitscope.core.keys import NodeKey
-from circuitscope.session.jobs import Job
-from circuitscope.session.session import Session
 from circuitscope.session.trials import CHANGEABLE, change_of, unique_changes
-
-Asked = Callable[[Path, str, bool, Callable[[Session], Job]], Job]
-"""Loads a model on a device, asks, and returns the finished job."""
+from circuitscope.verb_options import AsJson, Asked, Device, Quiet
 
 _MODEL = typer.Argument(help="Folder of the model.")
 _PROMPT = typer.Argument(help="The text.")
 _IDS = typer.Option("--ids", help="PROMPT is token ids, such as 1,17,4.")
-_DEVICE = typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")
-_JSON = typer.Option("--json", help="Write the result as JSON.")
-_QUIET = typer.Option("--quiet", help="Show no progress.")
 
 
 def add_verbs(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None]) -> None:
@@ -34,9 +27,9 @@ def add_verbs(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None])
         prompt: Annotated[str, _PROMPT],
         top: Annotated[int, typer.Option(min=1, max=50, help="Tokens of each state.")] = 1,
         ids: Annotated[bool, _IDS] = False,
-        device: Annotated[str, _DEVICE] = "auto",
-        as_json: Annotated[bool, _JSON] = False,
-        quiet: Annotated[bool, _QUIET] = False,
+        device: Device = "auto",
+        as_json: AsJson = False,
+        quiet: Quiet = False,
     ) -> None:
         """Say which tokens each layer's state promotes, at each position."""
         read = read_ids(prompt) if ids else prompt
@@ -82,9 +75,9 @@ def add_verbs(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None])
         temperature: Annotated[float, typer.Option(min=0, help="0: the likeliest token.")] = 0.0,
         seed: Annotated[int, typer.Option(help="Seeds sampling.")] = 0,
         ids: Annotated[bool, _IDS] = False,
-        device: Annotated[str, _DEVICE] = "auto",
-        as_json: Annotated[bool, _JSON] = False,
-        quiet: Annotated[bool, _QUIET] = False,
+        device: Device = "auto",
+        as_json: AsJson = False,
+        quiet: Quiet = False,
     ) -> None:
         """Switch nodes off, or change them, and compare what the model says."""
         read, wish = read_ids(prompt) if ids else prompt, _value(mode, value)
