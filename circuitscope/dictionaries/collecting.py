@@ -18,7 +18,6 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +35,7 @@ from circuitscope.dictionaries.fit import as_read, check_fit
 from circuitscope.evidence.contexts import Contexts, companions
 from circuitscope.evidence.file import NAME, Contents, PackedArray, dump, write
 from circuitscope.evidence.pages import packed_examples
+from circuitscope.evidence.records import Collected
 from circuitscope.evidence.tally import Batch, Tally
 from circuitscope.models.hooks import Hooks
 from circuitscope.models.places import Place, read_rows
@@ -48,25 +48,6 @@ if TYPE_CHECKING:
 CHECKPOINT_SECONDS = 120.0
 _VALUES = 2**21
 """Pre-activations of one dictionary that are computed at once: 8 MB."""
-
-
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """Say what was collected.
-
-    Attributes:
-        path: The evidence file.
-        is_whole: False where it was stopped before the end of the corpus; it can go on.
-        n_alive: Alive features by dictionary and layer, as "name/layer".
-    """
-
-    path: str
-    n_tokens: int
-    n_sequences: int
-    is_whole: bool
-    n_alive: dict[str, int]
-    n_dead: dict[str, int]
-    n_dense: dict[str, int]
 
 
 def default_path(dictionaries: Sequence[Dictionary]) -> Path:

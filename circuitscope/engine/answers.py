@@ -164,7 +164,7 @@ def answer(request: Request, holdings: Holdings, progress: Progress) -> Result:
         Cancelled: The user asked to stop.
     """
     handler = _HANDLERS[type(request)]
-    if type(request) in _NEEDS_TORCH:
+    if type(request) not in _WITHOUT_TORCH:
         holdings.await_torch(progress)
         _use_cores()
     return handler(request, holdings, progress)
@@ -469,8 +469,4 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     MeasureMeans: measure_means,
     DiscoverHeads: discover_heads,
 }
-_NEEDS_TORCH = {
-    LoadModel, ListDevices, CheckDictionaries, EstimateTrace, PreviewPrompt, Generate, Predict,
-    Trace, TryChanges, ReadLens, Grow, ExplainAttention, WeighWords, CompareHeads,
-    MeasureMeans, DiscoverHeads, RunTests, CollectEvidence, ReadFeature, SweepPatches,
-}  # fmt: skip
+_WITHOUT_TORCH = {Ping, InspectModel, InspectDictionaries, ListModels, ReadGraph}

@@ -19,15 +19,8 @@ from typing import Protocol
 from circuitscope.core.errors import EngineDied
 from circuitscope.engine.answers import Holdings
 from circuitscope.engine.arrays import Parcel, sweep, unpack
-from circuitscope.engine.requests import (
-    Advanced,
-    Event,
-    Failed,
-    Finished,
-    PhaseBegan,
-    Request,
-    Stopped,
-)
+from circuitscope.engine.events import Advanced, Event, Failed, Finished, PhaseBegan, Stopped
+from circuitscope.engine.requests import Request
 from circuitscope.engine.worker import Order, Reporter, perform, serve
 
 log = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from circuitscope.core.anatomy import Site
 from circuitscope.core.errors import ModelError
+from circuitscope.evidence.records import Collected
 
 if TYPE_CHECKING:
     from circuitscope.core.progress import Progress
@@ -59,19 +60,6 @@ class ReadFeature:
 
 
 @dataclass(frozen=True, slots=True)
-class EvidenceReady:
-    """Say what was collected; see `dictionaries.collecting.Collected`."""
-
-    path: str
-    n_tokens: int
-    n_sequences: int
-    is_whole: bool
-    n_alive: dict[str, int]
-    n_dead: dict[str, int]
-    n_dense: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
 class FeatureReading:
     """A feature's activation at every token of a text."""
 
@@ -80,25 +68,19 @@ class FeatureReading:
 
 
 FeatureRequest = CollectEvidence | ReadFeature
-FeatureResult = EvidenceReady | FeatureReading
+FeatureResult = Collected | FeatureReading
 
 
-def collect_evidence(
-    request: CollectEvidence, holdings: Holdings, progress: Progress
-) -> EvidenceReady:
+def collect_evidence(request: CollectEvidence, holdings: Holdings, progress: Progress) -> Collected:
     """Collect; cancelling keeps what was counted for the next time."""
     from circuitscope.dictionaries.collecting import collect
 
     model = holdings.model(request.model, progress)
     opened = holdings.dictionaries(request.dictionaries, str(model.device), progress)
-    done = collect(
+    return collect(
         model, opened, request.corpus, Path(request.out) if request.out else None,
         context=request.context, text_field=request.text_field, most_tokens=request.most_tokens,
         progress=progress,
-    )  # fmt: skip
-    return EvidenceReady(
-        done.path, done.n_tokens, done.n_sequences, done.is_whole, done.n_alive, done.n_dead,
-        done.n_dense,
     )  # fmt: skip
 
 

@@ -22,16 +22,8 @@ from typing import Any
 from circuitscope.core.errors import Cancelled, CircuitScopeError, ModelError, OutOfMemory
 from circuitscope.engine.answers import Holdings, answer
 from circuitscope.engine.arrays import Parcel, pack, segment_name
-from circuitscope.engine.requests import (
-    Advanced,
-    Event,
-    Failed,
-    Finished,
-    Noted,
-    PhaseBegan,
-    Request,
-    Stopped,
-)
+from circuitscope.engine.events import Advanced, Event, Failed, Finished, Noted, PhaseBegan, Stopped
+from circuitscope.engine.requests import Request
 
 log = logging.getLogger(__name__)
 

@@ -186,6 +186,25 @@ class FeaturePage:
         return replace(page, **{name: data[name] for name in plain})
 
 
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """Say what was collected.
+
+    Attributes:
+        path: The evidence file.
+        is_whole: False where it was stopped before the end of the corpus; it can go on.
+        n_alive: Alive features by dictionary and layer, as "name/layer".
+    """
+
+    path: str
+    n_tokens: int
+    n_sequences: int
+    is_whole: bool
+    n_alive: dict[str, int]
+    n_dead: dict[str, int]
+    n_dense: dict[str, int]
+
+
 def best_label(labels: tuple[Label, ...]) -> Label | None:
     """Return a person's newest label, else an imported one, else the machine's with most score."""
     current = [label for label in labels if not label.replaced]

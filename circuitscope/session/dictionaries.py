@@ -11,9 +11,9 @@ from circuitscope.dictionaries.hub_cache import cached_repositories
 
 if TYPE_CHECKING:
     from circuitscope.core.dictionary_check import DictionaryCheck
-    from circuitscope.dictionaries.collecting import Collected
     from circuitscope.dictionaries.dictionary import Dictionary
     from circuitscope.dictionaries.format import DictionarySet
+    from circuitscope.evidence.records import Collected
     from circuitscope.models.loading import LoadedModel
     from circuitscope.models.prompts import Written
 

@@ -36,7 +36,7 @@ _NAME = "features.json"
 def collect(
     session: Session, dictionaries: Sequence[str], corpus: str, out: str = "", **options: Any
 ) -> Job:
-    """Collect evidence from a corpus; the job's result is an `EvidenceReady`.
+    """Collect evidence from a corpus; the job's result is a `Collected`.
 
     Args:
         session: Its model is run.

@@ -10,17 +10,8 @@ from psygnal import Signal
 
 from circuitscope.core.errors import CircuitScopeError, EngineDied
 from circuitscope.engine.client import Engine
-from circuitscope.engine.requests import (
-    Advanced,
-    Event,
-    Failed,
-    Finished,
-    Noted,
-    PhaseBegan,
-    Request,
-    Result,
-    Stopped,
-)
+from circuitscope.engine.events import Advanced, Event, Failed, Finished, Noted, PhaseBegan, Stopped
+from circuitscope.engine.requests import Request, Result
 from circuitscope.session.logs import job_of_lines
 
 log = logging.getLogger(__name__)

@@ -15,17 +15,8 @@ import pytest
 from circuitscope.core.errors import EngineDied
 from circuitscope.engine.arrays import segment_name
 from circuitscope.engine.client import InProcessEngine, ProcessEngine
-from circuitscope.engine.requests import (
-    Advanced,
-    Event,
-    Failed,
-    Finished,
-    InspectModel,
-    PhaseBegan,
-    Ping,
-    Pong,
-    Stopped,
-)
+from circuitscope.engine.events import Advanced, Event, Failed, Finished, PhaseBegan, Stopped
+from circuitscope.engine.requests import InspectModel, Ping, Pong
 
 SHARED = Path("/dev/shm")
 ENDS = (Finished, Failed, Stopped)
