@@ -136,5 +136,9 @@ class CannotExpress(ExchangeError):
     """The format has no place for what was asked."""
 
 
+class QueryError(CircuitScopeError):
+    """Part of what was typed into a search or a filter is not understood."""
+
+
 class Cancelled(Exception):
     """Stop a job because the user asked; never shown as an error."""

@@ -208,7 +208,7 @@ class Document:
         return showing.label_of(circuit, drawing.rows, drawing.circuit_id, index)
 
     def search(self, text: str) -> SearchResult:
-        """Find nodes of the active circuit by label, group, token or key."""
+        """Find nodes of the active circuit by a query such as "layer:4 kind:feature texas"."""
         circuit, drawing, view = self.circuit, self.drawing, self.shown()
         if circuit is None or drawing is None or view is None:
             return SearchResult()

@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuitscope.core.circuit import Circuit
+from circuitscope.core.errors import QueryError
 from circuitscope.core.rows import Row, RowKey
 from circuitscope.graph.prune import Pruned, cumulative
+from circuitscope.graph.query import Matcher, parse_query
 from circuitscope.graph.view import EDGE_THRESHOLD, NODE_THRESHOLD, View
 from circuitscope.project.wording import describe
 
@@ -48,10 +50,12 @@ class SearchResult:
     Attributes:
         matches: Strongest first.
         n_hidden: How many of them the view hides at present.
+        problem: What of the text was not understood, and what could be; "" where all was.
     """
 
     matches: tuple[Match, ...] = field(default=())
     n_hidden: int = 0
+    problem: str = ""
 
 
 def view_settings(rows: Mapping[RowKey, Row], circuit_id: str, name: str) -> ViewSettings:
@@ -81,7 +85,7 @@ def search(
     shown: NDArray[np.bool_],
     text: str,
 ) -> SearchResult:
-    """Find nodes by label, group, token or key; case does not matter.
+    """Find nodes by a query of `graph.query`, such as "layer:4 kind:feature mine texas".
 
     Args:
         circuit: The evidence.
@@ -90,24 +94,16 @@ def search(
         shown: Nodes that the view shows, bool [n].
         text: What to look for; empty finds nothing.
     """
-    wanted = " ".join(text.split()).casefold()
-    if not wanted:
+    try:
+        query = parse_query(text)
+    except QueryError as error:
+        return SearchResult(problem=str(error))
+    if not query.terms:
         return SearchResult()
-    groups = _group_of(rows, circuit_id)
-    found = []
-    for index in np.argsort(-circuit.nodes.influence, kind="stable"):
-        label = label_of(circuit, rows, circuit_id, int(index))
-        key = str(circuit.nodes.key(int(index)))
-        token = circuit.node(int(index)).token
-        texts = (label, circuit.labels[index], key, token, groups.get(key, ""))
-        if any(wanted in text.casefold() for text in texts):
-            found.append(Match(int(index), label, not shown[index]))
-    return SearchResult(tuple(found), sum(match.hidden for match in found))
-
-
-def _group_of(rows: Mapping[RowKey, Row], circuit_id: str) -> dict[str, str]:
-    members = {key.id: row for key, row in rows.items() if key.kind == "member"}
-    return {
-        name: str(rows.get(RowKey(circuit_id, "group", str(row.get("group"))), {}).get("label", ""))
-        for name, row in members.items()
-    }
+    met = Matcher(circuit, rows).find(query)
+    strongest = np.argsort(-circuit.nodes.influence, kind="stable")
+    found = tuple(
+        Match(int(index), label_of(circuit, rows, circuit_id, int(index)), not shown[index])
+        for index in strongest[met[strongest]]
+    )
+    return SearchResult(found, sum(match.hidden for match in found))
