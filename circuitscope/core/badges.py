@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 LEVEL: Final = 0.05
 """Largest q that counts as beyond the controls."""
+_LISTS: Final = ("subject", "chances", "remarks", "counterfactual")
 
 
 class Badge(StrEnum):
@@ -53,6 +54,8 @@ class Outcome:
         top: The likeliest next tokens before and after, each with its probability.
         seed: Seeds the controls.
         remarks: What a reader must know, such as members left out.
+        counterfactual: Token ids of the prompt whose values took the place, () for none.
+        means: Token ids of the prompts that were averaged, () for none.
     """
 
     kind: str
@@ -71,12 +74,15 @@ class Outcome:
     top: tuple[tuple[tuple[str, float], ...], tuple[tuple[str, float], ...]] = ((), ())
     seed: int = 0
     remarks: tuple[str, ...] = ()
+    counterfactual: tuple[int, ...] = ()
+    means: tuple[tuple[int, ...], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values that `from_json` reads."""
         data = asdict(self)
-        for name in ("subject", "chances", "remarks"):
+        for name in _LISTS:
             data[name] = list(data[name])
+        data["means"] = [list(ids) for ids in self.means]
         data["top"] = [[list(pair) for pair in side] for side in self.top]
         return data
 
@@ -85,8 +91,9 @@ class Outcome:
         """Rebuild from `as_json`; unknown keys of newer versions are dropped."""
         known = {item.name for item in fields(Outcome)}
         values = {name: value for name, value in data.items() if name in known}
-        for name in ("subject", "chances", "remarks"):
+        for name in _LISTS:
             values[name] = tuple(values.get(name, ()))
+        values["means"] = tuple(tuple(ids) for ids in values.get("means", ()))
         before, after = values.get("top") or ((), ())
         values["top"] = tuple(
             tuple((str(t), float(c)) for t, c in side) for side in (before, after)

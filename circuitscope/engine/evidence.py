@@ -34,7 +34,7 @@ class RunTests:
     root: str = ""
     ablation: Literal["auto", "zero", "mean", "resample"] = "auto"
     counterfactual: str | tuple[int, ...] = ""
-    means: tuple[str, ...] = ()
+    means: tuple[str | tuple[int, ...], ...] = ()
     draws: int = 200
     seed: int = 0
     dictionaries: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """Evidence for the active circuit: tests on the model, kept as runs of its drawing."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ from circuitscope.session.jobs import Job
 from circuitscope.session.session import Session
 from circuitscope.session.trials import dictionary_folders
 
+_PROMPT_LOST = (
+    "Repeated with the mean over positions: the test was stored by a version that did not keep "
+    "the other prompt."
+)
+
 
 def start_tests(
     session: Session,
@@ -23,6 +29,7 @@ def start_tests(
     groups: Sequence[Sequence[str]] = (),
     *,
     keep: bool = True,
+    remark: str = "",
     **options: Any,
 ) -> Job:
     """Test parts of the active circuit on the unfrozen model; each test becomes a run.
@@ -33,6 +40,7 @@ def start_tests(
         edges: By index.
         groups: Keys of the members; each is changed as a whole.
         keep: Whether the tests become runs of the drawing.
+        remark: What a reader of the runs must know besides.
         options: Other fields of `RunTests`, such as counterfactual, ablation and draws.
 
     Raises:
@@ -56,13 +64,19 @@ def start_tests(
             return
         if session.project is not project:
             raise ProjectError("The project that these tests were for has been closed.")
-        drawing.commit(runs.add_runs(drawing, found.tests))
+        tests = found.tests
+        if remark:
+            tests = [replace(one, remarks=(*one.remarks, remark)) for one in tests]
+        drawing.commit(runs.add_runs(drawing, tests))
 
     return session.jobs.add(f"Test {_title(nodes, edges, groups)}", request, store)
 
 
 def run_again(session: Session, tested: Outcome, **options: Any) -> Job:
-    """Repeat a test of the active circuit with the same seed, controls and change.
+    """Repeat a test of the active circuit with the same seed, controls, change and prompts.
+
+    Tests of versions that did not keep the other prompt are repeated with the mean over positions,
+    and say so.
 
     Raises:
         CircuitScopeError: The circuit no longer has what was tested.
@@ -70,7 +84,13 @@ def run_again(session: Session, tested: Outcome, **options: Any) -> Job:
     circuit = session.circuit
     if circuit is None:
         raise ProjectError("No circuit is open.", hint="Open or trace one first.")
-    how = {"draws": tested.n, "seed": tested.seed, **options}
+    how = {
+        "draws": tested.n, "seed": tested.seed, "counterfactual": tested.counterfactual,
+        "means": tested.means, **options,
+    }  # fmt: skip
+    lost = any(words in tested.ablation for words in ("counterfactual", "mean over prompts"))
+    if lost and not how["counterfactual"] and not how["means"]:
+        how["remark"] = _PROMPT_LOST
     if tested.ablation == "zero":
         how.setdefault("ablation", "zero")
     if tested.kind == "edge":

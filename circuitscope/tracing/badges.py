@@ -300,6 +300,7 @@ def _test(bench: _Bench, changes: Changes, subject: _Subject, draws: int, seed: 
         predicted=_predicted(bench, subject, members, own, words), effect=effect,
         band=float(np.quantile(size, 0.95)), p=(1 + as_large) / (1 + draws),
         n=draws, before=before, after=after, seed=seed, remarks=tuple(remarks),
+        counterfactual=changes.counterfactual, means=changes.means,
     )  # fmt: skip
     return replace(tested, **said)
 

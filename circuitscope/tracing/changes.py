@@ -101,6 +101,17 @@ class Changes:
         self._seed = seed
         self._rows: dict[Place, Tensor] = {}
 
+    @property
+    def counterfactual(self) -> tuple[int, ...]:
+        """Return the other prompt's token ids, () where there is none."""
+        cache = self._replacement.cache
+        return () if cache is None else tuple(map(int, cache.token_ids))
+
+    @property
+    def means(self) -> tuple[tuple[int, ...], ...]:
+        """Return the token ids of the prompts that are averaged."""
+        return tuple(tuple(map(int, one.token_ids)) for one in self._replacement.means)
+
     def words(self, key: NodeKey) -> str:
         """Return how a node is changed, in words."""
         return "zero" if self._is_zeroed(key) else self._replacement.words

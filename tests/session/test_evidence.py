@@ -1,5 +1,6 @@
 """Tests on the model end as runs of the drawing: undoable, saved, drawn, repeated."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from circuitscope.project.runs import add_runs, remove_runs
 from circuitscope.session.evidence import group_keys, run_again, start_tests
 from circuitscope.session.session import Session
 
+OTHER = "the capital of the state containing Oakland is"
 PROMPT = "the capital of the state containing Dallas is"
 KEYS = "feature/attn_out/0/7/31", "feature/mlp_out/0/7/214", "feature/mlp_out/1/7/88"
 
@@ -117,6 +119,21 @@ def test_tests_run_as_a_job_and_again(traced: Session) -> None:
     newest = runs_of(session.drawing.rows)[-1]
     assert newest.tested == runs[0].tested
     assert marks_of(circuit, session.drawing.rows).nodes[circuit.nodes.find(keys[0])] == newest
+    for options in ({"counterfactual": OTHER}, {"means": (PROMPT, OTHER)}):
+        session.jobs.wait(start_tests(session, keys[:1], draws=100, **options))
+        swapped = runs_of(session.drawing.rows)[-1].tested
+        assert swapped.effect != runs[0].tested.effect
+        session.jobs.wait(run_again(session, swapped))
+        newest = runs_of(session.drawing.rows)[-1].tested
+        assert newest == swapped
+        session.undo()
+        session.undo()
+    # As versions wrote it that did not keep the prompt.
+    session.jobs.wait(run_again(session, replace(swapped, means=())))
+    newest = runs_of(session.drawing.rows)[-1].tested
+    assert newest.ablation == "mean over positions"
+    assert "did not keep the other prompt" in newest.remarks[-1]
+    session.undo()
     kept = start_tests(session, keys[:1], draws=100, keep=False)
     session.jobs.wait(kept)
     assert len(kept.result.tests) == 1

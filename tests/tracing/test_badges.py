@@ -1,5 +1,7 @@
 """Badges: the rules, and tests on tiny real models against plain interventions."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -51,7 +53,18 @@ def test_p_values_are_corrected_as_benjamini_and_hochberg_did():
 def test_results_come_back_from_json(run, model, dictionaries):
     circuit = run(units="neurons", max_nodes=60)
     found = badges(model, circuit, draws=100)[0]
-    assert Outcome.from_json(found.as_json()) == found
+    assert Outcome.from_json(json.loads(json.dumps(found.as_json()))) == found
+    heads = circuit.nodes.of_kind(NodeKind.HEAD) & (circuit.nodes.position > 0)
+    head = int(np.flatnonzero(heads)[0])
+    ids, other = (tuple(model.prompt(text).token_ids) for text in (PROMPT, OTHER))
+    for options, told in (
+        ({"counterfactual": OTHER}, (other, ())),
+        ({"means": (PROMPT, OTHER)}, ((), (ids, other))),
+        ({"counterfactual": OTHER, "ablation": "mean"}, ((), ())),
+    ):
+        found = badges(model, circuit, [head], draws=100, **options)[0]
+        assert (found.counterfactual, found.means) == told
+        assert Outcome.from_json(json.loads(json.dumps(found.as_json()))) == found
 
 
 def test_copies_that_start_in_the_middle_equal_whole_runs(model):
