@@ -187,6 +187,7 @@ QFrame[look="row"]:hover { border-bottom-color: $hairline; }
 QFrame[look="row"]:focus { border-bottom-color: $accent; }
 QFrame[look="remark"] { background: $field; border: 0; border-radius: 6px; }
 QFrame[look="popup"] { background: $panel; border: 1px solid $border; border-radius: 8px; }
+QFrame[look="sheet"] { background: $panel; border: 1px solid $border; }
 
 QTreeView, QListView, QTableView, QTreeWidget, QListWidget {
   background: transparent; border: 0; outline: 0; show-decoration-selected: 1;

@@ -5,6 +5,7 @@ canvas all read the same `Palette`, so a colour is named once. Sign is never tol
 negative edges are dashed and numbers carry a real minus.
 """
 
+import re
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +24,8 @@ from circuitscope.exchange import theme as paper
 
 FAMILY = "Inter"
 TEXT_PX = 13
+_LINE_OF_TEXT = 18
+_SIZES = re.compile(r"(font-size|(?:min-|max-)?height): ([0-9.]+)px")
 _STYLE_ICONS = ("chevron-down", "chevron-right", "check")
 
 
@@ -155,11 +158,28 @@ def load_fonts() -> list[str]:
     return families
 
 
-def style_sheet(palette: Palette) -> str:
-    """Return the window's style sheet in the colours of a palette."""
+def px(size: float) -> int:
+    """Return a length in pixels at the text size the user chose, such as a row's height."""
+    app = QApplication.instance()
+    chosen = app.font().pixelSize() if isinstance(app, QApplication) else TEXT_PX
+    return round(size * chosen / TEXT_PX) if chosen > 0 else round(size)
+
+
+def style_sheet(palette: Palette, scale: float = 1.0) -> str:
+    """Return the window's style sheet in the colours of a palette, its text scaled."""
     values = {name: value for name, value in asdict(palette).items() if isinstance(value, str)}
     values["disabled"] = palette.mix(palette.secondary, 0.6)
-    return Template(STYLE).substitute(values, text=TEXT_PX, icons=_style_icons(palette).as_posix())
+    icons = _style_icons(palette).as_posix()
+    sheet = Template(STYLE).substitute(values, text=TEXT_PX, icons=icons)
+    return sheet if scale == 1 else _SIZES.sub(lambda size: _scaled(size, scale), sheet)
+
+
+def _scaled(size: re.Match[str], scale: float) -> str:
+    name, number = size.groups()
+    whole = float(number)
+    # Heights of hairlines and marks stay; those of lines of text grow with the text.
+    grows = "font" in name or whole >= _LINE_OF_TEXT
+    return f"{name}: {round(whole * scale, 1) if grows else number}px"
 
 
 def _style_icons(palette: Palette) -> Path:
@@ -175,8 +195,8 @@ def _style_icons(palette: Palette) -> Path:
     return folder
 
 
-def apply_theme(app: QApplication, palette: Palette) -> None:
-    """Give the whole application the colours and the type of a palette."""
+def apply_theme(app: QApplication, palette: Palette, scale: float = 1.0) -> None:
+    """Give the whole application the colours and the type of a palette, its text scaled."""
     colors = QPalette()
     role = QPalette.ColorRole
     for name, value in {
@@ -193,10 +213,10 @@ def apply_theme(app: QApplication, palette: Palette) -> None:
         colors.setColor(QPalette.ColorGroup.Disabled, name, disabled)
     font = app.font()
     font.setFamilies([FAMILY, "Helvetica Neue", "Segoe UI", "DejaVu Sans"])
-    font.setPixelSize(TEXT_PX)
+    font.setPixelSize(round(TEXT_PX * scale))
     app.setFont(font)
     app.setPalette(colors)
-    sheet = style_sheet(palette)
+    sheet = style_sheet(palette, scale)
     if sheet != app.styleSheet():
         app.setStyleSheet(sheet)
 

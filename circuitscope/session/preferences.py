@@ -77,11 +77,13 @@ class Recent:
 
     Attributes:
         dictionaries: Folders of dictionaries last used with a model, by the model's path.
+        actions: Ids of the actions last chosen in the command palette.
     """
 
     projects: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     dictionaries: dict[str, list[str]] = field(default_factory=dict)
+    actions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,11 @@ class PreferenceFile:
         name = str(Path(path).absolute())
         others = [known for known in getattr(self.now.recent, kind) if known != name]
         self.change("recent", **{kind: (name, *others)[:_MOST_RECENT]})
+
+    def add_recent_action(self, action_id: str) -> None:
+        """Put an action to the front of those chosen in the command palette."""
+        others = [known for known in self.now.recent.actions if known != action_id]
+        self.change("recent", actions=(action_id, *others)[:_MOST_RECENT])
 
     def forget_recent(self, kind: Literal["projects", "models"], path: Path | str) -> None:
         """Take a file out of a list of recent ones."""

@@ -39,6 +39,14 @@ def find(desk: Desk) -> None:
     desk.window.search.start()
 
 
+def show_commands(desk: Desk) -> None:
+    """Open the command palette."""
+    from circuitscope.app.dialogs.command_palette import CommandPalette
+
+    desk.window.refresh()
+    CommandPalette(desk).open()
+
+
 def edit_label(desk: Desk) -> None:
     """Put the cursor into the label field of the inspector."""
     desk.window.edit_label()
