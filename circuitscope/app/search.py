@@ -1,7 +1,15 @@
-"""The search field of the toolbar and the list of what it finds."""
+"""The search field of the toolbar and what it finds, in the language of `graph.query`."""
 
-from PySide6.QtCore import QEvent, QObject, QPoint, QSize, Qt
-from PySide6.QtGui import QColor, QFocusEvent, QKeyEvent, QResizeEvent
+from PySide6.QtCore import QEvent, QObject, QPoint, QPointF, QSize, Qt
+from PySide6.QtGui import (
+    QColor,
+    QFocusEvent,
+    QIcon,
+    QKeyEvent,
+    QPainter,
+    QPixmap,
+    QResizeEvent,
+)
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -13,27 +21,42 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from circuitscope.app.canvas.link_paint import paint_glyph
 from circuitscope.app.desk import Desk
 from circuitscope.app.naming import short_line
-from circuitscope.app.theme import icon, pixmap
-from circuitscope.app.widgets import STEP, button, text_label
-from circuitscope.app.words import DOT, plural, tr
+from circuitscope.app.theme import Palette, pixmap, px
+from circuitscope.app.widgets import STEP, button, look, text_label
+from circuitscope.app.words import DOT, count, plural, tr
+from circuitscope.core.anatomy import Site
+from circuitscope.core.circuit import Circuit
+from circuitscope.core.keys import NodeKind
+from circuitscope.exchange.theme import shape_of
 from circuitscope.session.session import SearchResult
 
-NODE = Qt.ItemDataRole.UserRole
+MATCH = Qt.ItemDataRole.UserRole
 LISTED = 50
 
 
+def grammar() -> str:
+    """Return what can be typed, in one line."""
+    return tr('layer:2-5  kind:feature  token:Dallas  pos:7  id:214  label:  group:  mine  '
+              'pinned  untested  "two words"  -not')  # fmt: skip
+
+
 class SearchField(QLineEdit):
-    """Find a node by label, token or id: arrows choose, Enter centres it, Escape leaves."""
+    """Find nodes by words and conditions: arrows choose, Enter centres, Escape leaves.
+
+    The matches stay: F3 goes on to the next.
+    """
 
     def __init__(self, desk: Desk, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._desk = desk
         self._result = SearchResult()
+        self._at = -1
         self.setProperty("look", "search")
         self.setPlaceholderText(tr("Find a node, token, label…"))
-        self.setToolTip(tr("Find a node by label, token, group or id  (Ctrl+F)"))
+        self.setToolTip(tr("Find nodes by words and conditions  (Ctrl+F)") + "\n" + grammar())
         self.setAccessibleName(tr("Find a node"))
         self._glass = QLabel(self)
         self._glass.setPixmap(pixmap("search", desk.palette.secondary, 14))
@@ -42,7 +65,7 @@ class SearchField(QLineEdit):
         for label in (self._glass, self._keys):
             label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setTextMargins(20, 0, 0, 0)
-        self.setFixedWidth(260)
+        self.setFixedWidth(px(260))
         self.results = _Results(desk, self)
         self.results.chosen.itemClicked.connect(self._take)
         self.textChanged.connect(self._look)
@@ -59,19 +82,24 @@ class SearchField(QLineEdit):
         self._keys.setVisible(self.width() > 230 and not self.text())
 
     def start(self) -> None:
-        """Take the focus, with what was typed before selected."""
+        """Take the focus, with what was typed before selected; say what can be asked for."""
         self.setFocus(Qt.FocusReason.ShortcutFocusReason)
         self.selectAll()
-        if self.text():
-            self._look(self.text())
+        if self._desk.session.circuit is not None:
+            self._show_found(self.text())
 
     def _look(self, text: str) -> None:
-        self._keys.setVisible(self.width() > 230 and not text)
-        if not text.strip() or self._desk.session.circuit is None:
+        self._keys.setVisible(self.width() > px(230) and not text)
+        self._at = -1
+        if self._desk.session.circuit is None or not text.strip():
+            self._result = SearchResult()
             self.results.hide()
-            return
+        else:
+            self._show_found(text)
+
+    def _show_found(self, text: str) -> None:
         self._result = self._desk.session.search(text)
-        self.results.fill(self._result)
+        self.results.fill(self._result, text.strip())
         self.results.place_below(self)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -88,6 +116,35 @@ class SearchField(QLineEdit):
         else:
             super().keyPressEvent(event)
 
+    def step(self, by: int) -> None:
+        """Go to the next match (1) or the one before (-1), round and round."""
+        matches = self._result.matches
+        if not matches:
+            self.start()
+            return
+        start = -1 if by > 0 else 0
+        self._go((self._at if self._at >= 0 else start) + by)
+
+    def _go(self, at: int) -> None:
+        matches = self._result.matches
+        self._at = at % len(matches)
+        node = matches[self._at].index
+        view = self._desk.session.shown()
+        if view is not None and not view.nodes[node]:
+            self.reveal([node])
+        self._desk.session.select([node])
+        canvas = self._desk.window.canvas()
+        canvas.frame_selection()
+        canvas.setFocus()
+        view = self._desk.session.shown()
+        shown = view is not None and bool(view.nodes[node])
+        told = tr("Match {0} of {1}: {2}")
+        if not shown:
+            told += DOT + tr("hidden by hand or by a filter")
+        self._desk.window.say(
+            told.format(count(self._at + 1), count(len(matches)), matches[self._at].label)
+        )
+
     def focusOutEvent(self, event: QFocusEvent) -> None:
         """Put the list away when the focus goes elsewhere."""
         super().focusOutEvent(event)
@@ -95,17 +152,15 @@ class SearchField(QLineEdit):
             self.results.hide()
 
     def _take(self, item: QListWidgetItem) -> None:
-        node = item.data(NODE)
-        if node is None:
-            return
-        view = self._desk.session.shown()
-        if view is not None and not view.nodes[node]:
-            self.reveal([node])
-        self._desk.session.select([node])
+        if item.data(MATCH) is not None:
+            self.results.hide()
+            self._go(item.data(MATCH))
+
+    def select_all(self) -> None:
+        """Select every match that is shown."""
+        self._desk.session.select([m.index for m in self._result.matches if not m.hidden])
         self.results.hide()
-        canvas = self._desk.window.canvas()
-        canvas.frame_selection()
-        canvas.setFocus()
+        self._desk.window.canvas().setFocus()
 
     def reveal_all(self) -> None:
         """Raise the threshold until every match is shown that influence hides."""
@@ -145,41 +200,61 @@ class _Results(QFrame):
         self._reveal.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         foot = QHBoxLayout()
         foot.setContentsMargins(STEP, 0, STEP, 0)
+        self._select = button(tr("Select all"), "link", field.select_all)
+        self._select.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        foot.setSpacing(2 * STEP)
+        foot.addWidget(self._select)
         foot.addWidget(self._reveal)
         foot.addStretch()
         column.addLayout(foot)
+        help_line = text_label(grammar(), "small", wrap=True)
+        help_line.setContentsMargins(STEP, 0, STEP, 0)
+        column.addWidget(help_line)
         desk.window.installEventFilter(self)
 
-    def fill(self, result: SearchResult) -> None:
-        """Show other results."""
+    def fill(self, result: SearchResult, typed: str) -> None:
+        """Show other results, or what of the text was not understood."""
         circuit, palette = self._desk.session.circuit, self._desk.palette
         assert circuit is not None
         self.chosen.clear()
-        for match in result.matches[:LISTED]:
+        for at, match in enumerate(result.matches[:LISTED]):
             words = match.label + DOT + short_line(circuit, match.index)
             item = QListWidgetItem(words)
-            item.setData(NODE, match.index)
+            item.setData(MATCH, at)
+            item.setSizeHint(QSize(0, px(26)))
+            item.setIcon(_sign(palette, circuit, match.index))
             item.setToolTip(words)
-            item.setSizeHint(QSize(0, 26))
             if match.hidden:
                 item.setForeground(QColor(palette.secondary))
-                item.setIcon(icon("eye-off", palette, palette.secondary, 14))
+                item.setText(words + DOT + tr("hidden"))
             self.chosen.addItem(item)
         self.chosen.setVisible(bool(result.matches))
-        self.chosen.setFixedHeight(min(10, max(1, self.chosen.count())) * 26 + 4)
+        self.chosen.setFixedHeight(min(10, max(1, self.chosen.count())) * px(26) + 4)
         self.chosen.setCurrentRow(0)
-        found = plural(len(result.matches), "match", "matches")
-        hidden = tr("{0} hidden by this view").format(result.n_hidden)
-        nothing = tr("Nothing in this circuit has that in its label, token, group or id.")
-        parts = [found, hidden] if result.n_hidden else [found]
-        self._note.setText(DOT.join(parts) if result.matches else nothing)
+        self._note.setText(self._told(result, typed))
+        look(self._note, "error-small" if result.problem else "small")
         self._reveal.setVisible(result.n_hidden > 0)
+        self._select.setVisible(len(result.matches) > 1)
+
+    def _told(self, result: SearchResult, typed: str) -> str:
+        if not typed:
+            return tr("Words, or conditions that must all hold:")
+        if result.problem:
+            return result.problem
+        if not result.matches:
+            return tr("Nothing in this circuit is like that.")
+        found = plural(len(result.matches), "match", "matches")
+        parts = [found, tr("F3 goes to the next")]
+        if result.n_hidden:
+            parts.insert(1, tr("{0} hidden by this view").format(count(result.n_hidden)))
+        return DOT.join(parts)
 
     def place_below(self, field: QWidget) -> None:
         """Appear below the field, inside the window."""
-        width = max(360, field.width())
+        width = max(px(440), field.width())
         corner = field.mapTo(self.parentWidget(), QPoint(field.width() - width, field.height() + 4))
         self.setFixedWidth(width)
+        self.layout().activate()
         self.adjustSize()
         self.move(max(STEP, corner.x()), corner.y())
         self.show()
@@ -190,3 +265,18 @@ class _Results(QFrame):
         if event.type() == QEvent.Type.Resize:
             self.hide()
         return False
+
+
+def _sign(palette: Palette, circuit: Circuit, node: int) -> QIcon:
+    """Return a node's sign on the canvas as an icon."""
+    shape = shape_of(NodeKind(int(circuit.nodes.kind[node])), Site(int(circuit.nodes.site[node])))
+    image = QPixmap(32, 32)
+    image.setDevicePixelRatio(2)
+    image.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(image)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    paint_glyph(painter, shape, QPointF(8, 8), palette)
+    painter.end()
+    made = QIcon(image)
+    made.addPixmap(image, QIcon.Mode.Selected)
+    return made

@@ -166,6 +166,7 @@ QLabel[look="note"] { color: $secondary; font-size: 11.5px; font-style: italic; 
 QLabel[look="positive"] { color: $positive; font-weight: 600; }
 QLabel[look="negative"] { color: $negative; font-weight: 600; }
 QLabel[look="error"] { color: $error; }
+QLabel[look="error-small"] { color: $error; font-size: 11.5px; }
 QLabel[look="badge"] {
   background: $supported_tint; color: $supported; border-radius: 9px; padding: 2px 9px;
   font-size: 11px; font-weight: 600;

@@ -200,6 +200,26 @@ def test_search_lists_matches_and_enter_goes_there(
     assert drawn.search.results.isHidden()
 
 
+def test_next_and_previous_go_round_the_matches(drawn: MainWindow, qtbot: QtBot) -> None:
+    drawn.search.setText("kind:feature -layer:1")
+    qtbot.keyClick(drawn.search, Qt.Key.Key_Return)
+    seen = [drawn.session.selection]
+    for action in ("edit.find_next", "edit.find_next", "edit.find_previous"):
+        drawn.desk.trigger(action)
+        seen.append(drawn.session.selection)
+    assert seen == [(3,), (2,), (3,), (2,)]
+    assert "Match 2 of 2" in drawn.statusBar().currentMessage()
+
+
+def test_search_says_what_it_did_not_understand(drawn: MainWindow) -> None:
+    drawn.search.setText("layer:high")
+    assert drawn.search.results.chosen.count() == 0
+    assert "neither a number nor a range" in drawn.search.results._note.text()
+    drawn.search.setText("layer:0 kind:feature")
+    drawn.search.select_all()
+    assert set(drawn.session.selection) == {2, 3}
+
+
 def test_search_reveals_what_the_threshold_hides(drawn: MainWindow, qapp: QApplication) -> None:
     session = drawn.session
     session.set_view(node_threshold=0.05)

@@ -39,6 +39,16 @@ def find(desk: Desk) -> None:
     desk.window.search.start()
 
 
+def find_next(desk: Desk) -> None:
+    """Go to the next match; ask what to find where nothing was looked for."""
+    desk.window.search.step(1)
+
+
+def find_previous(desk: Desk) -> None:
+    """Go to the match before."""
+    desk.window.search.step(-1)
+
+
 def show_commands(desk: Desk) -> None:
     """Open the command palette."""
     from circuitscope.app.dialogs.command_palette import CommandPalette
