@@ -9,6 +9,9 @@ from safetensors.torch import save_file
 HOOKS = {
     "attn_out": ("blocks.{}.hook_attn_out", None),
     "mlp_out": ("blocks.{}.hook_mlp_out", None),
+    "attn_write": ("blocks.{}.attn.hook_out", None),
+    "mlp_write": ("blocks.{}.mlp.hook_out", None),
+    "to_write": ("blocks.{}.mlp.hook_in", "blocks.{}.mlp.hook_out"),
     "transcoder": ("blocks.{}.mlp.hook_in", "blocks.{}.hook_mlp_out"),
     "normalized": ("blocks.{}.ln2.hook_normalized", "blocks.{}.hook_mlp_out"),
     "resid_pre_sae": ("blocks.{}.hook_resid_pre", None),

@@ -8,7 +8,10 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import BiasUnit, NodeKey, NodeKind
 from circuitscope.session.session import Session
 
-_ATTENTION = (Site.ATTN_OUT, Site.HEAD_Z, Site.LN1_NORMALIZED, Site.ATTN_IN, Site.HEAD_V)
+_ATTENTION = (
+    Site.ATTN_OUT, Site.ATTN_WRITE, Site.HEAD_Z, Site.LN1_NORMALIZED, Site.ATTN_IN, Site.HEAD_V,
+)  # fmt: skip
+_MLP = (Site.MLP_OUT, Site.MLP_WRITE, Site.MLP_IN, Site.MLP_HIDDEN, Site.LN2_NORMALIZED)
 _LONG_ID = 1000
 _CONSTANTS = (NodeKind.BIAS, NodeKind.POSITION)
 
@@ -19,7 +22,7 @@ def module_name(site: Site) -> str:
         return tr("attention")
     if site is Site.MLP_TRANSCODER:
         return tr("MLP transcoder")
-    if site in (Site.MLP_OUT, Site.MLP_IN, Site.MLP_HIDDEN, Site.LN2_NORMALIZED):
+    if site in _MLP:
         return tr("MLP")
     return site.text.replace("_", " ")
 

@@ -42,6 +42,9 @@ class Site(IntEnum):
     """The norm of the stream itself after attention, as in BERT."""
     RESID_POST_NORM = 24
     EMBED_NORM = 25
+    ATTN_WRITE = 26
+    """What attention writes before the norm that follows it; attn_out where none does."""
+    MLP_WRITE = 27
 
     @property
     def text(self) -> str:
@@ -51,7 +54,7 @@ class Site(IntEnum):
     @property
     def writes(self) -> "Site":
         """Return where in the residual stream this site's vectors land."""
-        return Site.MLP_OUT if self is Site.MLP_TRANSCODER else self
+        return _WRITES.get(self, self)
 
     def hook_name(self, layer: int) -> str:
         """Return the TransformerLens hook name of this site in a layer."""
@@ -76,6 +79,9 @@ class Site(IntEnum):
             ) from None
 
 
+_WRITES = {
+    Site.MLP_TRANSCODER: Site.MLP_OUT, Site.MLP_WRITE: Site.MLP_OUT, Site.ATTN_WRITE: Site.ATTN_OUT,
+}  # fmt: skip
 _HOOK_NAMES = {
     Site.NONE: "",
     Site.EMBED: "hook_embed",
@@ -103,6 +109,8 @@ _HOOK_NAMES = {
     Site.RESID_MID_NORM: "blocks.{layer}.ln1.hook_normalized",
     Site.RESID_POST_NORM: "blocks.{layer}.ln2.hook_normalized",
     Site.EMBED_NORM: "embed.ln.hook_normalized",
+    Site.ATTN_WRITE: "blocks.{layer}.attn.hook_out",
+    Site.MLP_WRITE: "blocks.{layer}.mlp.hook_out",
 }
 
 
@@ -149,6 +157,11 @@ class ModelAnatomy:
     n_labels: int = 0
     attention_window: int | None = None
     labels: tuple[str, ...] = ()
+
+    @property
+    def norms_outputs(self) -> bool:
+        """Say whether a norm follows attention and MLP before they are added to the stream."""
+        return self.norm_place in ("post", "sandwich")
 
     def as_json(self) -> dict[str, Any]:
         """Return a plain dictionary for files and pipes."""

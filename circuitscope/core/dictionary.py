@@ -76,9 +76,9 @@ class DictionaryCard:
     @property
     def feature_site(self) -> Site:
         """Return the site in its features' keys; transcoders never share one with SAEs."""
-        if self.is_transcoder and self.write_site is Site.MLP_OUT:
+        if self.is_transcoder and self.write_site.writes is Site.MLP_OUT:
             return Site.MLP_TRANSCODER
-        return self.write_site
+        return self.write_site.writes
 
     def as_json(self) -> dict[str, Any]:
         """Return a plain dictionary for files and pipes."""

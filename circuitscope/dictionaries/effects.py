@@ -28,8 +28,16 @@ _STREAM = (
     Site.RESID_POST,
     Site.ATTN_OUT,
     Site.MLP_OUT,
+    Site.ATTN_WRITE,
+    Site.MLP_WRITE,
     Site.HEAD_Z,
 )
+_NORMED = {
+    Site.HEAD_Z: Site.ATTN_OUT_NORM,
+    Site.ATTN_WRITE: Site.ATTN_OUT_NORM,
+    Site.MLP_WRITE: Site.MLP_OUT_NORM,
+}
+"""The norms between what is written and the stream, in models that have them."""
 
 
 def writes_to_stream(model: LoadedModel, dictionary: Dictionary) -> bool:
@@ -38,12 +46,18 @@ def writes_to_stream(model: LoadedModel, dictionary: Dictionary) -> bool:
 
 
 def stream_rows(model: LoadedModel, dictionary: Dictionary, ids: Tensor) -> Tensor:
-    """Return what features write to the residual stream, [feature, d_model]."""
+    """Return what features write to the residual stream, [feature, d_model].
+
+    Through the gain of the norm that follows the module, where there is one.
+    """
     card = dictionary.card
     rows = dictionary.decoder_rows(ids)
     if card.write_site is Site.HEAD_Z:
         W_O = model.family.attention_weights(model.module, card.layers[0]).W_O
         rows = rows @ W_O.flatten(0, 1).to(rows)
+    if card.write_site in _NORMED:
+        gain = model.family.norm(model.module, _NORMED[card.write_site], card.layers[0]).weight
+        rows = rows * gain.to(rows)
     return rows
 
 

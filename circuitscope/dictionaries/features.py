@@ -87,6 +87,14 @@ def encode_prompt(
     return SparseFeatures(active, error)
 
 
+def input_scale(dictionary: Dictionary, cache: ForwardCache) -> Tensor | None:
+    """Return by what a dictionary of one layer divides its input, [pos]; None where by nothing."""
+    card = dictionary.card
+    if not card.scales_input:
+        return None
+    return dictionary.scale(cache.site(card.read_site, card.layers[0]))
+
+
 def explained_variance(out: Tensor, error: Tensor) -> float:
     """Return 1 - |error|^2 / |out - mean|^2 over positions, both [pos, d_model].
 

@@ -26,6 +26,13 @@ def check_fit(card: DictionaryCard, anatomy: ModelAnatomy) -> None:
                 kept="Nothing has been changed.",
                 hint=f"Choose a dictionary trained on {name}.",
             )
+    if anatomy.parallel_blocks and card.write_site is Site.RESID_MID:
+        raise DictionaryMismatch(
+            f"{card.name} explains the stream between attention and MLP, but in {name} both read "
+            "the same stream and nothing lies between.",
+            kept="Nothing has been changed.",
+            hint="Choose dictionaries of the stream before or after a layer.",
+        )
     missing = [layer for layer in card.layers if not 0 <= layer < anatomy.n_layers]
     if missing:
         raise DictionaryMismatch(
@@ -37,15 +44,20 @@ def check_fit(card: DictionaryCard, anatomy: ModelAnatomy) -> None:
 
 
 def as_read(dictionary: Dictionary, anatomy: ModelAnatomy) -> Dictionary:
-    """Return a dictionary with the site its hook name means in this model.
+    """Return a dictionary with the sites its hook names mean in this model.
 
     TransformerLens shows `ln2.hook_normalized` before the gain of an RMSNorm, but after the gain
-    and bias of a LayerNorm, where it is the MLP's input.
+    and bias of a LayerNorm, where it is the MLP's input. `mlp.hook_out` is before the norm that
+    follows the MLP; where none follows, it is `hook_mlp_out`.
     """
     card = dictionary.card
-    if anatomy.norm == "rms" or card.read_site is not Site.LN2_NORMALIZED:
+    same = {} if anatomy.norm == "rms" else {Site.LN2_NORMALIZED: Site.MLP_IN}
+    if not anatomy.norms_outputs:
+        same |= {site: site.writes for site in (Site.ATTN_WRITE, Site.MLP_WRITE)}
+    read, write = (same.get(site, site) for site in (card.read_site, card.write_site))
+    if (read, write) == (card.read_site, card.write_site):
         return dictionary
-    return dictionary.described(replace(card, read_site=Site.MLP_IN))
+    return dictionary.described(replace(card, read_site=read, write_site=write))
 
 
 def site_width(site: Site, anatomy: ModelAnatomy) -> int:

@@ -28,14 +28,14 @@ _NAMES = {
     "attn.hook_z": Site.HEAD_Z,
     "attn.o.hook_in": Site.HEAD_Z,
     "hook_attn_out": Site.ATTN_OUT,
-    "attn.hook_out": Site.ATTN_OUT,
+    "attn.hook_out": Site.ATTN_WRITE,
     "ln2.hook_normalized": Site.LN2_NORMALIZED,
     "mlp.hook_in": Site.MLP_IN,
     "ln2.hook_out": Site.MLP_IN,
     "mlp.hook_post": Site.MLP_HIDDEN,
     "mlp.out.hook_in": Site.MLP_HIDDEN,
     "hook_mlp_out": Site.MLP_OUT,
-    "mlp.hook_out": Site.MLP_OUT,
+    "mlp.hook_out": Site.MLP_WRITE,
 }
 _WHOLE = {"hook_embed": Site.EMBED, "embed.hook_out": Site.EMBED, "hook_pos_embed": Site.POS_EMBED}
 
@@ -58,12 +58,12 @@ _MODULES = {
     "pre_feedforward_layernorm.output": Site.MLP_IN,
     "post_feedforward_layernorm.output": Site.MLP_OUT,
     "mlp.input": Site.MLP_IN,
-    "mlp": Site.MLP_OUT,
-    "mlp.output": Site.MLP_OUT,
+    "mlp": Site.MLP_WRITE,
+    "mlp.output": Site.MLP_WRITE,
     "self_attn.o_proj.input": Site.HEAD_Z,
 }
 _MODULES |= {
-    f"{name}{end}": Site.ATTN_OUT
+    f"{name}{end}": Site.ATTN_WRITE
     for name in ("attn", "self_attn", "attention")
     for end in ("", ".output")
 }

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 _CLEARLY = 0.1
 _INPUTS = (Site.RESID_MID, Site.LN2_NORMALIZED, Site.MLP_IN, Site.RESID_PRE)
-_STREAM = (Site.RESID_PRE, Site.RESID_MID, Site.RESID_POST, Site.ATTN_OUT, Site.MLP_OUT)
+_STREAM = (
+    Site.RESID_PRE, Site.RESID_MID, Site.RESID_POST, Site.ATTN_OUT, Site.MLP_OUT, Site.ATTN_WRITE,
+    Site.MLP_WRITE,
+)  # fmt: skip
 
 
 def check_dictionaries(

@@ -334,6 +334,7 @@ def _predict(request: Predict, holdings: Holdings, progress: Progress) -> Predic
 
 
 def _trace(request: Trace, holdings: Holdings, progress: Progress) -> Finding:
+    from circuitscope.tracing.memory import in_batches_of
     from circuitscope.tracing.method import trace
 
     settings = request.settings
@@ -341,7 +342,7 @@ def _trace(request: Trace, holdings: Holdings, progress: Progress) -> Finding:
     dictionaries = holdings.dictionaries(settings.dictionaries, str(model.device), progress)
 
     def work(batch_size: int | None) -> Finding:
-        chosen = replace(settings, batch_size=batch_size)
+        chosen = settings if batch_size is None else in_batches_of(settings, batch_size)
         if request.prompts:
             from circuitscope.tracing.prompt_set import stable_core, trace_prompts
 

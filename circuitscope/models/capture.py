@@ -50,12 +50,14 @@ class ForwardCache:
         patterns: Attention probabilities, [head, query, key].
         values: Values, [pos, kv_head, d_head].
         head_z: Pattern times values, [pos, head, d_head].
-        attn_out: What attention writes, with its biases, [pos, d_model].
+        attn_write: What attention writes before the norm that follows it, with its biases,
+            [pos, d_model]; where none follows, the same as attn_out.
+        attn_out: What is added to the stream of it, [pos, d_model].
         mlp_in: MLP input after its norm, [pos, d_model].
         mlp_gate: Pre-activation g that goes through the nonlinearity, bias included, [pos, d_mlp].
         mlp_up: Ungated factor u of gated MLPs, bias included; empty for plain MLPs.
         mlp_hidden: act(g) or act(g) * u, [pos, d_mlp].
-        mlp_out: What the MLP writes, with its bias, [pos, d_model].
+        mlp_write, mlp_out: What the MLP writes, with its bias, likewise.
         norm_scales: Denominators by the norm's site and layer, (EMBED_NORM, 0) and
             (LN_FINAL, n_layers), [pos]: normalised = (x - mean?) / scale.
         normalized: The normalised vectors themselves, before gain and bias, by the same keys.
@@ -75,11 +77,13 @@ class ForwardCache:
     patterns: dict[int, Tensor]
     values: dict[int, Tensor]
     head_z: dict[int, Tensor]
+    attn_write: dict[int, Tensor]
     attn_out: dict[int, Tensor]
     mlp_in: dict[int, Tensor]
     mlp_gate: dict[int, Tensor]
     mlp_up: dict[int, Tensor]
     mlp_hidden: dict[int, Tensor]
+    mlp_write: dict[int, Tensor]
     mlp_out: dict[int, Tensor]
     norm_scales: dict[tuple[Site, int], Tensor]
     normalized: dict[tuple[Site, int], Tensor]
@@ -108,7 +112,8 @@ class ForwardCache:
             Site.ATTN_IN: self.attn_in, Site.PATTERN: self.patterns, Site.HEAD_V: self.values,
             Site.HEAD_Z: self.head_z, Site.ATTN_OUT: self.attn_out, Site.MLP_IN: self.mlp_in,
             Site.MLP_HIDDEN: self.mlp_hidden, Site.MLP_OUT: self.mlp_out,
-            Site.MLP_TRANSCODER: self.mlp_out,
+            Site.MLP_TRANSCODER: self.mlp_out, Site.ATTN_WRITE: self.attn_write,
+            Site.MLP_WRITE: self.mlp_write,
         }  # fmt: skip
         if place in whole:
             found = whole[place]
@@ -166,11 +171,13 @@ def capture(
         patterns=patterns,
         values=seen(Site.HEAD_V),
         head_z={n: split_last(t, *heads) for n, t in seen(Site.HEAD_Z).items()},
+        attn_write=seen(Site.ATTN_WRITE),
         attn_out=seen(Site.ATTN_OUT),
         mlp_in=seen(Site.MLP_IN),
         mlp_gate=layers(Part.MLP_GATE),
         mlp_up=layers(Part.MLP_UP),
         mlp_hidden=seen(Site.MLP_HIDDEN),
+        mlp_write=seen(Site.MLP_WRITE),
         mlp_out=seen(Site.MLP_OUT),
         norm_scales=scales,
         normalized=normalized,

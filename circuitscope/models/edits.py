@@ -272,10 +272,15 @@ def _swap(rows: Tensor, positions: tuple[int, ...]) -> Rule:
 
 # Places
 
+_WHERE = {Site.MLP_TRANSCODER: Site.MLP_OUT}
+"""Sites of features alone, and where they write."""
+
 
 def _place(wish: Intervention) -> Place:
     site = Site.parse(wish.site)
-    return site.writes, 0 if site in WHOLE else wish.layer
+    if wish.dictionary is not None:
+        return wish.dictionary.card.write_site, wish.layer
+    return _WHERE.get(site, site), 0 if site in WHOLE else wish.layer
 
 
 def _read_place(dictionary: Any) -> Place:
@@ -352,7 +357,7 @@ def _check_feature(model: LoadedModel, wish: Intervention, site: Site) -> None:
         raise ModelError(
             "A feature has no heads and no units of its own.", hint="Leave both out, or feature."
         )
-    if site.writes is not card.write_site or wish.layer not in card.layers:
+    if site.writes is not card.write_site.writes or wish.layer not in card.layers:
         layers = ", ".join(map(str, card.layers))
         raise ModelError(
             f"The dictionary {card.name} writes {card.write_site.text} of layer {layers}, not "

@@ -85,12 +85,20 @@ class FrozenModel:
         centred = x - x.mean(-1, keepdim=True) if norm.kind == "layer" else x
         return centred / self._scale(site, layer, x.shape[-2]) * norm.weight
 
-    def norm_vjp(self, site: Site, layer: int, g: Tensor) -> Tensor:
-        """Pull g [.., pos, d_model] at a norm's output back to its input."""
+    def norm_vjp(self, site: Site, layer: int, g: Tensor, at: Tensor | None = None) -> Tensor:
+        """Pull g at a norm's output back to its input.
+
+        Args:
+            site: Names the norm.
+            layer: Its layer.
+            g: [.., pos, d_model] at the first positions, or [row, d_model] with `at`.
+            at: The position of each row.
+        """
         norm = self.weights.norm(site, layer)
         if norm.kind == "none":
             return g
-        back = g * norm.weight / self._scale(site, layer, g.shape[-2])
+        scale = self._scale(site, layer, g.shape[-2] if at is None else self.cache.n_pos)
+        back = g * norm.weight / (scale if at is None else scale[at])
         return back - back.mean(-1, keepdim=True) if norm.kind == "layer" else back
 
     def norm_bias(self, site: Site, layer: int) -> Tensor:
@@ -156,13 +164,14 @@ class FrozenModel:
         z = split_last(g @ W_O.flatten(0, 1).T, *W_O.shape[:2])
         return self.heads_vjp(layer, z)
 
-    def attn_constants(self, layer: int) -> Constants:
-        """Return the constant part of attn_out, each [pos, d_model]."""
-        heads, flat = self.heads_constants(layer), self.weights.attention(layer).W_O.flatten(0, 1)
-        module, norm = (
-            self.norm_jvp(Site.ATTN_OUT_NORM, layer, part.flatten(-2) @ flat)
-            for part in (heads.module, heads.norm)
-        )
+    def attn_constants(self, layer: int, site: Site = Site.ATTN_OUT) -> Constants:
+        """Return the constant part of attn_out, or of attn_write, each [pos, d_model]."""
+        heads, weights = self.heads_constants(layer), self.weights.attention(layer)
+        flat = weights.W_O.flatten(0, 1)
+        module, norm = (part.flatten(-2) @ flat for part in (heads.module, heads.norm))
+        if site is Site.ATTN_WRITE:
+            return Constants(module if weights.b_O is None else module + weights.b_O, norm)
+        module, norm = (self.norm_jvp(Site.ATTN_OUT_NORM, layer, part) for part in (module, norm))
         return Constants(module + attn_bias(self, layer), norm)
 
     # MLPs with frozen gates
@@ -250,9 +259,13 @@ class FrozenModel:
         g = self.norm_vjp(Site.MLP_OUT_NORM, layer, g)
         return self.hidden_vjp(layer, g @ self.weights.mlp(layer).W_out.T)
 
-    def mlp_constants(self, layer: int) -> Constants:
-        """Return the constant part of mlp_out, each [pos, d_model]."""
+    def mlp_constants(self, layer: int, site: Site = Site.MLP_OUT) -> Constants:
+        """Return the constant part of mlp_out, or of mlp_write, each [pos, d_model]."""
         hidden = self.hidden_constants(layer)
+        if site is Site.MLP_WRITE:
+            mlp = self.weights.mlp(layer)
+            module, norm = (part @ mlp.W_out for part in (hidden.module, hidden.norm))
+            return Constants(module if mlp.b_out is None else module + mlp.b_out, norm)
         module = write_hidden(self, layer, hidden.module) + mlp_bias(self, layer)
         return Constants(module, write_hidden(self, layer, hidden.norm))
 

@@ -29,8 +29,8 @@ Change = Callable[[Tensor], None]
 
 EDITABLE = (
     Site.EMBED, Site.POS_EMBED, Site.RESID_PRE, Site.RESID_MID, Site.RESID_POST, Site.ATTN_IN,
-    *PROJECTED, Site.PATTERN, Site.HEAD_Z, Site.ATTN_OUT, Site.MLP_IN, Site.MLP_HIDDEN,
-    Site.MLP_OUT,
+    *PROJECTED, Site.PATTERN, Site.HEAD_Z, Site.ATTN_WRITE, Site.ATTN_OUT,
+    Site.MLP_IN, Site.MLP_HIDDEN, Site.MLP_WRITE, Site.MLP_OUT,
 )  # fmt: skip
 """Sites where an intervention may act."""
 

@@ -11,6 +11,9 @@ from circuitscope.core.anatomy import Site
 if TYPE_CHECKING:
     from circuitscope.models.frozen import FrozenModel
 
+NORMS_AFTER = {Site.ATTN_WRITE: Site.ATTN_OUT_NORM, Site.MLP_WRITE: Site.MLP_OUT_NORM}
+"""The norms between what a module writes and the stream."""
+
 
 def attn_bias(frozen: FrozenModel, layer: int) -> Tensor:
     """Return what attention writes beside its heads: b_O, and its norm's bias, [pos, d_model].

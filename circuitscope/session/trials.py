@@ -49,9 +49,10 @@ def change_of(
 
 def digest_for(circuit: Circuit, key: NodeKey) -> str:
     """Return the digest of the dictionary that a feature of a circuit belongs to, or ""."""
-    site = key.site.writes.text
+    site = key.site.writes
     for card in circuit.provenance.dictionaries:
-        if card.get("write_site") == site and key.layer in card.get("layers", ()):
+        written = Site.parse(card.get("write_site", "none")).writes
+        if written is site and key.layer in card.get("layers", ()):
             return str(card.get("digest", ""))
     return ""
 

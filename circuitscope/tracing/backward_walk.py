@@ -3,7 +3,8 @@
 1. Sort the rows by the stage they read at, highest first; G [row, pos, d_model] starts at 0.
 2. Walk the stages down. Where the walk reaches a row's stage, inject its direction into G.
 3. At every stage read G out against what was written there: one matrix product per position.
-4. Where the method lets effects pass through the module, add the pulled-back G to G.
+4. Where the method lets effects pass through the module, add the pulled-back G to G. In parallel
+   blocks attention and MLP are passed at once, as both read the same stream.
 5. Where a dictionary cuts the stream, the rows above end: G returns to 0.
 
 Positions that no row of the batch reads cost nothing: attention only looks back, and MLPs and
@@ -86,10 +87,11 @@ class BackwardWalk(Walk):
                 self._inject(rows[live:reached], live, (G, out), readers)
                 live = reached
             self._read(here, G[:live], out[:live], readers)
-            if here.through is not None:
-                G[:live] += here.through(G[:live])
-                if here.spreads:
-                    readers.spread(np.arange(live))
+            passed = [one(G[:live]) for one in (here.through, here.beside) if one is not None]
+            for part in passed:
+                G[:live] += part
+            if here.spreads:
+                readers.spread(np.arange(live))
             if here.cuts:
                 G[:live] = 0
                 readers.leave(np.arange(live))

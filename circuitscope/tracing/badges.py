@@ -326,13 +326,16 @@ def _watch(bench: _Bench, node: int) -> tuple[Watch, Place]:
     if key.kind in (NodeKind.TOKEN, NodeKind.POSITION, NodeKind.BIAS, NodeKind.ERROR):
         raise TraceError(f"{key} reads nothing, so no edge ends there.")
     dictionary = switches.dictionary(key) if key.kind is NodeKind.FEATURE else None
-    if dictionary is not None and dictionary.card.read_site is Site.LN2_NORMALIZED:
-        ids = torch.tensor([key.unit], device=switches.model.device)
+    if dictionary is not None:
+        ids, at = torch.tensor([key.unit], device=switches.model.device), key.position
         row, constant = dictionary.encoder_rows(ids)[0], dictionary.encoder_constants(ids)[0]
-        return (
-            lambda x: x[:, key.position].float() @ row + constant,
-            (Site.LN2_NORMALIZED, key.layer),
-        )
+
+        def held(x: Tensor) -> Tensor:
+            # Denominators of the changed run, not the frozen ones.
+            seen = x[:, at].float()
+            return seen / dictionary.scale(seen)[:, None] @ row + constant
+
+        return held, (dictionary.card.read_site, key.layer)
     try:
         place, see = switches.reads(key)
     except IndexError:

@@ -19,6 +19,7 @@ import torch
 from circuitscope.core.anatomy import Site
 from circuitscope.core.intervention import Intervention
 from circuitscope.core.keys import BiasUnit, NodeKey, NodeKind
+from circuitscope.dictionaries.features import input_scale
 from circuitscope.models.capture import exact
 from circuitscope.models.frozen import FrozenModel
 from circuitscope.models.written import attn_bias, mlp_bias
@@ -71,7 +72,9 @@ def _written(switches: Switches, bias: NodeKey) -> tuple[Site, torch.Tensor]:
     if bias.unit == BiasUnit.DECODER:
         dictionary = switches.dictionary(bias)
         assert dictionary is not None, "a b_dec without dictionary"
-        return bias.site.writes, dictionary.decoder_bias
+        scale = input_scale(dictionary, switches.cache)
+        vector = dictionary.decoder_bias
+        return dictionary.card.write_site, vector if scale is None else vector * scale[:, None]
     if bias.unit == BiasUnit.NORM:
         layer = 0 if bias.site is Site.LN_FINAL else bias.layer
         site, vector = _NORM_OUTPUTS[bias.site], family.norm(module, bias.site, layer).bias

@@ -155,6 +155,8 @@ class Changes:
             return Site.HEAD_Z, key.layer
         if key.kind is NodeKind.NEURON and key.unit >= 0:
             return Site.MLP_HIDDEN, key.layer
+        if key.kind in (NodeKind.FEATURE, NodeKind.ERROR):
+            return self._switches.written_at(key), key.layer
         return key.site.writes, max(key.layer, 0)
 
     def _held(self, key: NodeKey, cache: ForwardCache) -> Tensor:
@@ -170,10 +172,12 @@ class Changes:
     def _errors(self, place: Place) -> Tensor:
         if place not in self._rows:
             cache, dictionary = self._switches.cache, self._switches.plan.at(*place)
-            rows = cache.site(*place)
-            if dictionary is not None:
+            if dictionary is None:
+                rows = cache.site(*place)
+            else:
+                rows = cache.site(dictionary.card.write_site, place[1])
                 x = cache.site(dictionary.card.read_site, place[1])
-                rows = rows - dictionary.decode(dictionary.encode(x), len(rows), x)
+                rows = rows - dictionary.written(dictionary.encode(x), len(rows), x)
             self._rows[place] = rows
         return self._rows[place]
 
@@ -265,7 +269,8 @@ class Changes:
         dictionary = self._dictionary(key)
         x = self._switches.cache.site(dictionary.card.read_site, dictionary.card.layers[0])
         found = dictionary.encode(x)
-        return float(found.value[(found.position == key.position) & (found.unit == key.unit)].sum())
+        here = (found.position == key.position) & (found.unit == key.unit)
+        return float(found.value[here].sum() * dictionary.scale(x)[key.position])
 
     def _decoder(self, key: NodeKey, ids: Tensor) -> Tensor:
         """Return what features write per unit of activation, [feature, layer, d_model]."""
@@ -275,7 +280,7 @@ class Changes:
         return torch.stack([dictionary.decoder_rows(ids, layer) for layer in layers], 1)
 
     def _written(self, key: NodeKey, rows: Tensor) -> list[Added]:
-        at, site = torch.tensor([key.position]), key.site.writes
+        at, site = torch.tensor([key.position]), self._switches.written_at(key)
         layers = self._dictionary(key).written_layers
         return [Added((site, layer), at, rows[:, k, None]) for k, layer in enumerate(layers)]
 

@@ -21,6 +21,7 @@ from circuitscope.core.intervention import Intervention
 from circuitscope.core.keys import BiasUnit, NodeKey, NodeKind
 from circuitscope.core.progress import Progress
 from circuitscope.core.settings import Direction, Logit, TraceSettings
+from circuitscope.dictionaries.features import input_scale
 from circuitscope.models.capture import ForwardCache
 from circuitscope.models.freezing import frozen_run
 from circuitscope.models.frozen import FrozenModel
@@ -63,23 +64,27 @@ class Switches:
             return Intervention(Site.MLP_HIDDEN, key.layer, units=[key.unit], positions=at)
         if key.kind in (NodeKind.TOKEN, NodeKind.POSITION):
             return Intervention(key.site, positions=at)
-        written = self._written(key)
-        site = key.site.writes
+        written, site = self._written(key), self.written_at(key)
         return Intervention(site, key.layer, positions=at, mode="add", value=-written.numpy())
+
+    def written_at(self, key: NodeKey) -> Site:
+        """Return where what a feature, error or b_dec writes is added: before a norm, or after."""
+        dictionary = self.dictionary(key)
+        return key.site.writes if dictionary is None else dictionary.card.write_site
 
     def _written(self, key: NodeKey) -> Tensor:
         """Return what a feature or error node wrote, [d_model]."""
-        out = self.cache.site(key.site, key.layer)
+        out = self.cache.site(self.written_at(key), key.layer)
         dictionary = self.dictionary(key)
         if dictionary is None:
             return out[key.position].cpu()
         x = self.cache.site(dictionary.card.read_site, key.layer)
         found = dictionary.encode(x)
         if key.kind is NodeKind.ERROR:
-            return (out - dictionary.decode(found, len(out), x))[key.position].cpu()
+            return (out - dictionary.written(found, len(out), x))[key.position].cpu()
         value = found.value[(found.position == key.position) & (found.unit == key.unit)]
         row = dictionary.decoder_rows(torch.tensor([key.unit], device=out.device))[0]
-        return (value.sum() * row).cpu()
+        return (value.sum() * row * dictionary.scale(x)[key.position]).cpu()
 
     def reads(self, key: NodeKey) -> tuple[Place, Editor]:
         """Return where a node's pre-activation is seen, and how: [batch, pos, ..] -> [batch]."""
@@ -104,6 +109,9 @@ class Switches:
         place, see = self.seen(dictionary)
         ids = torch.tensor([unit], device=self.cache.token_ids.device)
         row = dictionary.encoder_rows(ids)[0].double()
+        scale = input_scale(dictionary, self.cache)
+        if scale is not None:
+            row = row / scale[at].double()
         constant = dictionary.encoder_constants(ids)[0].double()
         return place, lambda x: see(x)[:, at].double() @ row + constant
 
@@ -250,11 +258,14 @@ def _held(
         if (dictionary.card.feature_site, dictionary.card.layers[0]) != (target.site, target.layer)
     ]
     for layer in range(switches.model.anatomy.n_layers):
-        for site, inner in ((Site.ATTN_OUT, Site.HEAD_Z), (Site.MLP_OUT, Site.MLP_HIDDEN)):
+        for site, inner, write in (
+            (Site.ATTN_OUT, Site.HEAD_Z, Site.ATTN_WRITE),
+            (Site.MLP_OUT, Site.MLP_HIDDEN, Site.MLP_WRITE),
+        ):
             own = target.layer == layer and target.site in (site, inner)
             if not own and not switches.plan.passes(site, layer):
                 held.append((inner, layer))
-                if (inner, layer) not in edits:
+                if not edits.keys() & {(inner, layer), (write, layer)}:
                     held.append((site, layer))
     return held
 
@@ -283,11 +294,11 @@ def _add_skips(switches: Switches, editors: dict[Place, Editor]) -> None:
     for dictionary in switches.plan.mlp:
         if dictionary is not None and dictionary.skip is not None:
             layer = dictionary.card.layers[0]
-            place, see = switches.seen(dictionary)
+            (place, see), written = switches.seen(dictionary), (dictionary.card.write_site, layer)
             before = switches.cache.site(dictionary.card.read_site, layer)
-            edits = editors.get(place), editors.get((Site.MLP_OUT, layer))
+            edits = editors.get(place), editors.get(written)
             skip = _Skip(dictionary.skip, see, before, edits)
-            editors[place], editors[Site.MLP_OUT, layer] = skip.remember, skip.write
+            editors[place], editors[written] = skip.remember, skip.write
 
 
 class _Skip:

@@ -8,7 +8,7 @@ where they state it. The table of rows is counted again, exactly, once the run i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from circuitscope.dictionaries.dictionary import Dictionary
     from circuitscope.models.loading import LoadedModel
 
+REFERENCE_BATCH = 512
+"""circuit-tracer's batch where none is asked for."""
 _FLOAT = 4
 _EDGE_BYTES = 40
 """Of an edge while a circuit is made; about a quarter of the possible edges is there."""
@@ -112,7 +114,7 @@ def estimate(
 def _cache(anatomy: ModelAnatomy, n_pos: int) -> int:
     """Return the numbers of a forward pass."""
     heads = (anatomy.n_heads + anatomy.n_kv_heads) * anatomy.d_head
-    vectors = _VECTORS_PER_LAYER + (2 if anatomy.norm_place == "sandwich" else 0)
+    vectors = _VECTORS_PER_LAYER + (4 if anatomy.norms_outputs else 0)
     widths = vectors * anatomy.d_model + heads
     widths += (3 if anatomy.gated_mlp else 2) * anatomy.d_mlp
     layer = n_pos * widths + anatomy.n_heads * n_pos**2
@@ -123,7 +125,7 @@ def _packed(anatomy: ModelAnatomy, n_rows: int, n_sources: int, n_pos: int) -> i
     """Return the numbers that packed walks hold: folded attention, batches side by side."""
     d_model = anatomy.d_model
     heads, values = anatomy.n_heads * anatomy.d_head, anatomy.n_kv_heads * anatomy.d_head
-    matrices = values + (heads if anatomy.norm_place in ("sandwich", "post") else 0)
+    matrices = values + (heads if anatomy.norms_outputs else 0)
     folded = anatomy.n_layers * (d_model * matrices + anatomy.n_heads * n_pos**2)
     lifted = min(MOST_LIFTED / _FLOAT, d_model * n_pos**2)
     queue = min(n_rows, _MOST_QUEUE)
@@ -176,6 +178,19 @@ def estimate_for(
         unread = [card for card in unread if card.format in _READ_WHOLE]
     dtype = str(model.held).removeprefix("torch.")
     return estimate(model.anatomy, used, settings, n_pos, dtype=dtype, unread=unread)
+
+
+def in_batches_of(settings: TraceSettings, size: int) -> TraceSettings:
+    """Return settings that find the same circuit in batches of at most `size` rows.
+
+    Under circuit-tracer's conventions the batch also says how many rows are chosen between two
+    rankings, so the interval grows as the batch shrinks.
+    """
+    if settings.conventions != "circuit-tracer":
+        return replace(settings, batch_size=size)
+    chosen = settings.update_interval * (settings.batch_size or REFERENCE_BATCH)
+    size = next(n for n in range(size, 0, -1) if chosen % n == 0)
+    return replace(settings, batch_size=size, update_interval=chosen // size)
 
 
 def check_memory(
@@ -242,9 +257,11 @@ def _n_sources(
 ) -> int:
     """Return about how many columns the table of rows has."""
     attention = {
-        layer for card in cards if card.write_site is Site.ATTN_OUT for layer in card.layers
+        layer for card in cards if card.write_site.writes is Site.ATTN_OUT for layer in card.layers
     }
-    mlp = {layer for card in cards if card.write_site is Site.MLP_OUT for layer in card.layers}
+    mlp = {
+        layer for card in cards if card.write_site.writes is Site.MLP_OUT for layer in card.layers
+    }
     per_position = 2 + sum((_active(card) + 1) * len(card.layers) for card in cards)
     bare_attention, bare_mlp = anatomy.n_layers - len(attention), anatomy.n_layers - len(mlp)
     if settings.method == THROUGH:

@@ -123,6 +123,8 @@ class PackedWalk(Walk):
         between = self._sources.stages[1 : max(number, 1)]
         if number < 0 or any(s.groups or s.constants or s.through for s in between):
             return False
+        if any(stage.beside for stage in self._sources.stages[: number + 1]):
+            return False
         columns = sum(len(group.vectors) for group in self._sources.stages[0].groups)
         if 2 * columns * n_pos * anatomy.d_model > MOST_LIFTED:
             return False
@@ -147,16 +149,24 @@ class PackedWalk(Walk):
             if self._lifted and number == self._lifted[0] and live == len(rows):
                 self._read(self._lifted[1], batch, live, out)
                 break
-            if stage.through is not None:
-                G = batch.G[: batch.ends[live - 1]]
-                if stage.spreads:
-                    self._fold(number).pull(G, *batch.runs(live))
-                    batch.lone[:live] = False
-                else:
-                    G += stage.through(G, batch.places[: len(G)])
+            if stage.through is not None or stage.beside is not None:
+                self._pass(number, batch, live)
             if stage.cuts:
                 batch.G[: batch.ends[live - 1]] = 0
         return out
+
+    def _pass(self, number: int, batch: _Batch, live: int) -> None:
+        """Add to G what passes a stage."""
+        stage, G = self._sources.stages[number], batch.G[: batch.ends[live - 1]]
+        places = batch.places[: len(G)]
+        beside = None if stage.beside is None else stage.beside(G, places)
+        if stage.spreads:
+            self._fold(number).pull(G, *batch.runs(live))
+            batch.lone[:live] = False
+        elif stage.through is not None:
+            G += stage.through(G, places)
+        if beside is not None:
+            G += beside
 
     def _inject(
         self, rows: NDArray[np.int64], start: int, stop: int, batch: _Batch, out: Tensor

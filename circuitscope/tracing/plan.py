@@ -138,7 +138,8 @@ def fitted(settings: TraceSettings, cards: Sequence[DictionaryCard]) -> TraceSet
     if settings.method != THROUGH:
         return settings
     has_transcoder = any(
-        card.write_site is Site.MLP_OUT and card.read_site in TRANSCODER_READS for card in cards
+        card.write_site.writes is Site.MLP_OUT and card.read_site in TRANSCODER_READS
+        for card in cards
     )
     rule: MlpRule = "transcoder" if has_transcoder else settings.mlp
     strict = settings.conventions == "circuit-tracer"
@@ -191,7 +192,7 @@ def _choose(
     unused: dict[str, list[str]] = {}
     for index, card in enumerate(cards):
         reason = _unfit(card, settings)
-        places = [(card.write_site, layer) for layer in card.layers]
+        places = [(card.write_site.writes, layer) for layer in card.layers]
         taken = [chosen[place] for place in places for place in _same(place) if place in chosen]
         if not reason and taken:
             reason = f"{cards[taken[0]].name} already explains that place"
@@ -219,16 +220,17 @@ def _unfit(card: DictionaryCard, settings: TraceSettings) -> str:
         return "units are neurons and heads"
     if len(card.layers) != 1 and settings.method != THROUGH:
         return "it spans several layers"
-    if card.scales_input:
+    if card.scales_input and len(card.layers) != 1:
         return "it normalises its input position by position"
-    if card.write_site is Site.ATTN_OUT and settings.conventions == "circuit-tracer":
+    site = card.write_site.writes
+    if site is Site.ATTN_OUT and settings.conventions == "circuit-tracer":
         return "circuit-tracer's graphs have no attention features"
-    if card.write_site is Site.MLP_OUT and card.read_site in TRANSCODER_READS:
+    if site is Site.MLP_OUT and card.read_site in TRANSCODER_READS:
         return "" if settings.mlp == "transcoder" else "MLPs are read by the secant rule"
     sites = _ORDER if settings.method != THROUGH else (Site.ATTN_OUT, Site.MLP_OUT)
-    if card.is_transcoder or card.write_site not in sites:
+    if card.is_transcoder or site not in sites:
         return f"this method cannot trace {card.read_site.text} to {card.write_site.text}"
-    if card.write_site is Site.MLP_OUT and settings.mlp == "transcoder":
+    if site is Site.MLP_OUT and settings.mlp == "transcoder":
         return "MLPs are read through transcoders"
     return ""
 

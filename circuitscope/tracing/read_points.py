@@ -31,6 +31,7 @@ from torch import Tensor
 from circuitscope.core.anatomy import Site
 from circuitscope.core.keys import BiasUnit, NodeKey, NodeKind
 from circuitscope.dictionaries.dictionary import Dictionary
+from circuitscope.dictionaries.features import input_scale
 from circuitscope.models.frozen import Constants, FrozenModel
 from circuitscope.models.gates import Gates, freeze_gates
 from circuitscope.tracing.attention_score import score_of, score_rows
@@ -101,7 +102,8 @@ class ReadPoints:
         self._plan = plan
         self._rows = explained
         self._gates: dict[int, Gates] = {}
-        self._constants: dict[tuple[Callable[[int], Constants], int], Constants] = {}
+        self._constants: dict[tuple[object, ...], Constants] = {}
+        self._scales: dict[tuple[Site, int], Tensor | None] = {}
 
     def inject(self, rows: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], Injection]]:
         """Return the injections of some rows, grouped by module; indices are into `rows`."""
@@ -128,6 +130,11 @@ class ReadPoints:
         dictionary = self._plan.at(site, layer)
         assert dictionary is not None, "a feature without dictionary"
         rows_in = dictionary.encoder_rows(units).to(self._dtype)
+        if (site, layer) not in self._scales:
+            self._scales[site, layer] = input_scale(dictionary, self._frozen.cache)
+        scale = self._scales[site, layer]
+        if scale is not None:
+            rows_in = rows_in / scale.to(rows_in)[at, None]
         if site in STREAM:
             constant = dictionary.encoder_constants(units).to(self._dtype)
             return Injection(rows_in, {(site, layer, BiasUnit.ENCODER): constant})
@@ -149,7 +156,7 @@ class ReadPoints:
         at = self._index(self._rows.position[rows])
         bias = torch.tensor([self._rows.constants[row] for row in rows.tolist()])
         return Injection(
-            self._norm_back(Site.LN_FINAL, top, g, at),
+            self._frozen.norm_vjp(Site.LN_FINAL, top, g, at),
             {
                 (Site.LN_FINAL, top, BiasUnit.NORM): g @ self._frozen.norm_bias(Site.LN_FINAL, top),
                 (Site.LOGITS, top, BiasUnit.UNEMBED): bias.to(g),
@@ -177,10 +184,12 @@ class ReadPoints:
     ) -> Injection:
         frozen = self._frozen
         mlp, gates = frozen.weights.mlp(layer), self._gates_of(layer)
-        hidden = self._norm_back(Site.MLP_OUT_NORM, layer, g, at) @ mlp.W_out.T
+        read = dictionary.card.read_site
+        back = g if read is Site.MLP_WRITE else frozen.norm_vjp(Site.MLP_OUT_NORM, layer, g, at)
+        hidden = back @ mlp.W_out.T
         on_g = None if gates.on_g is None else hidden * gates.on_g[at]
         on_u = None if gates.on_u is None else hidden * gates.on_u[at]
-        constants = self._kept(frozen.mlp_constants, layer)
+        constants = self._kept(frozen.mlp_constants, layer, read)
         return Injection(
             self._preact_back(layer, on_g, on_u, at),
             self._booked(
@@ -204,7 +213,7 @@ class ReadPoints:
             constants = self._kept(frozen.hidden_constants, layer)
             module, norm = constants.module[at, units], constants.norm[at, units]
         return Injection(
-            self._norm_back(Site.LN2_NORMALIZED, layer, back, at),
+            frozen.norm_vjp(Site.LN2_NORMALIZED, layer, back, at),
             self._booked((Site.MLP_OUT, Site.LN2_NORMALIZED), layer, module, norm),
         )
 
@@ -212,9 +221,10 @@ class ReadPoints:
         self, layer: int, at: Tensor, g: Tensor, dictionary: Dictionary
     ) -> Injection:
         frozen = self._frozen
-        back = self._norm_back(Site.ATTN_OUT_NORM, layer, g, at)
+        read = dictionary.card.read_site
+        back = g if read is Site.ATTN_WRITE else frozen.norm_vjp(Site.ATTN_OUT_NORM, layer, g, at)
         z = torch.einsum("rd,hed->rhe", back, frozen.weights.attention(layer).W_O)
-        constants = self._kept(frozen.attn_constants, layer)
+        constants = self._kept(frozen.attn_constants, layer, read)
         return Injection(
             self._attention_back(layer, z, at),
             self._booked(
@@ -228,7 +238,7 @@ class ReadPoints:
         W_O = frozen.weights.attention(layer).W_O[heads]
         write = frozen.write_heads(layer, self._head_z(layer))[at, heads]
         direction = write / write.norm(dim=-1, keepdim=True).clamp(min=1e-30)
-        direction = self._norm_back(Site.ATTN_OUT_NORM, layer, direction, at)
+        direction = frozen.norm_vjp(Site.ATTN_OUT_NORM, layer, direction, at)
         z_one = torch.einsum("rd,red->re", direction, W_O)
         z = z_one.new_zeros(len(at), frozen.model.anatomy.n_heads, z_one.shape[-1])
         z[torch.arange(len(at), device=z.device), heads] = z_one
@@ -248,7 +258,8 @@ class ReadPoints:
         mlp = self._frozen.weights.mlp(layer)
         W_g = mlp.W_in if mlp.W_gate is None else mlp.W_gate
         parts = [part @ W.T for part, W in ((g, W_g), (u, mlp.W_in)) if part is not None]
-        return self._norm_back(Site.LN2_NORMALIZED, layer, sum(parts[1:], parts[0]), at)
+        back = sum(parts[1:], parts[0])
+        return self._frozen.norm_vjp(Site.LN2_NORMALIZED, layer, back, at)
 
     def _attention_back(self, layer: int, z: Tensor, at: Tensor) -> Tensor:
         """Pull z [row, head, d_head] at positions `at` to resid_pre, [row, pos, d_model]."""
@@ -259,15 +270,6 @@ class ReadPoints:
         pattern = self._frozen.cache.patterns[layer].to(self._dtype)[:, at, :n]
         g = torch.bmm(pattern.permute(1, 2, 0), values)
         return self._frozen.norm_vjp(Site.LN1_NORMALIZED, layer, g)
-
-    def _norm_back(self, site: Site, layer: int, g: Tensor, at: Tensor) -> Tensor:
-        """Pull g [row, d_model] through a norm at each row's own position."""
-        norm = self._frozen.weights.norm(site, layer)
-        if norm.kind == "none":
-            return g
-        scale = self._frozen.cache.norm_scales[site, layer].to(self._dtype)[at, None]
-        back = g * norm.weight / scale
-        return back - back.mean(-1, keepdim=True) if norm.kind == "layer" else back
 
     def _booked(
         self, sites: tuple[Site, Site], layer: int, module: Tensor, norm: Tensor
@@ -286,10 +288,10 @@ class ReadPoints:
             )
         return self._gates[layer]
 
-    def _kept(self, read: Callable[[int], Constants], layer: int) -> Constants:
-        if (read, layer) not in self._constants:
-            self._constants[read, layer] = read(layer)
-        return self._constants[read, layer]
+    def _kept(self, read: Callable[..., Constants], layer: int, *site: Site) -> Constants:
+        if (read, layer, *site) not in self._constants:
+            self._constants[read, layer, *site] = read(layer, *site)
+        return self._constants[read, layer, *site]
 
     def _head_z(self, layer: int) -> Tensor:
         return self._frozen.cache.head_z[layer].to(self._dtype)

@@ -95,6 +95,8 @@ class Stage:
         through: Pulls directions at the module's output back to its input, where the method lets
             effects pass; None where every path ends at a writer.
         spreads: True where that reaches earlier positions, as attention does.
+        beside: The same for an MLP, or a transcoder's skip, that reads what the attention of this
+            stage reads, in parallel blocks; both see the same directions.
         cuts: True where these writers are the whole stream, so that nothing passes below.
     """
 
@@ -103,6 +105,7 @@ class Stage:
     constants: list[tuple[int, Tensor]] = field(default_factory=list)
     through: Through | None = None
     spreads: bool = False
+    beside: Through | None = None
     cuts: bool = False
 
 

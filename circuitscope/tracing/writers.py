@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from circuitscope.core.anatomy import Site
-from circuitscope.core.errors import TraceError
 from circuitscope.core.keys import BiasUnit, NodeKind
 from circuitscope.dictionaries.dictionary import Dictionary
-from circuitscope.dictionaries.features import SparseFeatures
+from circuitscope.dictionaries.features import SparseFeatures, input_scale
 from circuitscope.models.frozen import FrozenModel
 from circuitscope.models.gates import activation
-from circuitscope.models.written import attn_bias, mlp_bias, norm_at, write_hidden
+from circuitscope.models.written import NORMS_AFTER, attn_bias, mlp_bias, norm_at, write_hidden
 from circuitscope.tracing.plan import Plan
 from circuitscope.tracing.sources import (
     STREAM,
@@ -35,6 +34,7 @@ from circuitscope.tracing.sources import (
     Group,
     Sources,
     Stage,
+    Through,
     attention_stage,
     mlp_stage,
     stage_of,
@@ -113,24 +113,30 @@ class _Writers:
 
     def add_features(self, dictionary: Dictionary) -> None:
         """Add a dictionary's active features, its errors, its b_dec, and let its skip pass."""
-        layer, site = dictionary.card.layers[0], dictionary.card.feature_site
-        stage = stage_of(site, layer)
+        card = dictionary.card
+        layer, site = card.layers[0], card.feature_site
+        stage, norm = stage_of(site, layer), NORMS_AFTER.get(card.write_site)
         self._stages[stage].cuts = site in STREAM
         found = self._features.active[site, layer]
         error = self._features.error[site, layer].to(self._dtype)
         places = torch.arange(len(error) + 1, device=error.device)
         ends = torch.searchsorted(found.position, places).tolist()
         value, pre = found.value.to(self._dtype), found.preactivation.to(self._dtype)
+        scale = input_scale(dictionary, self._frozen.cache)
+        written = value if scale is None else value * scale.to(value)[found.position]
         # Features of a position, then its error, one position after the other in one piece of
         # memory, as they are read.
         whole = error.new_empty(len(found) + len(error), error.shape[1])
         place = torch.arange(len(found), device=error.device) + found.position
-        whole[place] = value[:, None] * dictionary.decoder_rows(found.unit).to(self._dtype)
+        whole[place] = written[:, None] * dictionary.decoder_rows(found.unit).to(self._dtype)
         for position, rest in enumerate(error):
             here = slice(ends[position], ends[position + 1])
             vectors = whole[here.start + position : here.stop + position]
             vector = whole[here.stop + position]
             vector[:] = rest
+            if norm is not None:
+                both = whole[here.start + position : here.stop + position + 1]
+                both[:] = norm_at(self._frozen, norm, layer, both, position)
             columns = slice(self._n, self._n + len(vectors))
             if position < self._plan.left_out:
                 vector = self._leave_out(stage, position, vectors.sum(0) + vector)
@@ -142,6 +148,13 @@ class _Writers:
             if self._plan.cross is not None and site is Site.MLP_TRANSCODER:
                 self._add_later(dictionary, position, columns, (found.unit[here], value[here]))
         bias = dictionary.decoder_bias.to(self._dtype)
+        if scale is not None:
+            bias = bias * scale.to(bias)[:, None]
+        if norm is not None:
+            whole_bias = bias.expand(self._frozen.cache.n_pos, -1)
+            bias = self._frozen.norm_jvp(norm, layer, whole_bias)
+            own = self._frozen.norm_bias(norm, layer)
+            self._constants.append((stage, (site.writes, layer, BiasUnit.MODULE), own))
         self._constants.append((stage, (site, layer, BiasUnit.DECODER), bias))
         if dictionary.skip is not None:
             self._pass_skip(dictionary, dictionary.skip.to(self._dtype), stage)
@@ -158,8 +171,11 @@ class _Writers:
     ) -> None:
         """Add what a cross-layer transcoder's features (unit, value) write to later layers."""
         unit, value = found
+        norm = NORMS_AFTER.get(part.card.write_site)
         for layer in part.written_layers[1:]:
             vectors = value[:, None] * part.decoder_rows(unit, layer).to(self._dtype)
+            if norm is not None:
+                vectors = norm_at(self._frozen, norm, layer, vectors, position)
             if position < self._plan.left_out:
                 self._leave_out(mlp_stage(layer), position, vectors.sum(0))
             else:
@@ -168,22 +184,26 @@ class _Writers:
 
     def _pass_skip(self, dictionary: Dictionary, skip: Tensor, stage: int) -> None:
         frozen, layer = self._frozen, dictionary.card.layers[0]
-        read = dictionary.card.read_site
-        if frozen.model.anatomy.parallel_blocks:
-            raise TraceError(
-                f"The transcoder {dictionary.card.name} has a skip, which cannot be followed where "
-                "attention and MLP work side by side.",
-                kept="Nothing has been changed.",
-                hint="Choose transcoders without skips, or trace neurons.",
-            )
+        read, norm = dictionary.card.read_site, NORMS_AFTER.get(dictionary.card.write_site)
 
         def through(g: Tensor, at: Tensor | None = None) -> Tensor:
+            if norm is not None:
+                g = frozen.norm_vjp(norm, layer, g, at)
             return norm_back(frozen, read, layer, g @ skip, at)
 
-        self._stages[stage].through = through
+        self._pass_beside(layer, through)
         if read is Site.MLP_IN:
             bias = frozen.norm_bias(Site.LN2_NORMALIZED, layer) @ skip.T
+            if norm is not None:
+                bias = frozen.norm_jvp(norm, layer, bias.expand(frozen.cache.n_pos, -1))
             self._constants.append((stage, (Site.LN2_NORMALIZED, layer, BiasUnit.NORM), bias))
+
+    def _pass_beside(self, layer: int, through: Through) -> None:
+        """Let directions at an MLP's output pass, beside the attention in parallel blocks."""
+        if self._frozen.model.anatomy.parallel_blocks:
+            self._stages[attention_stage(layer)].beside = through
+        else:
+            self._stages[mlp_stage(layer)].through = through
 
     def pass_attention(self, layer: int) -> None:
         """Let attention pass effects on through its frozen pattern; add its constants."""
@@ -209,7 +229,7 @@ class _Writers:
             assert at is None, "the walk that packs positions knows no cuts"
             return frozen.mlp_vjp(layer, g)
 
-        self._stages[stage].through = through
+        self._pass_beside(layer, through)
         constants = frozen.mlp_constants(layer)
         self._constants += [
             (stage, (Site.MLP_OUT, layer, BiasUnit.MODULE), constants.module),
@@ -321,12 +341,14 @@ def norm_back(
     """
     if read is Site.RESID_MID:
         return g
+    if read is Site.MLP_IN:
+        return frozen.norm_vjp(Site.LN2_NORMALIZED, layer, g, at)
     norm = frozen.weights.norm(Site.LN2_NORMALIZED, layer)
     if norm.kind == "none":
         return g
     here = slice(g.shape[-2]) if at is None else at
     scale = frozen.cache.norm_scales[Site.LN2_NORMALIZED, layer].to(frozen.dtype)[here, None]
-    back = (g * norm.weight if read is Site.MLP_IN else g) / scale
+    back = g / scale
     return back - back.mean(-1, keepdim=True) if norm.kind == "layer" else back
 
 

@@ -205,7 +205,7 @@ def test_sparsify_keeps_the_largest(tmp_path, transcode):
     out = acts @ t["W_dec"] + t["b_dec"]
     out = out + X @ t["W_skip"].T if transcode else out
     dictionary = load_dictionaries(tmp_path)[0]
-    assert dictionary.card.read_site is (Site.MLP_IN if transcode else Site.MLP_OUT)
+    assert dictionary.card.read_site is (Site.MLP_IN if transcode else Site.MLP_WRITE)
     assert (dictionary.card.layers, dictionary.card.model_name) == ((1,), "org/tiny")
     check(dictionary, acts, out)
 
@@ -223,8 +223,8 @@ def test_what_sparsify_does_that_is_not_known_is_named(tmp_path, settings, words
     ("name", "place"),
     [
         ("layers.3", (Site.RESID_POST, 3)),
-        ("h.3.attn", (Site.ATTN_OUT, 3)),
-        ("gpt_neox.layers.10.attention", (Site.ATTN_OUT, 10)),
+        ("h.3.attn", (Site.ATTN_WRITE, 3)),
+        ("gpt_neox.layers.10.attention", (Site.ATTN_WRITE, 10)),
         ("model.layers.0.self_attn.o_proj.input", (Site.HEAD_Z, 0)),
         ("model.layers.2.output", (Site.RESID_POST, 2)),
         ("embed_tokens", None),

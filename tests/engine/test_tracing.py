@@ -214,6 +214,38 @@ def test_batch_is_halved_once_when_memory_runs_out(error: Exception) -> None:
         answers._within_memory(other, 32, silent())  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("batch", "interval"), [(8, 1), (7, 2), (None, 4)])
+def test_smaller_batches_after_memory_ran_out_choose_the_same_nodes(
+    tmp_path: Path, tiny_llama: Path, batch: int | None, interval: int, monkeypatch
+) -> None:
+    """circuit-tracer chooses update_interval * batch_size nodes at a time."""
+    from circuitscope.tracing import method
+
+    for layer in range(2):
+        write_sae(tmp_path / f"t{layer}", "transcoder", layer, "jumprelu_transcoder", seed=layer)
+    asked = TraceSettings(
+        PROMPT, method="attribution", conventions="circuit-tracer", dictionaries=(str(tmp_path),),
+        max_nodes=40, batch_size=batch, update_interval=interval, targets=(Logit("Austin"),),
+    )  # fmt: skip
+    request, sizes, real = Trace(ModelChoice(str(tiny_llama), "cpu"), asked), [], method.trace
+    whole = ask(JobQueue(InProcessEngine()), request).result
+
+    def short_of_memory(model, settings, *more):
+        sizes.append(settings.batch_size)
+        if len(sizes) == 1:
+            raise MemoryError
+        return real(model, settings, *more)
+
+    monkeypatch.setattr(method, "trace", short_of_memory)
+    again = ask(JobQueue(InProcessEngine()), request).result
+    assert len(sizes) == 2
+    assert sizes[1] <= (batch or 64) // 2
+    assert [str(again.nodes.key(n)) for n in range(len(again.nodes))] == [
+        str(whole.nodes.key(n)) for n in range(len(whole.nodes))
+    ]
+    np.testing.assert_allclose(again.edges.weight, whole.edges.weight, atol=1e-5)
+
+
 def test_missing_engine_packages_are_named_with_the_line_to_type(
     monkeypatch: pytest.MonkeyPatch, tiny_gpt2: Path
 ) -> None:

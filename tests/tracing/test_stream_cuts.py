@@ -6,13 +6,16 @@ from sae_lens_writer import write_sae, write_set
 
 from circuitscope.core.anatomy import Site
 from circuitscope.core.circuit import Circuit
+from circuitscope.core.errors import DictionaryMismatch
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.settings import AttentionScore, Feature, Logit, TraceSettings
 from circuitscope.dictionaries.format import DictionarySet, load_dictionaries
 from circuitscope.graph.influence import stages
+from circuitscope.models.loading import load_model
 from circuitscope.tracing.attention_table import attention_table
 from circuitscope.tracing.method import trace
 from circuitscope.tracing.verify import verify
+from tests.conformance.variants import IDS, VARIANTS, make_folder
 
 PROMPT = "the capital of the state containing Dallas is"
 CUTS = {
@@ -124,6 +127,26 @@ def test_pairs_behind_a_score_begin_at_the_cut(model, stream):
     assert table.values.sum() == pytest.approx(table.provenance.scores["score"], abs=1e-5)
     assert not any(tick.startswith(("token", "neuron/mlp_hidden/0")) for tick in table.ticks[0])
     assert any(tick.startswith("feature/resid_post/0/8/") for tick in table.ticks[0])
+
+
+def test_modules_side_by_side_pass_effects_on_to_the_same_cut(tmp_path):
+    """In parallel blocks nothing passes both modules of a layer, and nothing lies between."""
+    folder = make_folder(tmp_path / "model", *VARIANTS["gpt-neox"])
+    model = load_model(folder, "cpu")
+    for at, layer in (("pre", 1), ("post", 1)):
+        write_sae(tmp_path / "set" / f"{at}{layer}", f"resid_{at}_sae", layer, d=24, seed=layer)
+    settings = TraceSettings(tuple(IDS), targets=(Logit(9),), units="features", max_nodes=None)
+    found = load_dictionaries(tmp_path / "set")
+    circuit = trace(model, settings, found)
+    assert missed(circuit) < 1e-5
+    able = np.abs(circuit.edges.weight) > 1e-3 * (1 + np.abs(circuit.preactivation).max())
+    edges = np.random.default_rng(0).permutation(np.flatnonzero(able))[:100]
+    measured = verify(model, circuit, edges=edges, dictionaries=found)
+    size = np.abs(circuit.preactivation[measured.targets]) + 1
+    assert (np.abs(measured.measured - measured.predicted) / size).max() < 2e-5
+    between = load_dictionaries(write_sae(tmp_path / "mid", "resid_mid_sae", 1, d=24))
+    with pytest.raises(DictionaryMismatch, match="nothing lies between"):
+        trace(model, settings, between)
 
 
 def test_one_place_of_the_stream_is_explained_once(model, tmp_path):

@@ -30,7 +30,7 @@ from circuitscope.dictionaries.tensor_files import (
 CONFIG: Final = "cfg.json"
 WEIGHTS: Final = "sae.safetensors"
 _READS: Final = {
-    Site.MLP_OUT: Site.MLP_IN, Site.ATTN_OUT: Site.ATTN_IN, Site.RESID_POST: Site.RESID_PRE,
+    Site.MLP_WRITE: Site.MLP_IN, Site.ATTN_WRITE: Site.ATTN_IN, Site.RESID_POST: Site.RESID_PRE,
 }  # fmt: skip
 _UNKNOWN: Final = ("signed", "embed_skip", "gram_lookup")
 

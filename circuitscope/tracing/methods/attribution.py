@@ -38,6 +38,7 @@ from circuitscope.core.settings import Logit, TraceSettings
 from circuitscope.models.prompts import read_prompt
 from circuitscope.tracing.expansion import Budget, expand_chosen, expand_strongest
 from circuitscope.tracing.finish import finish, rows_of
+from circuitscope.tracing.memory import REFERENCE_BATCH
 from circuitscope.tracing.method import Refusal, cards_of
 from circuitscope.tracing.plan import causal_refusal, fitted, refusal
 from circuitscope.tracing.run import Clock, Run, open_run
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from circuitscope.dictionaries.dictionary import Dictionary
     from circuitscope.models.loading import LoadedModel
 
-_REFERENCE_BATCH = 512
 _MOST_STEP = 128
 _REMARK = (
     "Logits are explained less their mean over the vocabulary and before any soft cap; edges pass "
@@ -110,7 +110,7 @@ class Attribution:
 def rows_between_rankings(settings: TraceSettings) -> int:
     """Return how many rows come between two rankings: a quarter of a budget by default."""
     if settings.conventions == "circuit-tracer":
-        return settings.update_interval * (settings.batch_size or _REFERENCE_BATCH)
+        return settings.update_interval * (settings.batch_size or REFERENCE_BATCH)
     return settings.update_interval * min(max((settings.max_nodes or 0) // 16, 1), _MOST_STEP)
 
 
