@@ -22,9 +22,9 @@ from circuitscope.models.prompts import Written, read_prompt
 from circuitscope.models.threads import fitting_threads
 from circuitscope.tracing.injection import Means
 from circuitscope.tracing.metrics import Meter
-from circuitscope.tracing.relevance import Reading, whole_logits
+from circuitscope.tracing.relevance import Reading, read_logits
 from circuitscope.tracing.run import libraries
-from circuitscope.tracing.totals import run_totals
+from circuitscope.tracing.totals import run_copies, run_totals
 
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
@@ -48,6 +48,10 @@ class Unit:
         return 2 * self.layer + (self.head < 0)
 
 
+Kept = Collection[Unit] | None
+_MOST_ROWS = 2048
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
     """One prompt with its metric and the means for its length."""
@@ -57,49 +61,92 @@ class Case:
     means: Means
 
 
-def measure(case: Case, kept: Collection[Unit] | None, *, mlps: bool = False) -> float:
-    """Return the metric with only some units intact; None keeps all.
+def measure(case: Case, kept: Kept, *, mlps: bool = False) -> float:
+    """Return the metric with only some units intact; see `measure_each`."""
+    return measure_each(case, [kept], mlps=mlps)[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choices:
+    """Choices of heads and MLPs that stay intact, for prompts of one length.
+
+    Attributes:
+        z: Which heads stay, bool [layer, choice, pos, head, 1].
+        mlp: Which MLPs stay, bool [layer, choice, pos, 1].
+    """
+
+    z: Tensor
+    mlp: Tensor
+
+    @property
+    def n(self) -> int:
+        """Return their number."""
+        return self.z.shape[1]
+
+
+def choices_of(case: Case, each: Sequence[Kept]) -> Choices:
+    """Return units that stay intact as masks for the prompt's length; None keeps all."""
+    blueprint, n = case.meter.blueprint, len(case.ids)
+    shape = (blueprint.n_layers, len(each), n)
+    z, mlp = np.zeros((*shape, blueprint.heads[0]), bool), np.zeros(shape, bool)
+    for copy, kept in enumerate(each):
+        if kept is None:
+            z[:, copy] = mlp[:, copy] = True
+        for unit in kept or ():
+            at = slice(None) if unit.position < 0 else unit.position
+            if unit.head < 0:
+                mlp[unit.layer, copy, at] = True
+            else:
+                z[unit.layer, copy, at, unit.head] = True
+    device = case.ids.device
+    return Choices(*(torch.from_numpy(part[..., None]).to(device) for part in (z, mlp)))
+
+
+def measure_each(case: Case, each: Sequence[Kept] | Choices, *, mlps: bool = False) -> list[float]:
+    """Return the metric of a prompt for each choice of units that stay intact.
 
     Args:
         case: The prompt.
-        kept: Units that keep what they hold; all other heads hold their mean, or 0.
+        each: Units that keep what they hold; all other heads hold their mean, or 0. None keeps
+            all. The choices run as copies of the prompt, side by side.
         mlps: Whether MLPs that are not kept are replaced too.
     """
-    reading = Reading((case.meter.position,), case.meter.tokens)
+    chosen = each if isinstance(each, Choices) else choices_of(case, each)
+    blueprint, meter = case.meter.blueprint, case.meter
+    reading = Reading((meter.position,), meter.tokens)
+    step = max(1, _MOST_ROWS // len(case.ids))
+    found: list[float] = []
     with torch.no_grad():
-        if kept is None:
-            totals = run_totals(case.meter.blueprint, case.ids)
-        else:
-            change = _Replaced(case, kept)
-            totals = run_totals(
-                case.meter.blueprint, case.ids, change.z, change.mlp if mlps else None
-            )
-        return float(case.meter.value(whole_logits(totals, reading)[0]))
+        for start in range(0, chosen.n, step):
+            part = slice(start, min(start + step, chosen.n))
+            change = _Replaced(case, Choices(chosen.z[:, part], chosen.mlp[:, part]))
+            copies = part.stop - part.start
+            final = run_copies(blueprint, case.ids, copies, change.z, change.mlp if mlps else None)
+            found += meter.value(read_logits(blueprint, final, reading)[:, 0]).tolist()
+    return found
 
 
 class _Replaced:
-    def __init__(self, case: Case, kept: Collection[Unit]) -> None:
-        blueprint, n = case.meter.blueprint, len(case.ids)
-        self._means = case.means
-        self._z = torch.zeros(blueprint.n_layers, n, blueprint.heads[0], 1, dtype=torch.bool)
-        self._mlp = torch.zeros(blueprint.n_layers, n, 1, dtype=torch.bool)
-        self._z, self._mlp = self._z.to(case.ids.device), self._mlp.to(case.ids.device)
-        for unit in kept:
-            at = slice(None) if unit.position < 0 else unit.position
-            if unit.head < 0:
-                self._mlp[unit.layer, at] = True
-            else:
-                self._z[unit.layer, at, unit.head] = True
+    def __init__(self, case: Case, kept: Choices) -> None:
+        self._means, self._kept = case.means, kept
 
     def z(self, layer: int, z: Tensor) -> Tensor:
         """Replace the heads that are not kept."""
-        mean = torch.zeros_like(z) if self._means.z is None else self._means.z[layer]
-        return torch.where(self._z[layer], z, mean)
+        mean = z.new_zeros(()) if self._means.z is None else self._means.z[layer]
+        return torch.where(self._kept.z[layer], z, mean)
 
     def mlp(self, layer: int, out: Tensor) -> Tensor:
         """Replace the MLPs that are not kept."""
-        mean = torch.zeros_like(out) if self._means.mlp is None else self._means.mlp[layer]
-        return torch.where(self._mlp[layer], out, mean)
+        mean = out.new_zeros(()) if self._means.mlp is None else self._means.mlp[layer]
+        return torch.where(self._kept.mlp[layer], out, mean)
+
+
+def measure_over(
+    cases: Sequence[Case], each: Sequence[Kept], *, mlps: bool = False
+) -> tuple[float, ...]:
+    """Return the metric averaged over prompts, for each choice of units that stay intact."""
+    found = np.mean([measure_each(case, each, mlps=mlps) for case in cases], axis=0)
+    return tuple(found.tolist())
 
 
 def faithfulness_of(cases: Sequence[Case], kept: Collection[Unit], *, mlps: bool = False) -> float:
@@ -108,10 +155,7 @@ def faithfulness_of(cases: Sequence[Case], kept: Collection[Unit], *, mlps: bool
     Raises:
         TraceError: The metric does not change when everything is replaced.
     """
-    whole, empty, own = (
-        float(np.mean([measure(case, units, mlps=mlps) for case in cases]))
-        for units in (None, (), kept)
-    )
+    whole, empty, own = measure_over(cases, (None, (), kept), mlps=mlps)
     if abs(whole - empty) < 1e-9 * max(1.0, abs(whole)):
         raise TraceError(
             "The metric is the same with every head replaced, so nothing can be faithful to it.",

@@ -8,6 +8,7 @@
    1, over the circuit's own nodes: the node-level forms of CPR and CMD in the MIB benchmark
    (Mueller et al. 2025), which run over all edges of the model.
 
+All choices of k run as copies of a prompt, side by side.
 Nothing is clipped: more than 1, or less than 0, is a finding.
 """
 
@@ -18,6 +19,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import torch
 
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import TraceError
@@ -26,7 +28,14 @@ from circuitscope.core.metrics import Metric
 from circuitscope.core.progress import Progress, silent
 from circuitscope.models.prompts import Written
 from circuitscope.models.threads import fitting_threads
-from circuitscope.tracing.ablating import Unit, mean_activations, measure
+from circuitscope.tracing.ablating import (
+    Case,
+    Choices,
+    Unit,
+    choices_of,
+    mean_activations,
+    measure_each,
+)
 from circuitscope.tracing.discovery import read_cases
 from circuitscope.tracing.relevance_circuit import metric_of, units_of
 from circuitscope.tracing.splitting import MeansLike
@@ -58,7 +67,7 @@ def faithfulness_curve(  # noqa: PLR0913 - options by keyword
         means: Means measured elsewhere.
         points: Most numbers of nodes that are measured, spread evenly; 0 and all are among them.
         mlps: Whether MLPs are replaced too.
-        progress: Hears of every point; may cancel.
+        progress: Hears of every prompt; may cancel.
 
     Raises:
         TraceError: The circuit holds no heads, or the metric does not depend on any.
@@ -77,33 +86,22 @@ def faithfulness_curve(  # noqa: PLR0913 - options by keyword
     with fitting_threads(model.anatomy):
         cases = read_cases(model, texts, metric or metric_of(circuit), held, ablation)
         sizes = np.unique(np.linspace(0, len(units), min(points, len(units) + 1)).round())
-        hear.phase("Faithfulness", len(sizes))
-
-        def mean(kept: Sequence[Unit] | None) -> float:
-            found = []
-            for case in cases:
-                found.append(measure(case, kept, mlps=mlps))
-                hear.advance(0)
-            return float(np.mean(found))
-
-        whole, empty = mean(None), mean(())
+        found = []
+        hear.phase("Faithfulness", len(cases))
+        made: dict[int, Choices] = {}
+        for case in cases:
+            if len(case.ids) not in made:
+                made[len(case.ids)] = _choices(case, units, sizes.astype(int).tolist())
+            found.append(measure_each(case, made[len(case.ids)], mlps=mlps))
+            hear.advance()
+        whole, empty, *rest = np.mean(found, axis=0).tolist()
         if abs(whole - empty) < 1e-9 * max(1.0, abs(whole)):
             raise TraceError(
                 "The metric is the same with every head replaced; nothing can be faithful to it.",
                 hint="Choose another metric or other prompts.",
             )
-        every = [_all_units(model, len(case.ids), units, mlps=mlps) for case in cases]
-        with_them, without = [], []
-        for size in sizes.astype(int).tolist():
-            chosen = set(units[:size])
-            with_them.append((mean(units[:size]) - empty) / (whole - empty))
-            left = [
-                measure(case, [one for one in all_of if one not in chosen], mlps=mlps)
-                for case, all_of in zip(cases, every, strict=True)
-            ]
-            without.append((float(np.mean(left)) - empty) / (whole - empty))
-            hear.advance()
-    kept_curve = np.array(with_them)
+    scaled = (np.array(rest) - empty) / (whole - empty)
+    kept_curve, without = scaled[: len(sizes)], scaled[len(sizes) :]
     share = sizes / len(units)
     record = circuit.provenance
     remarks = record.remarks
@@ -120,7 +118,7 @@ def faithfulness_curve(  # noqa: PLR0913 - options by keyword
     )  # fmt: skip
     curves = {
         "faithfulness": kept_curve.astype(np.float32),
-        "without them": np.array(without, np.float32),
+        "without them": without.astype(np.float32),
     }
     return Curves("nodes", sizes.astype(np.float32), curves, told)
 
@@ -140,9 +138,8 @@ def _ordered(circuit: Circuit) -> list[Unit]:
     return sorted(size, key=lambda unit: (-size[unit], unit))
 
 
-def _all_units(model: LoadedModel, n: int, units: Sequence[Unit], *, mlps: bool) -> list[Unit]:
-    """Return every head (and MLP) of the model, by position where the circuit's are."""
-    positions = range(n) if any(unit.position >= 0 for unit in units) else (-1,)
-    heads = range(-1 if mlps else 0, model.anatomy.n_heads)
-    layers = range(model.anatomy.n_layers)
-    return [Unit(layer, at, head) for layer in layers for at in positions for head in heads]
+def _choices(case: Case, units: Sequence[Unit], sizes: Sequence[int]) -> Choices:
+    """Return all, none, the strongest k of each size, and all but these."""
+    steps = choices_of(case, [None, (), *(units[:size] for size in sizes)])
+    z, mlp = (torch.cat([kept, ~kept[:, 2:]], 1) for kept in (steps.z, steps.mlp))
+    return Choices(z, mlp)

@@ -35,7 +35,14 @@ from circuitscope.models.drafting import draft
 from circuitscope.models.preparing import prepare
 from circuitscope.models.prompts import Written, read_prompt
 from circuitscope.models.threads import fitting_threads
-from circuitscope.tracing.ablating import Case, Unit, faithfulness_of, mean_activations, measure
+from circuitscope.tracing.ablating import (
+    Case,
+    Unit,
+    faithfulness_of,
+    mean_activations,
+    measure,
+    measure_over,
+)
 from circuitscope.tracing.decomposition import choose_rules
 from circuitscope.tracing.injection import Means, Silent, SourceSet, Where
 from circuitscope.tracing.metrics import read_metric
@@ -245,8 +252,7 @@ def find(cases: Sequence[Case], search: Search, progress: Progress) -> Found:
     """Run Algorithm 1 over the prompts."""
     swept = sweep(cases, search, progress)
     score = _Scoring(swept, search)
-    size = {units: _mean(cases, units, search) for units in (None, ())}
-    whole, empty = size[None], size[()]
+    whole, empty = measure_over(cases, (None, ()), mlps=search.mlps)
     step = search.per_step or max(1, -(-search.n_heads // 3))
     chosen: list[Unit] = []
     edges: list[tuple[Unit, Unit | None, float]] = []
@@ -265,7 +271,7 @@ def find(cases: Sequence[Case], search: Search, progress: Progress) -> Found:
             dropped = _prune(cases, chosen, search, whole, progress)
             pruned += dropped
             chosen = [unit for unit in chosen if unit not in dropped]
-        own = _mean(cases, tuple(chosen), search)
+        (own,) = measure_over(cases, (tuple(chosen),), mlps=search.mlps)
         targets = [unit for unit in new if unit in chosen]
         if not targets or abs(own - whole) < _ENOUGH * abs(whole - empty):
             break
@@ -325,23 +331,17 @@ class _Scoring:
         return found
 
 
-def _mean(cases: Sequence[Case], units: tuple[Unit, ...] | None, search: Search) -> float:
-    return float(np.mean([measure(case, units, mlps=search.mlps) for case in cases]))
-
-
 def _prune(
     cases: Sequence[Case], chosen: Sequence[Unit], search: Search, whole: float, progress: Progress
 ) -> list[Unit]:
     """Return units whose removal brings the circuit's metric nearer to the model's direction."""
     sign = 1.0 if whole >= 0 else -1.0
     kept, dropped = list(chosen), []
-    best = sign * _mean(cases, tuple(kept), search)
+    best = sign * measure_over(cases, (kept,), mlps=search.mlps)[0]
     while len(kept) > 1:
-        without = []
-        for unit in kept:
-            rest = tuple(one for one in kept if one != unit)
-            without.append(sign * _mean(cases, rest, search))
-            progress.advance(0)
+        rests = [[one for one in kept if one != unit] for unit in kept]
+        without = [sign * value for value in measure_over(cases, rests, mlps=search.mlps)]
+        progress.advance(0)
         at = int(np.argmax(without))
         if without[at] <= best + 1e-6 * abs(best):
             break

@@ -28,7 +28,16 @@ import torch
 from torch import Tensor
 
 from circuitscope.core.progress import Progress
-from circuitscope.models.blueprint import Affine, Attention, Block, Mlp, Readout, Stage, rotated
+from circuitscope.models.blueprint import (
+    Affine,
+    Attention,
+    Block,
+    Blueprint,
+    Mlp,
+    Readout,
+    Stage,
+    rotated,
+)
 from circuitscope.models.family import Norm
 from circuitscope.tracing.decomposition import Place, Rules
 from circuitscope.tracing.injection import (
@@ -434,8 +443,13 @@ def _stages(out: Readout, reading: Reading) -> tuple[Stage, ...]:
 
 def whole_logits(totals: Totals, reading: Reading) -> Tensor:
     """Return the plain logits of a forward pass, [position, token]."""
-    out = totals.blueprint.readout
-    x = totals.final[list(reading.positions)]
+    return read_logits(totals.blueprint, totals.final, reading)
+
+
+def read_logits(blueprint: Blueprint, final: Tensor, reading: Reading) -> Tensor:
+    """Return the logits of what leaves the last layer [.., pos, d_model], [.., position, token]."""
+    out = blueprint.readout
+    x = final[..., list(reading.positions), :]
     x = x if out.norm is None else scaled(x, out.norm).after
     for stage in _stages(out, reading):
         x = image(x, stage.affine).after

@@ -182,6 +182,28 @@ def run_totals(
     return Totals(blueprint, ids, embed, tuple(layers), tuple(masks), x)
 
 
+def run_copies(
+    blueprint: Blueprint, ids: Tensor, copies: int, z: Change, mlp: Change | None = None
+) -> Tensor:
+    """Run copies of a prompt, each changed in its own way, and return what leaves the last layer.
+
+    Args:
+        blueprint: The model.
+        ids: The prompt, int64 [pos].
+        copies: Their number.
+        z: Changes heads' z [copy, pos, head, d_head] on the way.
+        mlp: Changes what MLPs write, [copy, pos, d_model].
+
+    Returns:
+        [copy, pos, d_model]; nothing else is kept.
+    """
+    x = blueprint.embed(ids).expand(copies, -1, -1)
+    for layer, block in enumerate(blueprint.blocks):
+        mask = attention_mask(blueprint, layer, len(ids), x)
+        x = _layer(block, x, mask, *(_bound(layer, one) for one in (z, mlp))).post
+    return x
+
+
 def image(x: Tensor, affine: Affine) -> Image:
     """Return what an affine map makes of the total."""
     before = x @ affine.weight
@@ -224,14 +246,14 @@ def _attention(x: Tensor, attention: Attention, mask: Tensor | None) -> Attentio
     )
     q_norm = None if attention.q_norm is None else scaled(q, attention.q_norm)
     k_norm = None if attention.k_norm is None else scaled(k, attention.k_norm)
-    n, heads = len(x), attention.n_heads
-    queries = turned(q, q if q_norm is None else q_norm.after, attention, n).transpose(0, 1)
+    n, heads = x.shape[-2], attention.n_heads
+    queries = turned(q, q if q_norm is None else q_norm.after, attention, n).transpose(-3, -2)
     keys = turned(k, k if k_norm is None else k_norm.after, attention, n)
-    keys = spread(keys, heads).transpose(0, 1)
+    keys = spread(keys, heads).transpose(-3, -2)
     scores = queries @ keys.transpose(-1, -2) * attention.scale
     shown = capped(scores, attention.softcap)
     pattern = (shown if mask is None else shown + mask).softmax(-1)
-    z = (pattern @ spread(v, heads).transpose(0, 1)).transpose(0, 1)
+    z = (pattern @ spread(v, heads).transpose(-3, -2)).transpose(-3, -2)
     kept = scores if attention.softcap is not None else None
     return AttentionTotals(images, q, k, v, q_norm, k_norm, kept, pattern, z)
 

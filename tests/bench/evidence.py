@@ -1,4 +1,4 @@
-"""Tests of nodes and sweeps on the bundled model; the sweep's baseline is one forward a cell."""
+"""Tests, sweeps and curves on the bundled model; the sweep's baseline is one forward a cell."""
 
 import time
 from typing import Any
@@ -10,12 +10,14 @@ from circuitscope.core.anatomy import Site
 from circuitscope.core.settings import Logit, LogitDifference, TraceSettings
 from circuitscope.core.shipped import shipped_path
 from circuitscope.dictionaries.format import load_dictionaries
+from circuitscope.examples.atlas_words import CITIES
 from circuitscope.models.capture import capture
 from circuitscope.models.hooks import Hooks
 from circuitscope.models.loading import LoadedModel, load_model
 from circuitscope.models.places import change_rows
 from circuitscope.models.threads import fitting_threads
 from circuitscope.tracing.badges import badges
+from circuitscope.tracing.curves import faithfulness_curve
 from circuitscope.tracing.method import trace
 from circuitscope.tracing.patching import patching_grid
 
@@ -43,6 +45,17 @@ def one_by_one(model: LoadedModel) -> np.ndarray:
     return values
 
 
+def curve_seconds(model: LoadedModel) -> float:
+    """Return how long a faithfulness curve of 50 points over 100 prompts takes."""
+    cities = [city for cities in CITIES.values() for city in cities]
+    prompts = [CLEAN.replace("Dallas", city) for city in (cities * 100)[:100]]
+    circuit = trace(model, TraceSettings(CLEAN, targets=(METRIC,), units="neurons"))
+    start = time.perf_counter()
+    curve = faithfulness_curve(model, circuit, prompts, points=50)
+    assert len(curve.x) == 50, "the curve has another number of points"
+    return time.perf_counter() - start
+
+
 def run() -> list[dict[str, Any]]:
     """Measure both, interleaved."""
     folder = shipped_path("projects", "atlas")
@@ -66,10 +79,13 @@ def run() -> list[dict[str, Any]]:
     scores = grid.provenance.scores
     expected = (values - scores["corrupted"]) / (scores["clean"] - scores["corrupted"])
     assert np.abs(grid.values - expected).max() < 1e-3, "the sweep and single runs differ"
+    curve = curve_seconds(model)
     sweep, single = float(np.median(sweeps)), float(np.median(singles))
     return [
         {"name": "test of one node, 100 controls, atlas", "value": float(np.median(tests)),
          "unit": "s", "baseline": 0.2, "ratio": float(np.median(tests)) / 0.2},
         {"name": "patching sweep, 4 layers by 9 positions, atlas", "value": sweep, "unit": "s",
          "baseline": single, "ratio": sweep / single},
+        {"name": "faithfulness curve, 50 points, 100 prompts, atlas", "value": curve,
+         "unit": "s", "baseline": 60.0, "ratio": curve / 60.0},
     ]  # fmt: skip
