@@ -7,7 +7,9 @@ from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
 
 from circuitscope.app.bridge import to_gui
+from circuitscope.app.commands import files
 from circuitscope.app.dialogs.errors import excepthook
+from circuitscope.app.dialogs.preferences import PreferencesDialog
 from circuitscope.app.dialogs.recovery import offer_recovery
 from circuitscope.app.main_window import MainWindow
 from circuitscope.app.theme import app_icon, apply_theme, load_fonts, palette_for
@@ -15,6 +17,7 @@ from circuitscope.session.logs import start_logging, stop_logging
 from circuitscope.session.session import Session
 
 POLL_MS = 30
+_SMALLEST, _LARGEST = 0.8, 2.0
 WARM_MS = 800
 
 
@@ -29,28 +32,47 @@ class Application:
     def __init__(self, app: QApplication, session: Session) -> None:
         self.app, self.session = app, session
         load_fonts()
-        self._theme = ""
+        self._look: tuple[str, float] = ("", 1.0)
         self._dress()
         self.window = self._new_window()
         self._clock = QTimer(app)
         self._clock.setInterval(POLL_MS)
         self._clock.timeout.connect(session.poll)
         self._clock.start()
-        to_gui(session.preferences.changed, lambda *_: self._follow_theme(), self._clock)
+        self._saver = QTimer(self._clock)
+        self._saver.timeout.connect(lambda: files.save_unasked(self.window.desk))
+        to_gui(session.preferences.changed, lambda *_: self._follow_preferences(), self._clock)
+        hints = app.styleHints()
+        for news in (hints.colorSchemeChanged, hints.accessibility().contrastPreferenceChanged):
+            news.connect(self._follow_system)
+        self._follow_preferences()
+
+    def _wanted(self) -> tuple[str, float]:
+        appearance = self.session.preferences.now.appearance
+        return appearance.theme, min(_LARGEST, max(_SMALLEST, appearance.text_scale))
 
     def _dress(self) -> None:
-        self._theme = self.session.preferences.now.appearance.theme
-        self.palette = palette_for(self._theme)
-        apply_theme(self.app, self.palette)
+        theme, scale = self._look = self._wanted()
+        self.palette = palette_for(theme)
+        apply_theme(self.app, self.palette, scale)
 
     def _new_window(self) -> MainWindow:
         return MainWindow(self.session, self.palette)
 
-    def _follow_theme(self) -> None:
-        if self.session.preferences.now.appearance.theme != self._theme:
-            QTimer.singleShot(0, self._clock, self._change_colours)
+    def _follow_preferences(self) -> None:
+        if self._wanted() != self._look:
+            QTimer.singleShot(0, self._clock, self._change_look)
+        minutes = self.session.preferences.now.projects.save_every
+        if self._saver.interval() != minutes * 60_000:
+            self._saver.setInterval(minutes * 60_000)
+        if bool(minutes) != self._saver.isActive():
+            self._saver.start() if minutes else self._saver.stop()
 
-    def _change_colours(self) -> None:
+    def _follow_system(self) -> None:
+        if self._look[0] == "system" and palette_for("system") is not self.palette:
+            QTimer.singleShot(0, self._clock, self._change_look)
+
+    def _change_look(self) -> None:
         old, shown = self.window, self.window.shown_view()
         old.keep_layout()
         self._dress()
@@ -58,6 +80,8 @@ class Application:
         self.window.setGeometry(old.geometry())
         self.window.show_view(shown)
         self.window.show()
+        for dialog in old.findChildren(PreferencesDialog):
+            dialog.move_to(self.window.desk)
         old.hide()
         old.deleteLater()
 
@@ -66,7 +90,7 @@ class Application:
         QTimer.singleShot(WARM_MS, self._clock, self.session.warm_up)
 
     def finish(self) -> None:
-        """Stop the timer, end the engine, close the project."""
+        """Stop the timers, end the engine, close the project."""
         self._clock.stop()
         self._clock.deleteLater()
         self.session.shut_down()

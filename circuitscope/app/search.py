@@ -79,7 +79,7 @@ class SearchField(QLineEdit):
         self._keys.adjustSize()
         left = self.width() - self._keys.width() - 10
         self._keys.move(left, (self.height() - self._keys.height()) // 2)
-        self._keys.setVisible(self.width() > 230 and not self.text())
+        self._keys.setVisible(self.width() > px(230) and not self.text())
 
     def start(self) -> None:
         """Take the focus, with what was typed before selected; say what can be asked for."""

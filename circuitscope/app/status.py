@@ -56,6 +56,7 @@ class StatusLine(QStatusBar):
         row.addWidget(self.why)
         line = QWidget()
         spread = QHBoxLayout(line)
+        self._layouts = (row, spread)
         spread.setContentsMargins(6, 0, 0, 0)
         spread.setSpacing(16)
         spread.addWidget(left)
@@ -101,6 +102,11 @@ class StatusLine(QStatusBar):
         words = fixed if holds_fixed(circuit) else ""
         self._fixed.setText(words)
         self._fixed.setToolTip(words)
+        # What was laid out before the window was shown would keep the width of empty labels.
+        for layout in self._layouts:
+            layout.invalidate()
+            layout.parentWidget().updateGeometry()
+            layout.activate()
 
     def _score_words(self, circuit: Circuit) -> str:
         active = self._desk.session.active

@@ -140,10 +140,12 @@ PALETTES = {palette.name: palette for palette in (LIGHT, DARK, HIGH_CONTRAST)}
 
 
 def palette_for(choice: str) -> Palette:
-    """Return a palette by name; "system" follows the desktop's light or dark setting."""
+    """Return a palette by name; "system" follows the desktop: high contrast, dark or light."""
     if choice in PALETTES:
         return PALETTES[choice]
     hints = QApplication.styleHints()
+    if hints.accessibility().contrastPreference() is Qt.ContrastPreference.HighContrast:
+        return HIGH_CONTRAST
     return DARK if hints.colorScheme() is Qt.ColorScheme.Dark else LIGHT
 
 

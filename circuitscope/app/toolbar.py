@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
 from circuitscope.app.desk import Desk
 from circuitscope.app.later import Later
 from circuitscope.app.search import SearchField
+from circuitscope.app.theme import px
 from circuitscope.app.widgets import text_label
 from circuitscope.app.words import count, tr
 
@@ -87,8 +88,8 @@ class MainToolBar(QToolBar):
 
     def set_width(self, width: int) -> None:
         """Say less where the window is narrow, so that nothing falls off the end."""
-        self.threshold.set_compact(compact=width < NARROW)
-        self.search.setFixedWidth(150 if width < NARROW else 260)
+        self.threshold.set_compact(compact=width < px(NARROW))
+        self.search.setFixedWidth(px(150 if width < px(NARROW) else 260))
 
 
 def _padded(widget: QWidget) -> QWidget:

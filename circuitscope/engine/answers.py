@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from dataclasses import asdict, replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ from circuitscope.engine.reasons import (
     grow_circuit,
 )
 from circuitscope.engine.requests import (
+    UNLIMITED,
     Alternative,
     Chat,
     CheckDictionaries,
@@ -53,6 +55,7 @@ from circuitscope.engine.requests import (
     InspectDictionaries,
     Inspected,
     InspectModel,
+    Limits,
     ListDevices,
     ListedDevice,
     ListedModel,
@@ -156,7 +159,9 @@ class Holdings:
             progress.advance(0)
 
 
-def answer(request: Request, holdings: Holdings, progress: Progress) -> Result:
+def answer(
+    request: Request, holdings: Holdings, progress: Progress, limits: Limits = UNLIMITED
+) -> Result:
     """Answer one request.
 
     Raises:
@@ -166,7 +171,7 @@ def answer(request: Request, holdings: Holdings, progress: Progress) -> Result:
     handler = _HANDLERS[type(request)]
     if type(request) not in _WITHOUT_TORCH:
         holdings.await_torch(progress)
-        _use_cores()
+        _keep_within(limits)
     return handler(request, holdings, progress)
 
 
@@ -419,8 +424,19 @@ def _import_engine() -> None:
         import transformers.modeling_utils  # noqa: F401 - imported for later
 
 
-def _use_cores() -> None:
-    """Give torch the physical cores, or fewer where the user's set-up says so."""
+def _keep_within(limits: Limits) -> None:
+    """Take no more of the machine than the user allows."""
+    import torch
+
+    from circuitscope.models.devices import limit_memory
+
+    limit_memory(limits.memory_share)
+    torch.set_num_threads(limits.threads or _usual_threads())
+
+
+@cache
+def _usual_threads() -> int:
+    """Return the number of physical cores, or fewer where the user's set-up says so."""
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -430,7 +446,7 @@ def _use_cores() -> None:
         cores = min(cores or 1, psutil.cpu_count(logical=False) or cores or 1)
     except ModuleNotFoundError:
         pass
-    torch.set_num_threads(max(1, min(cores or 1, torch.get_num_threads())))
+    return max(1, min(cores or 1, torch.get_num_threads()))
 
 
 def _last_change(path: str) -> float:

@@ -20,7 +20,7 @@ from circuitscope.core.errors import EngineDied
 from circuitscope.engine.answers import Holdings
 from circuitscope.engine.arrays import Parcel, sweep, unpack
 from circuitscope.engine.events import Advanced, Event, Failed, Finished, PhaseBegan, Stopped
-from circuitscope.engine.requests import Request
+from circuitscope.engine.requests import Limits, Request
 from circuitscope.engine.worker import Order, Reporter, perform, serve
 
 log = logging.getLogger(__name__)
@@ -39,9 +39,11 @@ class Engine(Protocol):
 
     Attributes:
         listener: Hears every event, inside `poll`.
+        limits: How much of the machine the next request may take.
     """
 
     listener: Callable[[Event], None]
+    limits: Limits
 
     @property
     def busy(self) -> bool:
@@ -71,6 +73,7 @@ class InProcessEngine:
 
     def __init__(self) -> None:
         self.listener: Callable[[Event], None] = _nobody
+        self.limits = Limits()
         self._holdings = Holdings()
         self._next_id = 1
         self._request: Request | None = None
@@ -106,7 +109,7 @@ class InProcessEngine:
         request_id = self._next_id - 1
         progress = Reporter(request_id, self.listener, lambda: self._cancelled)
         try:
-            event = perform(request_id, self._request, self._holdings, progress)
+            event = perform(request_id, self._request, self._holdings, progress, self.limits)
         finally:
             self._request = None
         self.listener(event)
@@ -126,6 +129,7 @@ class ProcessEngine:
 
     def __init__(self, patience: float = _PATIENCE) -> None:
         self.listener: Callable[[Event], None] = _nobody
+        self.limits = Limits()
         self._patience = patience
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
@@ -175,7 +179,7 @@ class ProcessEngine:
     def submit(self, request: Request) -> int:
         """Begin a request, in a new process where the last one has ended."""
         assert not self.busy, "the engine answers one request at a time"
-        order = Order(self._next_id, request)
+        order = Order(self._next_id, request, self.limits)
         self._next_id += 1
         if self._process is not None and not self._process.is_alive():
             self._forget()

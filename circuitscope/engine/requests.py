@@ -65,6 +65,22 @@ class ModelChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Say how much of the machine the engine may take; goes with every request.
+
+    Attributes:
+        threads: Processor threads; 0 takes the physical cores.
+        memory_share: How much of the free memory models and traces may take, 0 to 1.
+    """
+
+    threads: int = 0
+    memory_share: float = 1.0
+
+
+UNLIMITED = Limits()
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """Ask whether the engine answers; used to warm it and by the fault tests.
 

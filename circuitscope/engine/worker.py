@@ -23,7 +23,7 @@ from circuitscope.core.errors import Cancelled, CircuitScopeError, ModelError, O
 from circuitscope.engine.answers import Holdings, answer
 from circuitscope.engine.arrays import Parcel, pack, segment_name
 from circuitscope.engine.events import Advanced, Event, Failed, Finished, Noted, PhaseBegan, Stopped
-from circuitscope.engine.requests import Request
+from circuitscope.engine.requests import UNLIMITED, Limits, Request
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +38,12 @@ class Order:
 
     Attributes:
         request: The work; None cancels the request of this id.
+        limits: How much of the machine it may take.
     """
 
     request_id: int
     request: Request | None = None
+    limits: Limits = UNLIMITED
 
 
 class Reporter:
@@ -95,10 +97,16 @@ class Reporter:
             raise Cancelled
 
 
-def perform(request_id: int, request: Request, holdings: Holdings, progress: Reporter) -> Event:
+def perform(
+    request_id: int,
+    request: Request,
+    holdings: Holdings,
+    progress: Reporter,
+    limits: Limits = UNLIMITED,
+) -> Event:
     """Answer a request; whatever goes wrong becomes an event that a user can read."""
     try:
-        return Finished(request_id, answer(request, holdings, progress))
+        return Finished(request_id, answer(request, holdings, progress, limits))
     except Cancelled:
         return Stopped(request_id)
     except CircuitScopeError as error:
@@ -193,7 +201,8 @@ class _Server:
                 continue
             number = order.request_id
             progress = Reporter(number, self._pipe.send, partial(self._cancelled, number))
-            self._send(perform(number, order.request, self._holdings, progress))
+            ended = perform(number, order.request, self._holdings, progress, order.limits)
+            self._send(ended)
         self._let_go()
 
     def _send(self, outcome: Event) -> None:

@@ -32,6 +32,7 @@ class Document:
         figure: The figure to write; made by `export` for formats that draw.
         name: The circuit's name in its project.
         original: The bytes of the graph file that the circuit was imported from, if it was.
+        author: Whose figure it is, "" where nobody is named.
     """
 
     circuit: Circuit
@@ -39,6 +40,7 @@ class Document:
     figure: Figure | None = None
     name: str = ""
     original: bytes = b""
+    author: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,8 @@ def export(
     chosen = format_of(path)
     if chosen.draws and document.figure is None:
         figure = figure_of(document.circuit, document.rows, what, preset=preset)
+        if document.author:
+            figure = replace(figure, metadata={**figure.metadata, "author": document.author})
         document = replace(document, figure=figure)
     chosen.write(document, Path(path), options or WriteOptions())
     return document.figure.warnings if document.figure else ()

@@ -97,8 +97,17 @@ def cuda_torch_line() -> str:
     return f"pip install --force-reinstall torch=={torch.__version__.partition('+')[0]}{where}"
 
 
+_share = 1.0
+
+
+def limit_memory(share: float) -> None:
+    """Take at most this share of the free memory, 0 to 1, from now on in this process."""
+    global _share
+    _share = min(1.0, max(0.0, share))
+
+
 def available_memory(device: torch.device) -> int:
-    """Return the free memory of a device in bytes."""
+    """Return how much of the free memory of a device may be taken, in bytes."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
+        return int(_share * torch.cuda.mem_get_info(device)[0])
+    return int(_share * psutil.virtual_memory().available)

@@ -28,12 +28,10 @@ class Appearance:
     Attributes:
         theme: "system" follows the desktop.
         text_scale: Factor on the size of all text, 0.8 to 2.
-        animations: Whether changes of the picture move.
     """
 
     theme: Literal["system", "light", "dark", "contrast"] = "system"
     text_scale: float = 1.0
-    animations: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +41,15 @@ class EngineChoices:
     Attributes:
         device: "auto", "cpu", "cuda", ...
         dtype: Precision of the model's weights.
+        threads: Processor threads that it computes with; 0 takes the physical cores.
+        memory_share: How much of the free memory models and traces may take, 0.1 to 1.
         start_early: Whether the engine process starts with the window.
     """
 
     device: str = "auto"
     dtype: str = "float32"
+    threads: int = 0
+    memory_share: float = 1.0
     start_early: bool = True
 
 
@@ -69,6 +71,23 @@ class ExportChoices:
     preset: str = "screen"
     dpi: int = 300
     folder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectChoices:
+    """How projects are kept.
+
+    Attributes:
+        save_every: Minutes between saves that nobody asked for; 0 never saves unasked.
+        offer_recovery: Whether the start offers the work that a crash left behind.
+        reopen: Whether the start opens the project used last.
+        author: Whose name exported figures carry, "" for none.
+    """
+
+    save_every: int = 0
+    offer_recovery: bool = True
+    reopen: bool = False
+    author: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +113,8 @@ class Preferences:
     engine: EngineChoices = field(default_factory=EngineChoices)
     trace: TraceChoices = field(default_factory=TraceChoices)
     export: ExportChoices = field(default_factory=ExportChoices)
+    projects: ProjectChoices = field(default_factory=ProjectChoices)
     recent: Recent = field(default_factory=Recent)
-    restore_session: bool = True
 
 
 class PreferenceFile:
@@ -116,19 +135,14 @@ class PreferenceFile:
         self._raw = _read(self._path)
         self.now = _from_plain(Preferences, self._raw)
 
-    def change(self, section: str = "", **values: Any) -> None:
-        """Set some values and write the file.
+    def change(self, section: str, **values: Any) -> None:
+        """Set some values of a section and write the file.
 
         Args:
-            section: "appearance", "engine", "trace", "export", "recent"; "" for the top.
+            section: "appearance", "engine", "trace", "export", "projects", "recent".
             values: New values by name.
         """
-        if section:
-            self._keep(
-                replace(self.now, **{section: replace(getattr(self.now, section), **values)})
-            )
-        else:
-            self._keep(replace(self.now, **values))
+        self._keep(replace(self.now, **{section: replace(getattr(self.now, section), **values)}))
 
     def reset(self) -> None:
         """Return everything but the recent files to its default."""

@@ -25,6 +25,7 @@ from circuitscope.engine.requests import (
     Generate,
     InspectDictionaries,
     InspectModel,
+    Limits,
     ListDevices,
     ListModels,
     ModelChoice,
@@ -67,6 +68,8 @@ class Session(Document):
         self.engine: Engine = engine or ProcessEngine()
         self.jobs = JobQueue(self.engine)
         self._model = HeldModel(self.jobs, self._model_changed)
+        self._limit_engine()
+        self.preferences.changed.connect(self._limit_engine)
 
     # Model and traces
 
@@ -268,7 +271,7 @@ class Session(Document):
             path: Where to.
             circuit_id: Id or name; the active circuit where left out.
             what: "link" (layers by tokens), "circuit" (the diagram) or "auto".
-            options: Other fields of `ExportOptions`.
+            options: Other fields of `ExportOptions`; the author is the preferred one.
 
         Returns:
             What the user should know about the figure.
@@ -278,9 +281,10 @@ class Session(Document):
         if not which:
             raise ProjectError("The project has no circuit to export.", hint="Trace one first.")
         info = project.finding(which)
+        chosen = {"author": self.preferences.now.projects.author, **options}
         return work.export_circuit(
             project.circuit(info.id), project.drawing(info.id).rows, path, info.name,
-            ExportOptions(what, **options), work.original_of(project, info.id, path),
+            ExportOptions(what, **chosen), work.original_of(project, info.id, path),
         )  # fmt: skip
 
     # Life
@@ -289,6 +293,10 @@ class Session(Document):
         """Start the engine process where the user wants it early; returns at once."""
         if self.preferences.now.engine.start_early:
             self.engine.warm()
+
+    def _limit_engine(self) -> None:
+        chosen = self.preferences.now.engine
+        self.engine.limits = Limits(chosen.threads, chosen.memory_share)
 
     def poll(self) -> None:
         """Hear the engine; the window calls it every 30 ms."""

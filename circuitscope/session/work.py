@@ -36,12 +36,14 @@ class ExportOptions:
         preset: Size of the figure, see `exchange.theme.PRESETS`.
         dpi: Dots per inch of raster files, 72 to 600.
         transparent: Leave the page transparent where the format can.
+        author: Whose name figures carry, "" for none.
     """
 
     what: str = "auto"
     preset: str = "screen"
     dpi: int = 300
     transparent: bool = False
+    author: str = ""
 
 
 class Project(ProjectFile):
@@ -180,7 +182,7 @@ def export_circuit(
             hint=f"Figures are: {', '.join(_WHATS)}.",
         )
     return exchange.export(
-        Document(circuit, dict(rows), name=name, original=original),
+        Document(circuit, dict(rows), name=name, original=original, author=chosen.author),
         path,
         what=what,
         preset=chosen.preset,

@@ -13,7 +13,7 @@ from circuitscope.session.session import Session
 ASKING = {
     "file.new", "file.open", "file.import", "file.save_as", "file.export", "file.close",
     "file.quit", "trace.new", "trace.model", "help.shortcuts", "help.about", "graph.label",
-    "edit.delete_circuit", "edit.commands",
+    "edit.delete_circuit", "edit.commands", "edit.preferences",
 }  # fmt: skip
 
 

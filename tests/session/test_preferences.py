@@ -18,11 +18,11 @@ def test_changes_are_written_told_and_read_again(path: Path) -> None:
     told: list[Preferences] = []
     file.changed.connect(told.append)
     file.change("appearance", theme="dark", text_scale=1.25)
-    file.change(restore_session=False)
+    file.change("projects", reopen=True)
     again = PreferenceFile(path).now
     assert again == file.now == told[-1]
     assert again.appearance.theme == "dark"
-    assert not again.restore_session
+    assert again.projects.reopen
 
 
 def test_unknown_keys_are_kept(path: Path) -> None:

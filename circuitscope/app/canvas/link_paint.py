@@ -16,7 +16,7 @@ from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPainterPath, 
 from circuitscope.app import words
 from circuitscope.app.canvas.camera import Camera
 from circuitscope.app.canvas.link_scene import LinkScene
-from circuitscope.app.theme import Palette
+from circuitscope.app.theme import Palette, px
 from circuitscope.app.words import shown_token, signed
 from circuitscope.core.keys import NodeKind
 from circuitscope.exchange.figure import Shape
@@ -33,7 +33,7 @@ STRONGEST = 4.0
 def text_font(base: QFont, pixels: float, *, bold: bool = False) -> QFont:
     """Return the window's font in a size, semibold where asked."""
     font = QFont(base)
-    font.setPixelSize(round(pixels))
+    font.setPixelSize(px(pixels))
     font.setWeight(QFont.Weight.DemiBold if bold else QFont.Weight.Normal)
     return font
 

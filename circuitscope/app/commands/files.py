@@ -130,6 +130,22 @@ def save(desk: Desk) -> bool:
     return True
 
 
+def save_unasked(desk: Desk) -> None:
+    """Save where the user wants that done now and then; what stands in the way is said quietly."""
+    project = desk.session.project
+    if project is None or project.path is None or project.read_only or is_shipped(project.path):
+        return
+    if not desk.session.is_modified:
+        return
+    try:
+        path = desk.session.save()
+    except CircuitScopeError as error:
+        desk.window.say(tr("Not saved: {0}").format(error.message))
+    else:
+        desk.window.say(tr("Saved {0}").format(path.name))
+        desk.window.refresh()
+
+
 def _settle_change(desk: Desk, error: ChangedOnDisk) -> bool:
     """Let the user choose between the file of another program and this project's work."""
     dialog = MessageDialog(

@@ -57,6 +57,17 @@ def show_commands(desk: Desk) -> None:
     CommandPalette(desk).open()
 
 
+def show_preferences(desk: Desk) -> None:
+    """Open the preferences, or bring them to the front."""
+    from circuitscope.app.dialogs.preferences import PreferencesDialog
+
+    known = desk.window.findChild(PreferencesDialog)
+    dialog = known if known is not None else PreferencesDialog(desk)
+    dialog.show()
+    dialog.raise_()
+    dialog.activateWindow()
+
+
 def edit_label(desk: Desk) -> None:
     """Put the cursor into the label field of the inspector."""
     desk.window.edit_label()

@@ -39,7 +39,7 @@ FORMATS = (
 _FIGURES = frozenset({".svg", ".pdf", ".png", ".html", ".tex"})
 DPI = (72, 150, 300, 600)
 _WHATS = (("link", "Link graph"), ("circuit", "Circuit diagram"))
-_SIZES = {
+SIZES = {
     "screen": "Screen, 12.5 in wide", "1-column": "Paper, one column (3.25 in)",
     "2-column": "Paper, two columns (6.75 in)", "slide": "Slide, 16:9",
 }  # fmt: skip
@@ -137,7 +137,7 @@ class ExportDialog(QDialog):
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self.what = _choices(_WHATS, what)
         self.suffix = _choices(FORMATS, chosen.suffix)
-        self.preset = _choices([(name, _SIZES.get(name, name)) for name in PRESETS], chosen.preset)
+        self.preset = _choices([(name, SIZES.get(name, name)) for name in PRESETS], chosen.preset)
         self.dpi = _choices([(dpi, f"{dpi} dpi") for dpi in DPI], chosen.dpi)
         self.transparent = QCheckBox(tr("transparent page"))
         rows = ((tr("Show"), self.what), (tr("Format"), self.suffix), (tr("Size"), self.preset),
