@@ -137,7 +137,12 @@ class EdgeTable:
     route: NDArray[np.uint8]
 
     def __post_init__(self) -> None:
-        order = np.lexsort((self.source, self.target))
+        source, target = np.asarray(self.source), np.asarray(self.target)
+        # What comes from a project is sorted; two million edges would take half a second again.
+        rises, stays = target[1:] > target[:-1], target[1:] == target[:-1]
+        order: slice | NDArray = slice(None)
+        if not np.all(rises | (stays & (source[1:] >= source[:-1]))):
+            order = np.lexsort((source, target))
         for name, dtype in EDGE_COLUMNS.items():
             object.__setattr__(self, name, _frozen(np.asarray(getattr(self, name))[order], dtype))
 

@@ -34,6 +34,7 @@ from circuitscope.engine.features import (
     collect_evidence,
     read_feature,
 )
+from circuitscope.engine.reading import ReadGraph, answer_read_graph
 from circuitscope.engine.reasons import (
     ExplainAttention,
     Grow,
@@ -71,7 +72,6 @@ from circuitscope.engine.requests import (
     PreviewPrompt,
     Prompt,
     PromptPreview,
-    ReadGraph,
     Request,
     Result,
     Trace,
@@ -85,7 +85,6 @@ if TYPE_CHECKING:
     from circuitscope.core.circuit import Finding
     from circuitscope.core.progress import Progress
     from circuitscope.dictionaries.dictionary import Dictionary
-    from circuitscope.exchange.format import Imported
     from circuitscope.models.loading import LoadedModel
 
 _BATCH_GUESS = 64
@@ -409,14 +408,6 @@ def _return_memory() -> None:
             ctypes.CDLL(None).malloc_trim(0)
 
 
-def _read_graph(request: ReadGraph, holdings: Holdings, progress: Progress) -> Imported:
-    del holdings
-    from circuitscope.exchange.format import import_file
-
-    progress.phase(f"Reading {Path(request.path).name}")
-    return import_file(request.path, progress)
-
-
 def _import_engine() -> None:
     """Import the slow packages; what is missing is said when it is needed."""
     with contextlib.suppress(ImportError):
@@ -472,7 +463,7 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     Generate: _generate,
     Predict: _predict,
     Trace: _trace,
-    ReadGraph: _read_graph,
+    ReadGraph: answer_read_graph,
     TryChanges: try_changes,
     ReadLens: read_lens,
     Grow: grow_circuit,

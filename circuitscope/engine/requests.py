@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     )  # fmt: skip
     from circuitscope.engine.evidence import Outcomes, RunTests, SweepPatches
     from circuitscope.engine.features import FeatureRequest, FeatureResult
+    from circuitscope.engine.reading import GraphRead, ReadGraph
     from circuitscope.engine.reasons import AttentionReasons, ExplainAttention, Grow
     from circuitscope.engine.trials import ReadLens, Tried, TryChanges
-    from circuitscope.exchange.format import Imported
 
 Prompt = str | tuple[int, ...]  # a text, or token ids used exactly as given
 
@@ -202,16 +202,9 @@ class Trace:
     share: float = 0.8
 
 
-@dataclass(frozen=True, slots=True)
-class ReadGraph:
-    """Read a graph file of another program here, so that a large one never stalls the window."""
-
-    path: str
-
-
 Request = Union[
     Ping, LoadModel, InspectModel, ListModels, ListDevices, EstimateTrace, InspectDictionaries,
-    CheckDictionaries, PreviewPrompt, Generate, Predict, Trace, ReadGraph, "TryChanges",
+    CheckDictionaries, PreviewPrompt, Generate, Predict, Trace, "ReadGraph", "TryChanges",
     "ReadLens", "Grow", "ExplainAttention", "RunTests", "FeatureRequest", "SweepPatches",
     "WeighWords", "CompareHeads", "MeasureMeans", "DiscoverHeads",
 ]  # fmt: skip
@@ -446,7 +439,7 @@ Result = Union[
     Generation,
     Predictions,
     Finding,
-    "Imported",
+    "GraphRead",
     "Tried",
     "AttentionReasons",
     "Outcomes",

@@ -65,13 +65,13 @@ class Imported:
         rows: Its drawing (pins, groups, labels); the keys' circuit_id is empty until
             `rows_for` names it.
         name: The file's own name for it.
-        original: The file's bytes, kept so that nothing of it is lost.
+        digest: sha256 of the file's bytes, which are kept so that nothing of it is lost.
     """
 
     circuit: Circuit
     rows: Rows
     name: str
-    original: bytes
+    digest: str
 
     def rows_for(self, circuit_id: str) -> Rows:
         """Return the rows as they belong to a circuit of a project."""

@@ -1,6 +1,6 @@
 """Read attribution-graph JSON (Neuronpedia, circuit-tracer, Anthropic) into a circuit and rows.
 
-1. Parse; say where broken JSON breaks, and what a file that is no graph seems to be.
+1. The file is read by `exchange.graph_file`, which holds links as columns.
 2. Nodes to keys (`exchange.graph_nodes`). An id may stand for two nodes: circuit-tracer gives the
    error node of layer l the same id as layer 0's feature l. They are told apart by feature_type.
 3. Links to edges. Links to missing nodes and weights that are not finite are left out and counted;
@@ -11,7 +11,6 @@
 Everything left out or changed is said in the provenance's remarks.
 """
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -22,25 +21,17 @@ import numpy as np
 
 import circuitscope
 from circuitscope.core.circuit import Circuit, EdgeTable, NodeTable, Route
-from circuitscope.core.errors import UnreadableGraph
 from circuitscope.core.finding import Provenance
 from circuitscope.core.keys import NodeKey, NodeKind
 from circuitscope.core.progress import Progress
 from circuitscope.core.rows import Rows
 from circuitscope.exchange import graph_nodes as names
+from circuitscope.exchange.graph_file import GraphFile, Links, unreadable
 from circuitscope.exchange.graph_view import rows_of_view
 from circuitscope.graph.influence import influence
 
-LARGEST_FILE: Final = 512 * 1024 * 1024
 _MOST_POSITIONS: Final = 1_000_000
 _STEP: Final = 20_000
-_SEEMS: Final = (
-    ("examples_quantiles", "the details of one feature"),
-    ("architectures", "the configuration of a model"),
-    ("cells", "a Jupyter notebook"),
-    ("graphs", "an index of graphs; choose one of the files that it lists"),
-    ("qParams", "a saved view without its graph"),
-)
 
 
 @dataclass
@@ -75,52 +66,13 @@ class GraphParts:
         )  # fmt: skip
 
 
-def parse(content: bytes, name: str) -> dict[str, Any]:
-    """Parse a graph file and check that it holds a graph.
-
-    Raises:
-        UnreadableGraph: The bytes are no JSON (line and column are named) or no graph.
-    """
-    try:
-        data = json.loads(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise _unreadable(
-            f"{name} is not text: byte {error.start} is not UTF-8.",
-            "Graph files are JSON text. Choose another file.",
-        ) from error
-    except json.JSONDecodeError as error:
-        raise _unreadable(
-            f"{name} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}.",
-            "The file may be cut off or edited by hand. Download or export it again.",
-        ) from error
-    except (RecursionError, ValueError) as error:
-        raise _unreadable(
-            f"{name} is JSON of a kind that no graph needs: {error}.", "Choose another file."
-        ) from error
-    if b"\\ud" in content.lower():
-        data = _without_lone_surrogates(data)
-    if not isinstance(data, dict):
-        raise _unreadable(
-            f"{name} holds a {_json_name(data)}, not a graph.",
-            "A graph file is an object with nodes and links.",
-        )
-    missing = [part for part in ("nodes", "links") if not isinstance(data.get(part), list)]
-    if missing:
-        seems = next((f" It seems to be {what}." for key, what in _SEEMS if key in data), "")
-        raise _unreadable(
-            f"{name} is not a graph: it has no list of {' or '.join(missing)}.{seems}",
-            "Choose a graph file from Neuronpedia, circuit-tracer or CircuitScope.",
-        )
-    return data
-
-
 def read_graph(
-    data: dict[str, Any], path: Path, progress: Progress
+    graph: GraphFile, path: Path, progress: Progress
 ) -> tuple[Circuit, Rows, tuple[str, ...]]:
     """Make a circuit and its rows from a parsed graph file.
 
     Args:
-        data: What `parse` returned.
+        graph: What the file holds.
         path: Where it came from, for names and messages.
         progress: Hears of nodes and links; may cancel.
 
@@ -130,12 +82,14 @@ def read_graph(
     Raises:
         UnreadableGraph: No node of it can be read.
     """
+    data = graph.data
     metadata = data.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     parts = read_nodes(data["nodes"], progress)
     if not parts.keys:
-        raise _unreadable(f"{path.name} holds no nodes.", "Choose another file.")
-    edges = _read_links(data["links"], parts, progress)
+        raise unreadable(f"{path.name} holds no nodes.", "Choose another file.")
+    progress.phase("Links", len(graph.links))
+    edges = _edges(graph.links, parts)
     roots, weights = _roots(parts, edges)
     tokens, token_ids = _tokens(metadata, parts)
     n = len(parts.keys)
@@ -158,27 +112,6 @@ def read_graph(
     remarks = parts.remarks()
     circuit = replace(circuit, provenance=replace(circuit.provenance, remarks=remarks))
     return circuit, rows, remarks
-
-
-def _unreadable(message: str, hint: str) -> UnreadableGraph:
-    return UnreadableGraph(message, kept="Nothing was imported.", hint=hint)
-
-
-def _without_lone_surrogates(value: Any) -> Any:
-    """Replace halves of characters, which JSON escapes can hold and UTF-8 files cannot."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
-    if isinstance(value, list):
-        return [_without_lone_surrogates(item) for item in value]
-    if isinstance(value, dict):
-        clean = _without_lone_surrogates
-        return {clean(key): clean(item) for key, item in value.items()}
-    return value
-
-
-def _json_name(value: Any) -> str:
-    kinds = {list: "list", str: "text", bool: "yes or no", type(None): "null"}
-    return kinds.get(type(value), "number")
 
 
 def _float32(value: Any) -> float:
@@ -257,50 +190,42 @@ def _unused(key: NodeKey, taken: set[NodeKey], parts: GraphParts) -> NodeKey:
     return key
 
 
-def _read_links(links: list[Any], parts: GraphParts, progress: Progress) -> EdgeTable:
-    sources, targets, weights = [], [], []
-    used: Counter[tuple[str, str]] = Counter()
-    for batch in _batches(links, "Links", progress):
-        for link in batch:
-            pair = _ends(link, parts, used)
-            if pair is None:
-                continue
-            weight = link.get("weight")
-            if names.finite(weight, np.inf) != weight or abs(weight) > 3.4e38:
-                parts.counts["{n} link{s} had no finite weight and {was} left out."] += 1
-                continue
-            sources.append(pair[0])
-            targets.append(pair[1])
-            weights.append(float(weight))
+def _edges(links: Links, parts: GraphParts) -> EdgeTable:
+    """Match the ends of links with nodes; see step 3 of the module's text."""
+    counts = parts.counts
+    counts["{n} link{s} could not be read and {was} left out."] += links.unreadable
+    choices = [_features_first(parts, name) for name in links.ids]
+    node = np.array([found[0] if found else -1 for found in choices], np.int32)
+    is_shared = np.array([len(found) > 1 for found in choices], np.bool_)
+    source, target, weight = node[links.source], node[links.target], links.weight
+    kept = (source >= 0) & (target >= 0)
+    counts["{n} link{s} pointed to missing nodes and {was} left out."] += int((~kept).sum())
+    by_order = np.flatnonzero(kept & is_shared[links.source])
+    counts[
+        "{n} link{s} left an id shared by a feature and an error; they were matched by order."
+    ] += len(by_order)
+    used: Counter[tuple[int, int]] = Counter()
+    for link in by_order.tolist():
+        ends = int(links.source[link]), int(links.target[link])
+        found = choices[ends[0]]
+        source[link] = found[min(used[ends], len(found) - 1)]
+        used[ends] += 1
+    loops = kept & (source == target)
+    counts["{n} link{s} from a node to itself {was} left out."] += int(loops.sum())
+    kept &= ~loops
+    endless = kept & np.isnan(weight)
+    counts["{n} link{s} had no finite weight and {was} left out."] += int(endless.sum())
+    kept &= ~endless
     return EdgeTable(
-        np.array(sources, np.int32), np.array(targets, np.int32), np.array(weights, np.float32),
-        np.full(len(weights), int(Route.DIRECT), np.uint8),
+        source[kept], target[kept], weight[kept].astype(np.float32),
+        np.full(int(kept.sum()), int(Route.DIRECT), np.uint8),
     )  # fmt: skip
 
 
-def _ends(link: Any, parts: GraphParts, used: Counter[tuple[str, str]]) -> tuple[int, int] | None:
-    if not isinstance(link, dict):
-        parts.counts["{n} link{s} could not be read and {was} left out."] += 1
-        return None
-    source, target = str(link.get("source")), str(link.get("target"))
-    begins, ends = parts.by_id.get(source), parts.by_id.get(target)
-    if not begins or not ends:
-        parts.counts["{n} link{s} pointed to missing nodes and {was} left out."] += 1
-        return None
-    at = 0
-    if len(begins) > 1:
-        parts.counts[
-            "{n} link{s} left an id shared by a feature and an error; they were matched by order."
-        ] += 1
-        begins = sorted(begins, key=lambda i: parts.keys[i].kind is NodeKind.ERROR)
-        at = min(used[source, target], len(begins) - 1)
-        used[source, target] += 1
-    if len(ends) > 1:
-        ends = sorted(ends, key=lambda i: parts.keys[i].kind is NodeKind.ERROR)
-    if begins[at] == ends[0]:
-        parts.counts["{n} link{s} from a node to itself {was} left out."] += 1
-        return None
-    return begins[at], ends[0]
+def _features_first(parts: GraphParts, name: str) -> list[int]:
+    """Return the nodes of an id; an error that shares its id comes last."""
+    found = parts.by_id.get(name, [])
+    return sorted(found, key=lambda i: parts.keys[i].kind is NodeKind.ERROR)
 
 
 def _roots(parts: GraphParts, edges: EdgeTable) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,7 @@ from circuitscope.core.finding import Provenance
 from circuitscope.core.keys import NodeKey, NodeKind
 from circuitscope.core.rows import RowKey, Rows
 from circuitscope.exchange import graph_nodes as names
+from circuitscope.exchange.graph_file import GraphFile
 from circuitscope.exchange.graph_view import saved_view
 from circuitscope.graph.groups import name_of
 from circuitscope.graph.prune import prune
@@ -49,18 +50,19 @@ def graph_json(circuit: Circuit, rows: Rows, name: str = "") -> str:
     return json.dumps(data, separators=(",", ":"))
 
 
-def restore(data: dict[str, Any]) -> tuple[Circuit, Rows] | None:
+def restore(graph: GraphFile) -> tuple[Circuit, Rows] | None:
     """Rebuild what `graph_json` wrote.
 
     Returns:
         Circuit and rows; None where the file is another program's, or where somebody changed its
         nodes or links or view, so that our own part no longer describes it.
     """
+    data = graph.data
     ours = data.get(OURS)
     if not isinstance(ours, dict) or ours.get("version") != VERSION:
         return None
     try:
-        circuit = _restored(data, ours)
+        circuit = _restored(graph, ours)
         rows: Rows = {
             RowKey("", str(kind), str(name)): dict(fields) for kind, name, fields in ours["rows"]
         }
@@ -146,10 +148,11 @@ def _ours(
     return ours
 
 
-def _restored(data: dict[str, Any], ours: dict[str, Any]) -> Circuit:
+def _restored(graph: GraphFile, ours: dict[str, Any]) -> Circuit:
+    data, links = graph.data, graph.links
     keys = [NodeKey.parse(text) for text in ours["keys"]]
     index = {node["node_id"]: i for i, node in enumerate(data["nodes"])}
-    links = data["links"]
+    ends = np.array([index[name] for name in links.ids], np.int32)
     columns: dict[str, Any] = {
         name: np.array(ours[name], kind) for name, kind in CIRCUIT_COLUMNS.items()
     }
@@ -162,9 +165,9 @@ def _restored(data: dict[str, Any], ours: dict[str, Any]) -> Circuit:
             np.array(ours["influence"], np.float32),
         ),
         edges=EdgeTable(
-            np.array([index[link["source"]] for link in links], np.int32),
-            np.array([index[link["target"]] for link in links], np.int32),
-            np.array([link["weight"] for link in links], np.float32),
+            ends[links.source],
+            ends[links.target],
+            links.weight.astype(np.float32),
             np.array(ours["routes"], np.uint8),
         ),
         provenance=Provenance.from_json(json.dumps(ours["provenance"])),

@@ -3,6 +3,7 @@
 The link only names nodes, so it needs the graph that was imported, whose own ids are in its file.
 """
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -11,7 +12,8 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import UnreadableGraph
 from circuitscope.core.progress import silent
 from circuitscope.core.rows import Rows
-from circuitscope.exchange.graph_reading import parse, read_nodes
+from circuitscope.exchange.graph_file import read_graph_file
+from circuitscope.exchange.graph_reading import read_nodes
 from circuitscope.exchange.graph_view import rows_of_view
 
 _VIEW: Final = ("pinnedIds", "supernodes", "clerps", "pruningThreshold", "sg_pos")
@@ -52,9 +54,9 @@ def rows_of_link(link: str, circuit: Circuit, original: bytes) -> tuple[Rows, tu
             is not this circuit's.
     """
     view = view_in_link(link)
-    parts = read_nodes(
-        parse(original, Path(circuit.provenance.source_file).name)["nodes"], silent()
-    )
+    name = Path(circuit.provenance.source_file).name
+    graph = read_graph_file(BytesIO(original), name, silent())
+    parts = read_nodes(graph.data["nodes"], silent())
     parts.counts.clear()
     if [str(key) for key in parts.keys] != [
         str(circuit.nodes.key(i)) for i in range(len(circuit.nodes))

@@ -5,8 +5,8 @@ as it is and only what changed is changed: pins, groups, single labels. What the
 place for, and where the file came from, goes under the one key "circuitscope".
 """
 
-import hashlib
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,8 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import ExchangeError
 from circuitscope.core.progress import silent
 from circuitscope.core.rows import RowKey, Rows
-from circuitscope.exchange.graph_reading import parse, read_graph, read_nodes
+from circuitscope.exchange.graph_file import read_graph_file
+from circuitscope.exchange.graph_reading import read_graph, read_nodes
 from circuitscope.exchange.graph_view import label_entries, listed, saved_view
 from circuitscope.exchange.graph_writing import OURS, restore
 from circuitscope.graph.view import find_node
@@ -36,23 +37,24 @@ def with_original(circuit: Circuit, rows: Rows, original: bytes, name: str) -> b
         The new file's bytes; None where the original is not what this circuit came from.
     """
     try:
-        data = parse(original, name)
-        own = restore(data)
-        found = own if own is not None else read_graph(data, Path(name), silent())[:2]
+        graph = read_graph_file(BytesIO(original), name, silent())
+        own = restore(graph)
+        found = own if own is not None else read_graph(graph, Path(name), silent())[:2]
     except ExchangeError:
         return None
     if found[0].digest != circuit.digest:
         return None
-    now, before = _plain(rows), _plain(edited_rows(data) or found[1])
+    now, before = _plain(rows), _plain(edited_rows(graph.data) or found[1])
     if now == before:
         return original
     if own is not None:
         return None
+    data = read_graph_file(BytesIO(original), name, silent(), as_tree=True).data
     _change(data, circuit, before, now)
     data[OURS] = {
         "version": EDITED,
         "digest": circuit.digest,
-        "original": hashlib.sha256(original).hexdigest(),
+        "original": graph.digest,
         "provenance": json.loads(circuit.provenance.without_folders().to_json()),
         "qParams": data["qParams"],
         "rows": [

@@ -10,7 +10,7 @@ import json
 import math
 import zlib
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import zstandard
@@ -20,6 +20,8 @@ from circuitscope.core.errors import DamagedProject, ProjectError
 from circuitscope.project.texts import parse
 
 LEVEL: Final = 3
+CODEC: Final = "zstd"
+"""How new blobs are packed."""
 MAX_BYTES: Final = 2**28
 """No array is larger than this after unpacking; 64 million edges."""
 DTYPES: Final = frozenset(
@@ -129,7 +131,12 @@ def digest(name: str, dtype: str, shape: str, raw: bytes) -> str:
 
 def compress(raw: bytes) -> tuple[str, bytes]:
     """Pack bytes; returns codec and data."""
-    return "zstd", zstandard.ZstdCompressor(level=LEVEL).compress(raw)
+    return CODEC, zstandard.ZstdCompressor(level=LEVEL).compress(raw)
+
+
+def packer_of(size: int) -> Any:
+    """Return what packs `size` bytes piece by piece, as `compress` does at once."""
+    return zstandard.ZstdCompressor(level=LEVEL).compressobj(size=size)
 
 
 def decompress(codec: str, data: bytes, limit: int) -> bytes:

@@ -13,9 +13,9 @@ from circuitscope.core.errors import ProjectError
 from circuitscope.project import compaction, findings, history, originals
 from circuitscope.project.drawing import Drawing
 from circuitscope.project.edit import Edit
-from circuitscope.project.findings import FindingInfo
+from circuitscope.project.findings import FindingInfo, Packed
 from circuitscope.project.listing import Circuits, free_name, named, ordered
-from circuitscope.project.originals import Original
+from circuitscope.project.originals import Original, PackedFile
 from circuitscope.project.working_copy import WorkingCopy
 
 _KEPT_CIRCUITS = 8
@@ -113,11 +113,11 @@ class Contents:
         """Return the circuits by name, in order of adding, each read when it is asked for."""
         return Circuits(self)
 
-    def add_finding(self, finding: Finding, name: str = "") -> str:
+    def add_finding(self, finding: Finding | Packed, name: str = "") -> str:
         """Store a finding in one transaction.
 
         Args:
-            finding: It is kept as it is, for ever.
+            finding: It is kept as it is, for ever; large ones come packed.
             name: What the list calls it; a number is added where the name is taken. Empty takes
                 the prompt, or the kind.
 
@@ -127,7 +127,7 @@ class Contents:
         Raises:
             ProjectError: It cannot be written; nothing was added.
         """
-        packed = findings.pack_finding(finding)
+        packed = finding if isinstance(finding, Packed) else findings.pack_finding(finding)
         wanted = name.strip() or " ".join(packed.summary["prompt"].split())[:60] or packed.kind
         taken = {info.name for info in self._all_infos()}
         with self._copy.transaction() as connection:
@@ -174,7 +174,7 @@ class Contents:
         return drawing.redo_text if drawing else None
 
     def attach_original(
-        self, name: str, data: bytes, kind: str, finding_id: str | None = None
+        self, name: str, data: bytes | PackedFile, kind: str, finding_id: str | None = None
     ) -> str:
         """Keep an imported file byte for byte; returns its id."""
         with self._copy.transaction() as connection:

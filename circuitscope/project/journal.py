@@ -73,8 +73,8 @@ def _making(connection: sqlite3.Connection, info: findings.FindingInfo) -> tuple
         "SELECT provenance FROM finding WHERE id = ?", [info.id]
     ).fetchone()
     try:
+        parse(text)  # It refuses what is too long to unfold.
         found = Provenance.from_json(text)
-        parse(text)
     except (ValueError, TypeError, AttributeError, CircuitScopeError):
         return "an unknown program", f"Add a {info.kind}{size}"
     who = f"CircuitScope {found.app_version}".strip()

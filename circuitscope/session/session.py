@@ -17,6 +17,7 @@ from circuitscope.core.errors import ProjectError
 from circuitscope.core.intervention import Intervention
 from circuitscope.core.settings import AttentionScore, TraceSettings
 from circuitscope.engine.client import Engine, ProcessEngine
+from circuitscope.engine.reading import ReadGraph
 from circuitscope.engine.reasons import ExplainAttention, Grow
 from circuitscope.engine.requests import (
     Chat,
@@ -32,7 +33,6 @@ from circuitscope.engine.requests import (
     Predict,
     PreviewPrompt,
     Prompt,
-    ReadGraph,
     Trace,
 )
 from circuitscope.engine.trials import ReadLens, TryChanges
@@ -255,8 +255,8 @@ class Session(Document):
         file = Path(path).expanduser().absolute()
         project = self._project or self.new_project()
 
-        def store(job: Job, imported: Any) -> None:
-            job.result_id = work.add_imported(self._of(project), imported, file)
+        def store(job: Job, read: Any) -> None:
+            job.result_id = work.add_imported(self._of(project), read, file)
             job.result = None
             self.activate(job.result_id)
 

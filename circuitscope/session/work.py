@@ -10,10 +10,11 @@ import numpy as np
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import CannotExpress, UnreadableGraph
 from circuitscope.core.keys import NodeKind
-from circuitscope.core.progress import Progress
+from circuitscope.core.progress import Progress, silent
 from circuitscope.core.rows import Row, RowKey, Rows
+from circuitscope.engine.reading import GraphRead, read_graph_file
 from circuitscope.exchange import format as exchange
-from circuitscope.exchange.format import Document, Imported, WriteOptions
+from circuitscope.exchange.format import Document, WriteOptions
 from circuitscope.exchange.links import rows_of_link
 from circuitscope.graph.prune import prune
 from circuitscope.project import verbs
@@ -55,7 +56,7 @@ class Project(ProjectFile):
         Raises:
             ExchangeError: The file is not what it seems; the project is unchanged.
         """
-        return add_imported(self, exchange.import_file(path, progress), Path(path))
+        return add_imported(self, read_graph_file(Path(path), progress or silent()), Path(path))
 
 
 def fold_first_position(project: ProjectFile, finding_id: str) -> None:
@@ -74,21 +75,19 @@ def fold_first_position(project: ProjectFile, finding_id: str) -> None:
         drawing.commit(verbs.group(drawing, [nodes.key(node) for node in kept], _FIRST))
 
 
-def add_imported(project: ProjectFile, imported: Imported, path: Path) -> str:
+def add_imported(project: ProjectFile, read: GraphRead, path: Path) -> str:
     """Add an imported graph: evidence, its drawing as one edit, and the file's own bytes.
 
     Returns:
         The finding's id.
     """
-    name = imported.name or path.stem
-    finding_id = project.add_finding(imported.circuit, name)
+    finding_id = project.add_finding(read.finding, read.name or path.stem)
     drawing = project.drawing(finding_id)
-    rows = imported.rows_for(finding_id)
+    rows: Rows = {RowKey(finding_id, key.kind, key.id): row for key, row in read.rows.items()}
     if rows:
         drawing.commit(change(f"Import {short(path.name)}", drawing.rows, rows))
-    if imported.original:
-        kind = path.suffix.removeprefix(".").lower()
-        project.attach_original(path.name, imported.original, kind, finding_id)
+    kind = path.suffix.removeprefix(".").lower()
+    project.attach_original(path.name, read.original, kind, finding_id)
     return finding_id
 
 

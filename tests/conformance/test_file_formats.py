@@ -1,5 +1,6 @@
 """Every registered file format, built in or not, keeps what the seam promises."""
 
+import hashlib
 import re
 import xml.etree.ElementTree as ET
 import zlib
@@ -114,7 +115,7 @@ def test_import_of_an_export_is_the_circuit_and_its_drawing(
     assert back.circuit.provenance == circuit.provenance
     assert np.array_equal(back.circuit.nodes.influence, circuit.nodes.influence)
     assert back.rows_for("") == rows
-    assert back.original == path.read_bytes()
+    assert back.digest == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("suffix", sorted(set(FORMATS) - set(READERS)))

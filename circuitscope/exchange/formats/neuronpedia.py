@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
-from circuitscope.core.errors import UnreadableGraph
 from circuitscope.core.progress import Progress
 from circuitscope.exchange.format import Document, Imported, WriteOptions
-from circuitscope.exchange.graph_reading import LARGEST_FILE, parse, read_graph
+from circuitscope.exchange.graph_file import (
+    LARGEST_FILE,
+    GraphFile,
+    read_graph_file,
+    unreadable,
+)
+from circuitscope.exchange.graph_reading import read_graph
 from circuitscope.exchange.graph_writing import graph_json, restore
 from circuitscope.exchange.lossless import edited_rows, with_original
 from circuitscope.exchange.saving import save_bytes
@@ -39,35 +44,33 @@ class Neuronpedia:
         A file that CircuitScope wrote and nobody changed comes back exactly; any other is read by
         `exchange.graph_reading`.
         """
-        progress.phase("Reading")
-        content = _content(path)
-        data = parse(content, path.name)
+        graph = _opened(path, progress)
+        data = graph.data
         metadata = data.get("metadata")
         slug = metadata.get("slug") if isinstance(metadata, dict) else None
         name = str(slug) if slug else path.stem
-        own = restore(data)
+        own = restore(graph)
         if own is not None:
-            return Imported(own[0], own[1], name, content)
-        circuit, rows, remarks = read_graph(data, path, progress)
+            return Imported(own[0], own[1], name, graph.digest)
+        circuit, rows, remarks = read_graph(graph, path, progress)
         for remark in remarks:
             progress.note(remark)
-        return Imported(circuit, edited_rows(data) or rows, name, content)
+        return Imported(circuit, edited_rows(data) or rows, name, graph.digest)
 
 
-def _content(path: Path) -> bytes:
+def _opened(path: Path, progress: Progress) -> GraphFile:
     try:
         size = path.stat().st_size
         if size > LARGEST_FILE:
-            raise UnreadableGraph(
+            raise unreadable(
                 f"{path.name} has {size / 2**20:.0f} MB; graphs up to "
                 f"{LARGEST_FILE // 2**20} MB can be read.",
-                kept="Nothing was imported.",
-                hint="Export it again with a lower node threshold.",
+                "Export it again with a lower node threshold.",
             )
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return read_graph_file(file, path.name, progress, size=size)
     except OSError as error:
-        raise UnreadableGraph(
+        raise unreadable(
             f"{path.name} could not be opened: {error.strerror or error}.",
-            kept="Nothing was imported.",
-            hint="Check that the file exists and that you may read it.",
+            "Check that the file exists and that you may read it.",
         ) from error

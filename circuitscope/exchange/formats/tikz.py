@@ -2,7 +2,8 @@ r"""TikZ: a figure as LaTeX that compiles in plain pdflatex with packages every 
 
 Coordinates are the figure's own, in points from the top left corner, so the picture has its exact
 size: `\input` the file or include the compiled page. pdflatex knows few characters beyond Latin;
-common signs become commands, and what is left is written as its code.
+common signs become commands, and what is left is written as its code. Where the standalone class
+is missing, as in a small TeX, the page is set up by hand.
 """
 
 import json
@@ -58,7 +59,9 @@ def tikz_text(figure: Figure, *, transparent: bool = False) -> str:
         f"% CircuitScope {figure.metadata.get('version', '')}",
         f"% circuit {figure.metadata.get('circuit', '')}",
         *(f"% {record[at : at + _LONGEST_LINE]}" for at in range(0, len(record), _LONGEST_LINE)),
-        r"\documentclass[border=0pt]{standalone}",
+        r"\IfFileExists{standalone.cls}{\documentclass[border=0pt]{standalone}}{%",
+        rf"\documentclass{{article}}\usepackage[paperwidth={wide}bp,paperheight={high}bp,margin=0pt]"
+        r"{geometry}\pagestyle{empty}\parindent=0pt }",
         r"\usepackage[T1]{fontenc}", r"\usepackage[utf8]{inputenc}", r"\usepackage{textcomp}",
         r"\usepackage[scaled=0.95]{helvet}", r"\renewcommand{\familydefault}{\sfdefault}",
         r"\usepackage{tikz}",
