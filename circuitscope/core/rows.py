@@ -5,13 +5,14 @@ project itself), which kind it is, and which thing it is about.
 
     kind          id                        fields
     label         node key text             text, source ("person", "machine", "imported")
-    group         group id                  label, color ("teal", ...), open (bool)
-    member        node key text             group (a group id)
-    place         node key text, group id   x, y in points, top left is 0, 0
+    group         group id                  label, color ("teal", ...), open (bool), source
+                                            ("machine" while a suggestion that nobody renamed)
+    member        node key or group id      group (the id of the group that it is in)
+    place         node key, group id        x, y in points, top left is 0, 0
     pin           node key text             (none)
     hidden        node key text             (none)
-    note          note id                   text (Markdown), x, y, width, about (a node key, a group
-                                            id, "source -> target" for an edge, "" for the circuit)
+    note          note id                   text (Markdown), x, y, width, about (what it is bound
+                                            to, as text of a `core.binding.Binding`)
     frame         frame id                  title, x, y, width, height
     sketch_node   sketch id                 label, x, y
     sketch_edge   sketch id                 source, target, label
@@ -21,6 +22,7 @@ project itself), which kind it is, and which thing it is about.
     order         (project) finding id      index
     deleted       (project) finding id      (none)
     text          (project) note id         text
+    drawing       (project) drawing id      text (the name of a circuit's further or first drawing)
 """
 
 from collections.abc import Mapping
@@ -46,7 +48,7 @@ ROW_KINDS: Final = frozenset(
         "view",
     ]
 )
-PROJECT_ROW_KINDS: Final = frozenset(["name", "order", "deleted", "text"])
+PROJECT_ROW_KINDS: Final = frozenset(["name", "order", "deleted", "text", "drawing"])
 
 
 GROUP_COLORS: Final = ("teal", "violet", "amber", "rose", "sky", "olive", "slate", "brick")
@@ -74,7 +76,7 @@ _TEXT: Final = (str,)
 _NUMBER: Final = (int, float)
 _FIELDS: Final[dict[str, dict[str, tuple[type, ...]]]] = {
     "label": {"text": _TEXT, "source": _TEXT},
-    "group": {"label": _TEXT, "color": _TEXT, "open": (bool,)},
+    "group": {"label": _TEXT, "color": _TEXT, "open": (bool,), "source": _TEXT},
     "member": {"group": _TEXT},
     "place": {"x": _NUMBER, "y": _NUMBER},
     "note": {"text": _TEXT, "x": _NUMBER, "y": _NUMBER, "width": _NUMBER, "about": _TEXT},
@@ -88,10 +90,12 @@ _FIELDS: Final[dict[str, dict[str, tuple[type, ...]]]] = {
     "name": {"text": _TEXT},
     "order": {"index": (int,)},
     "text": {"text": _TEXT},
+    "drawing": {"text": _TEXT},
 }  # fmt: skip
 _NEEDED: Final = {
     "label": ("text",), "group": ("label",), "member": ("group",), "place": ("x", "y"),
     "note": ("text",), "sketch_edge": ("source", "target"), "name": ("text",), "text": ("text",),
+    "frame": ("x", "y", "width", "height"), "sketch_node": ("x", "y"), "drawing": ("text",),
 }  # fmt: skip
 _FARTHEST: Final = 1e7
 

@@ -14,12 +14,14 @@ from circuitscope.project.opening import probed
 from circuitscope.project.texts import parse, text_digest
 from circuitscope.project.working_copy import DATABASE_ERRORS, project_error
 
+# Further drawings of a circuit are called "circuit id/own id".
+_OWNER: Final = "substr(circuit_id, 1, instr(circuit_id || '/', '/') - 1)"
 _LINKS: Final = (
     ("array", "owner", "SELECT id FROM finding UNION SELECT id FROM verification"),
-    ("drawing", "circuit_id", "SELECT id FROM finding UNION SELECT ''"),
+    ("drawing", _OWNER, "SELECT id FROM finding UNION SELECT ''"),
     ("drawing_row", "circuit_id", "SELECT circuit_id FROM drawing"),
     ("edit", "circuit_id", "SELECT circuit_id FROM drawing"),
-    ("checkpoint", "circuit_id", "SELECT id FROM finding UNION SELECT ''"),
+    ("checkpoint", _OWNER, "SELECT id FROM finding UNION SELECT ''"),
     ("verification", "finding_id", "SELECT id FROM finding"),
     ("note", "finding_id", "SELECT id FROM finding"),
 )

@@ -18,7 +18,7 @@ def remove_findings(connection: sqlite3.Connection, finding_ids: Sequence[str]) 
 
     Args:
         connection: Of the working copy.
-        finding_ids: What to remove.
+        finding_ids: What to remove: findings, and drawings beyond a circuit's first.
     """
     for finding_id in finding_ids:
         connection.execute(
@@ -29,9 +29,10 @@ def remove_findings(connection: sqlite3.Connection, finding_ids: Sequence[str]) 
             connection.execute(f"DELETE FROM {table} WHERE {column} = ?", [finding_id])
         connection.execute(
             "DELETE FROM drawing_row WHERE circuit_id = '' AND id = ?"
-            " AND kind IN ('name', 'order', 'deleted')",
+            " AND kind IN ('name', 'order', 'deleted', 'drawing')",
             [finding_id],
         )
+    _remove_drawings(connection)
     connection.execute("DELETE FROM edit WHERE circuit_id = ''")
     connection.execute("DELETE FROM checkpoint WHERE circuit_id = ''")
     connection.execute(
@@ -42,3 +43,17 @@ def remove_findings(connection: sqlite3.Connection, finding_ids: Sequence[str]) 
         "DELETE FROM model WHERE id NOT IN"
         " (SELECT model_id FROM finding WHERE model_id IS NOT NULL)"
     )
+
+
+def _remove_drawings(connection: sqlite3.Connection) -> None:
+    """Remove further drawings of circuits that are gone, and those that nothing names any more."""
+    owner = "substr({0}, 1, instr({0}, '/') - 1)"
+    named = "SELECT id FROM drawing_row WHERE circuit_id = '' AND kind = 'drawing'"
+    connection.execute(
+        "DELETE FROM drawing_row WHERE circuit_id = '' AND kind IN ('drawing', 'deleted')"
+        f" AND instr(id, '/') > 0 AND {owner.format('id')} NOT IN (SELECT id FROM finding)"
+    )
+    for table in ("drawing_row", "edit", "checkpoint", "drawing"):
+        connection.execute(
+            f"DELETE FROM {table} WHERE instr(circuit_id, '/') > 0 AND circuit_id NOT IN ({named})"
+        )

@@ -10,8 +10,9 @@ from psygnal import Signal
 
 from circuitscope.core.circuit import Circuit, Finding
 from circuitscope.core.errors import ProjectError
-from circuitscope.project import compaction, findings, history, originals
+from circuitscope.project import compaction, drawings, findings, history, originals
 from circuitscope.project.drawing import Drawing
+from circuitscope.project.drawings import DrawingInfo
 from circuitscope.project.edit import Edit
 from circuitscope.project.findings import FindingInfo, Packed
 from circuitscope.project.listing import Circuits, free_name, named, ordered
@@ -139,18 +140,43 @@ class Contents:
     add = add_finding
 
     def drawing(self, which: str) -> Drawing:
-        """Return the drawing of a circuit, by id or name; one object for each circuit.
+        """Return a drawing by its id, or a circuit's first one by the circuit's id or name.
+
+        There is one object for each drawing.
 
         Raises:
-            ProjectError: There is no such finding.
+            ProjectError: There is no such finding or drawing.
         """
-        return self._drawing(self.finding(which).id)
+        return self._drawing(self._drawing_id(which))
 
-    def undo(self, which: str = "") -> Edit | None:
-        """Take back what was done last to a drawing or to the project's own rows.
+    def drawings(self, which: str) -> list[DrawingInfo]:
+        """Return the drawings of a circuit, by id or name; the first one first."""
+        return drawings.drawings_of(self.contents, self.finding(which).id)
+
+    def add_drawing(self, which: str, name: str = "", like: str = "") -> str:
+        """Add a further drawing of a circuit; undoable.
 
         Args:
-            which: The drawing on screen, by id or name; empty looks at the project only.
+            which: The circuit, by id or name.
+            name: What the drawing is called; a number is added where the name is taken.
+            like: Id of the drawing that it begins as a copy of; left out, it begins empty.
+
+        Returns:
+            The drawing's id.
+        """
+        drawing_id = drawings.new_drawing_id(self.finding(which).id)
+        copied = drawings.drawing_info(self.contents, like).name if like else ""
+        edit = drawings.add_drawing(self, drawing_id, name or copied, copied)
+        with self._copy.transaction() as connection:
+            history.seed(connection, drawing_id, self._drawing(like).rows if like else {})
+        self.contents.commit(edit)
+        return drawing_id
+
+    def undo(self, *which: str) -> Edit | None:
+        """Take back what was done last to some drawings or to the project's own rows.
+
+        Args:
+            which: The drawings on screen, as for `drawing`; none looks at the project only.
 
         Returns:
             What was applied, or None where there is nothing to undo.
@@ -158,17 +184,17 @@ class Contents:
         drawing = self._latest(which, undo=True)
         return drawing.undo() if drawing else None
 
-    def redo(self, which: str = "") -> Edit | None:
+    def redo(self, *which: str) -> Edit | None:
         """Do again what `undo` took back last; see there."""
         drawing = self._latest(which, undo=False)
         return drawing.redo() if drawing else None
 
-    def undo_text(self, which: str = "") -> str | None:
+    def undo_text(self, *which: str) -> str | None:
         """Return the menu text of what `undo` would take back, None where there is nothing."""
         drawing = self._latest(which, undo=True)
         return drawing.undo_text if drawing else None
 
-    def redo_text(self, which: str = "") -> str | None:
+    def redo_text(self, *which: str) -> str | None:
         """Return the menu text of what `redo` would do again, None where there is nothing."""
         drawing = self._latest(which, undo=False)
         return drawing.redo_text if drawing else None
@@ -195,13 +221,13 @@ class Contents:
             return originals.read(connection, original_id)
 
     def compact(self) -> int:
-        """Remove deleted findings for good, and what belongs to them; cannot be undone.
+        """Remove deleted findings and drawings for good, with all that is theirs; no undo.
 
         The project's own history (names, order, deletions) goes with them, because it could
         bring them back. Drawings that stay keep theirs.
 
         Returns:
-            How many findings were removed.
+            How many findings and drawings were removed.
 
         Raises:
             ProjectError: It cannot be written; nothing was removed.
@@ -210,8 +236,11 @@ class Contents:
         if gone:
             with self._copy.transaction() as connection:
                 compaction.remove_findings(connection, gone)
+            self._drawings = {
+                name: one for name, one in self._drawings.items()
+                if not {name, drawings.circuit_of(name)} & set(gone)
+            }  # fmt: skip
             for finding_id in gone:
-                self._drawings.pop(finding_id, None)
                 self._circuits.pop(finding_id, None)
             self._infos = None
             self.contents.reload()
@@ -223,8 +252,13 @@ class Contents:
             self._drawings[circuit_id] = Drawing(self._copy, circuit_id)
         return self._drawings[circuit_id]
 
-    def _latest(self, which: str, *, undo: bool) -> Drawing | None:
-        ids = ["", self.finding(which).id] if which else [""]
+    def _drawing_id(self, which: str) -> str:
+        if drawings.is_further(which):
+            return drawings.drawing_info(self.contents, which).id
+        return self.finding(which).id
+
+    def _latest(self, which: tuple[str, ...], *, undo: bool) -> Drawing | None:
+        ids = ["", *(self._drawing_id(one) for one in which if one)]
         with self._copy.reading() as connection:
             found = history.latest(connection, ids, undo=undo)
         return None if found is None else self._drawing(found)

@@ -29,7 +29,8 @@ class Drawing:
 
     Args:
         copy: The open project's working copy.
-        circuit_id: The circuit that is drawn.
+        circuit_id: The circuit that is drawn, or the id of a further drawing of it, see
+            `project.drawings`; it is the first part of the keys of all rows.
     """
 
     changed = Signal(Edit)

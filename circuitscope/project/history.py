@@ -107,6 +107,15 @@ def record(connection: sqlite3.Connection, circuit_id: str, edit: Edit) -> None:
     )
 
 
+def seed(connection: sqlite3.Connection, circuit_id: str, rows: Mapping[RowKey, Row]) -> None:
+    """Begin a drawing with rows that nothing in its history takes back."""
+    connection.execute(
+        "INSERT OR IGNORE INTO drawing (circuit_id, made) VALUES (?, ?)", [circuit_id, now()]
+    )
+    after: Rows = {RowKey(circuit_id, key.kind, key.id): row for key, row in rows.items()}
+    write_rows(connection, Edit("", dict.fromkeys(after), after))
+
+
 def replace(connection: sqlite3.Connection, entry_id: int, edit: Edit) -> None:
     """Put another edit in an entry's place; an edit that changes nothing leaves none."""
     if edit.is_empty:

@@ -24,6 +24,7 @@ from circuitscope.core.rows import PROJECT_ROW_KINDS, ROW_KINDS, is_sound
 from circuitscope.project import findings, history, originals, schema
 from circuitscope.project import working_copy as work
 from circuitscope.project.documents import absolute, check_target, lock_document
+from circuitscope.project.drawings import circuit_of
 from circuitscope.project.saving import save_database
 from circuitscope.project.texts import dump, parse, text_digest
 
@@ -241,6 +242,7 @@ class _Copier:
         for row in self._rows("edit"):
             edits.setdefault(str(row["circuit_id"]), []).append(row)
         made = {str(row["circuit_id"]): row for row in self._rows("drawing")}
+        whole |= {name for name in {*rows, *edits, *made} if circuit_of(name) in self._ids}
         for circuit_id in sorted((set(rows) | set(edits) | set(made)) & whole):
             drawing = made.get(circuit_id, {"circuit_id": circuit_id, "made": history.now()})
             self._write("drawing", drawing)

@@ -48,6 +48,8 @@ class Document:
         self.selection: tuple[int, ...] = ()
         self._project: ProjectFile | None = None
         self._active = ""
+        self._drawing_id = ""
+        self._last: dict[str, str] = {}
         self._view: View | None = None
         self._pruned: Pruned | None = None
         self._drag = (frozenset[str](), 0.0, "")
@@ -94,6 +96,7 @@ class Document:
     def close(self) -> None:
         """Close the project; changes that were not saved are dropped, so ask before."""
         project, self._project = self._project, None
+        self._last = {}
         if project is None:
             return
         self._show("")
@@ -130,18 +133,31 @@ class Document:
 
     @property
     def drawing(self) -> Drawing | None:
-        """Return the drawing over the active circuit."""
+        """Return the drawing over the active circuit: its first, or the one chosen of several."""
         if self._project is None or not self._active:
             return None
-        return self._project.drawing(self._active)
+        return self._project.drawing(self._drawing_id)
 
-    def activate(self, circuit_id: str) -> None:
-        """Show another circuit of the project, by id; clears the selection."""
-        if circuit_id == self._active:
+    @property
+    def active_drawing(self) -> str:
+        """Return the id of the drawing on screen, "" for none."""
+        return self._drawing_id
+
+    def activate(self, circuit_id: str, drawing_id: str = "") -> None:
+        """Show another circuit or another drawing of it; clears the selection.
+
+        Args:
+            circuit_id: The circuit; "" shows none.
+            drawing_id: One of its drawings, see `ProjectFile.drawings`; left out, the one that was
+                on screen last.
+        """
+        wanted = drawing_id or self._last_drawing(circuit_id)
+        if (circuit_id, wanted) == (self._active, self._drawing_id):
             return
         if circuit_id:
             self._need_project().circuit(circuit_id)
-        self._show(circuit_id)
+            self._need_project().drawing(wanted)
+        self._show(circuit_id, wanted)
 
     def select(self, indices: Iterable[int], *, add: bool = False, toggle: bool = False) -> None:
         """Choose nodes of the active circuit.
@@ -234,21 +250,21 @@ class Document:
 
     def undo(self) -> bool:
         """Take back what was done last to the active drawing or the project; False if nothing."""
-        return self._project is not None and self._project.undo(self._active) is not None
+        return self._project is not None and self._project.undo(*self._on_screen()) is not None
 
     def redo(self) -> bool:
         """Do again what was taken back last; False if nothing."""
-        return self._project is not None and self._project.redo(self._active) is not None
+        return self._project is not None and self._project.redo(*self._on_screen()) is not None
 
     @property
     def undo_text(self) -> str:
         """Return what `undo` would take back, such as "Group 3 nodes", or ""."""
-        return (self._project and self._project.undo_text(self._active)) or ""
+        return (self._project and self._project.undo_text(*self._on_screen())) or ""
 
     @property
     def redo_text(self) -> str:
         """Return what `redo` would bring back, or ""."""
-        return (self._project and self._project.redo_text(self._active)) or ""
+        return (self._project and self._project.redo_text(*self._on_screen())) or ""
 
     def _adopt(self, project: ProjectFile) -> ProjectFile:
         self.close()
@@ -267,9 +283,23 @@ class Document:
             return
         if self._active not in {info.id for info in self._project.findings()}:
             self._show(self._first_circuit())
+        elif self._drawing_id not in self._drawing_ids(self._active):
+            self._show(self._active)
 
-    def _show(self, circuit_id: str) -> None:
+    def _on_screen(self) -> tuple[str, ...]:
+        return (self._drawing_id,) if self._active else ()
+
+    def _drawing_ids(self, circuit_id: str) -> list[str]:
+        return [info.id for info in self._need_project().drawings(circuit_id)]
+
+    def _last_drawing(self, circuit_id: str) -> str:
+        last = self._drawing_id if circuit_id == self._active else self._last.get(circuit_id, "")
+        known = self._drawing_ids(circuit_id) if circuit_id else []
+        return last if last in known else circuit_id
+
+    def _show(self, circuit_id: str, drawing_id: str = "") -> None:
         self._active, self._view, self._pruned = circuit_id, None, None
+        self._drawing_id = self._last[circuit_id] = drawing_id or circuit_id
         self._drag = (frozenset(), 0.0, "")
         drawing = self.drawing
         if drawing is not None:

@@ -205,8 +205,7 @@ class Session(Document):
         circuit, drawing, project = self.circuit, self.drawing, self._project
         if circuit is None or drawing is None or project is None:
             raise ProjectError("No circuit is open.", hint="Open or trace one first.")
-        old, rows = drawing.circuit_id, dict(drawing.rows)
-        name = project.finding(old).name
+        rows, name = dict(drawing.rows), project.finding(self._active).name
 
         def store(job: Job, grown: Any) -> None:
             job.result_id = work.add_grown(self._of(project), grown, rows, name)
@@ -281,9 +280,10 @@ class Session(Document):
         if not which:
             raise ProjectError("The project has no circuit to export.", hint="Trace one first.")
         info = project.finding(which)
+        drawn = self._drawing_id if info.id == self._active else info.id
         chosen = {"author": self.preferences.now.projects.author, **options}
         return work.export_circuit(
-            project.circuit(info.id), project.drawing(info.id).rows, path, info.name,
+            project.circuit(info.id), project.drawing(drawn).rows, path, info.name,
             ExportOptions(what, **chosen), work.original_of(project, info.id, path),
         )  # fmt: skip
 

@@ -205,3 +205,24 @@ def test_in_process_sessions_share_nothing(tmp_path: Path) -> None:
     assert two.project is None
     one.shut_down()
     two.shut_down()
+
+
+def test_drawings_of_a_circuit_are_switched_and_undone(drawn: Session) -> None:
+    session, dallas = drawn, drawn.active
+    project = session.project
+    session.edit(verbs.pin, "token/embed/-1/6/8")
+    made = project.add_drawing(dallas, "Figure 2")
+    session.activate(dallas, made)
+    assert (session.active, session.active_drawing) == (dallas, made)
+    assert session.drawing.row("pin", "token/embed/-1/6/8") is None
+    session.edit(verbs.pin, "token/embed/-1/2/5")
+    assert session.undo_text == "Pin token 2"
+    session.undo()
+    session.undo()
+    assert session.active_drawing == dallas
+    assert session.drawing.row("pin", "token/embed/-1/6/8") == {}
+    session.redo()
+    session.activate(dallas, made)
+    session.activate("")
+    session.activate(dallas)
+    assert session.active_drawing == made

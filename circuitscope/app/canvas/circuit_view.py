@@ -163,7 +163,7 @@ class CircuitView(QWidget):
         """Return the drawing's rows, with the places of boxes that are being dragged."""
         rows: Rows = dict(self._drawing.rows) if self._drawing is not None else {}
         for name, (x, y) in self._dragged.items():
-            rows[RowKey(self._session.active, "place", name)] = {"x": x, "y": y}
+            rows[RowKey(self._drawing.circuit_id, "place", name)] = {"x": x, "y": y}
         return rows
 
     def _hand_width(self) -> float:
