@@ -45,6 +45,7 @@ from circuitscope.session.dictionaries import (
     collect,
     load_dictionaries,
     save_dictionaries,
+    train_dictionary,
 )
 from circuitscope.tracing.evidence import badges, faithfulness_curve, patching_grid, verify
 from circuitscope.tracing.prompt_set import stable_core, trace_set
@@ -131,6 +132,7 @@ __all__ = [
     "to_networkx",
     "trace",
     "trace_set",
+    "train_dictionary",
     "verify",
 ]
 

@@ -23,6 +23,7 @@ def add_verbs(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None])
     _add_collect(app, asked, print_json)
     _add_label(app, print_json)
     _add_feature(app, print_json)
+    _add_train(app, asked, print_json)
 
 
 def _add_collect(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None]) -> None:
@@ -142,3 +143,57 @@ def _spaced(tokens: tuple[str, ...]) -> list[str]:
     """Put a space before tokens of vocabularies that do not carry their own."""
     own = any(token.startswith(" ") for token in tokens)
     return [token if own else f" {token}" for token in tokens]
+
+
+def _add_train(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None]) -> None:
+    @app.command(
+        epilog="Example: circuitscope train-dictionary --model ./model --corpus texts.jsonl "
+        "--site mlp_out --layer 3 --out ./mlp_out_3"
+    )
+    def train_dictionary(  # noqa: PLR0913 - one argument for each option
+        model: Annotated[Path, _MODEL],
+        corpus: Annotated[str, typer.Option(help="Text, JSONL, CSV, npy or npz; a folder.")],
+        site: Annotated[str, typer.Option(help="What it rebuilds: mlp_out, resid_post, …")],
+        layer: Annotated[int, typer.Option(min=0, help="In which layer.")],
+        out: Annotated[Path, typer.Option(help="Folder of the dictionary, in SAELens' format.")],
+        reads: Annotated[str, typer.Option(help="What a transcoder reads, such as mlp_in.")] = "",
+        activation: Annotated[str, typer.Option(help="batchtopk, topk or jumprelu.")] = "batchtopk",
+        k: Annotated[float, typer.Option(min=1, help="Active features of a position.")] = 16.0,
+        features: Annotated[
+            int | None, typer.Option(min=1, help="How many; else 8 for each dimension.")
+        ] = None,
+        steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 2000,
+        batch: Annotated[int, typer.Option(min=1, help="Activations of a step.")] = 1024,
+        rate: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 3e-3,
+        tokens: Annotated[
+            int, typer.Option(min=1, help="Activations that are enough.")
+        ] = 1_000_000,
+        context: Annotated[int | None, typer.Option(min=2, help="Most tokens of a text.")] = None,
+        field: Annotated[str, typer.Option(help="Field or column that holds the text.")] = "",
+        senses: Annotated[
+            Path | None, typer.Option(help="Pairs of texts with one word, to tell senses apart.")
+        ] = None,
+        seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
+        device: Device = "auto",
+        as_json: AsJson = False,
+        quiet: Quiet = False,
+    ) -> None:
+        """Train a sparse autoencoder or transcoder on a corpus; goes on where it stopped."""
+        training = {
+            "activation": activation, "k": k, "steps": steps, "batch_size": batch,
+            "learning_rate": rate, "seed": seed,
+        }  # fmt: skip
+        found = asked(
+            model, device, quiet,
+            lambda session: feature_work.train_dictionary(
+                session, corpus, str(out.expanduser().absolute()), site, layer, reads, training,
+                d_sae=features, n_tokens=tokens, context=context, text_field=field,
+                senses=str(senses.expanduser().absolute()) if senses else None,
+            ),
+        ).result  # fmt: skip
+        if as_json:
+            print_json({"path": found.path, **found.quality.as_json()})
+            return
+        for line in found.quality.lines():
+            typer.echo(line)
+        typer.echo(found.path)

@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from torch import Tensor
 
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.progress import Progress, silent
-from circuitscope.dictionaries.corpus import Corpus, Ids, open_corpus, uncounted
+from circuitscope.dictionaries.corpus import Corpus, Ids, batches, open_corpus, uncounted
 from circuitscope.dictionaries.dictionary import Dictionary
 from circuitscope.dictionaries.effects import promoted_tokens, similar_features
 from circuitscope.dictionaries.fit import as_read, check_fit
@@ -216,7 +216,7 @@ class _Run:
     def add(self, chunk: list[Ids], progress: Progress) -> None:
         """Count one chunk; cancelling before its end leaves the last checkpoint."""
         self.is_at_rest = False
-        for batch in _batches(chunk, self.n_sequences, self.rows, self.skipped):
+        for batch in batches(chunk, self.n_sequences, self.rows, self.skipped):
             self._count(batch)
             progress.advance(0)
         self.n_sequences += len(chunk)
@@ -320,20 +320,6 @@ class _Run:
 
 def _holds_ids(name: str) -> bool:
     return name in ("page/ids", "promoted_id", "suppressed_id", "context_ids")
-
-
-def _batches(
-    chunk: list[Ids], first: int, rows: int, skipped: NDArray[np.int64]
-) -> Iterator[Batch]:
-    """Put sequences of one length together, about `rows` tokens at a time, shorter ones first."""
-    lengths = np.array([len(sequence) for sequence in chunk])
-    for length in np.unique(lengths[lengths > 0]).tolist():
-        here = np.flatnonzero(lengths == length)
-        step = max(1, rows // length)
-        for start in range(0, len(here), step):
-            chosen = here[start : start + step]
-            ids = np.array([chunk[at] for at in chosen.tolist()], np.uint32)
-            yield Batch(ids, first + chosen, ~np.isin(ids, skipped))
 
 
 def _arrays(model: LoadedModel, part: _Part, contexts: Contexts, number: int) -> list[PackedArray]:

@@ -26,10 +26,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.registry import Registry
-from circuitscope.evidence.tally import Window
+from circuitscope.evidence.tally import Batch, Window
 
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
@@ -266,3 +267,15 @@ def uncounted(model: LoadedModel) -> frozenset[int]:
     names = ("bos_token_id", "eos_token_id", "pad_token_id", "cls_token_id", "sep_token_id")
     found = (getattr(tokenizer, name, None) for name in names)
     return frozenset(int(token) for token in found if token is not None)
+
+
+def batches(chunk: list[Ids], first: int, rows: int, skipped: NDArray[np.int64]) -> Iterator[Batch]:
+    """Put sequences of one length together, about `rows` tokens at a time, shorter ones first."""
+    lengths = np.array([len(sequence) for sequence in chunk])
+    for length in np.unique(lengths[lengths > 0]).tolist():
+        here = np.flatnonzero(lengths == length)
+        step = max(1, rows // length)
+        for start in range(0, len(here), step):
+            chosen = here[start : start + step]
+            ids = np.array([chunk[at] for at in chosen.tolist()], np.uint32)
+            yield Batch(ids, first + chosen, ~np.isin(ids, skipped))

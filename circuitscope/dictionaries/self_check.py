@@ -62,7 +62,7 @@ def check_dictionaries(
     hear, model = progress or silent(), in_float32(model)
     hear.phase("Checking dictionaries", sum(len(item.card.layers) for item in dictionaries))
     cache = capture(model, token_ids)
-    loss = _loss(cache.logits, token_ids)
+    loss = next_token_loss(cache.logits, token_ids)
     checks = []
     for declared in dictionaries:
         check_fit(declared.card, model.anatomy)
@@ -71,7 +71,7 @@ def check_dictionaries(
         for check in check_features(dictionary, features, cache):
             place = dictionary.card.write_site, check.layer
             error = features.error[dictionary.card.feature_site, check.layer]
-            spliced = None if loss is None else _spliced(model, token_ids, cache, place, error)
+            spliced = None if loss is None else spliced_loss(model, token_ids, cache, place, error)
             found = replace(check, loss=loss, spliced_loss=spliced)
             checks.append(_with_neighbours(found, dictionary, cache))
             hear.advance()
@@ -141,21 +141,30 @@ def _with_neighbours(
     return best
 
 
-def _loss(logits: Tensor, token_ids: Sequence[int]) -> float | None:
+def next_token_loss(logits: Tensor, token_ids: Sequence[int]) -> float | None:
+    """Return the mean loss of the next token, nats; None where the text is too short for one."""
     if logits.ndim != 2 or len(token_ids) < 3:
         return None
     wanted = torch.tensor(list(token_ids[1:]), device=logits.device)
     return float(torch.nn.functional.cross_entropy(logits[:-1].float(), wanted))
 
 
-def _spliced(
+def spliced_loss(
     model: LoadedModel,
     token_ids: Sequence[int],
     cache: ForwardCache,
     place: tuple[Site, int],
     error: Tensor,
 ) -> float | None:
-    """Return the loss with a reconstruction in place of what the model writes."""
+    """Return the loss with a reconstruction in place of what the model writes.
+
+    Args:
+        model: The model that made the cache.
+        token_ids: The text.
+        cache: Its run.
+        place: What is replaced, from the second position on.
+        error: What the reconstruction misses, [pos, d].
+    """
     site, layer = place
     if site not in SITE_PLACES:
         return None
@@ -168,4 +177,4 @@ def _spliced(
 
     with Hooks(model) as hooks:
         hooks.edit_site(site, layer, put)
-        return _loss(hooks.forward([list(token_ids)])[0], token_ids)
+        return next_token_loss(hooks.forward([list(token_ids)])[0], token_ids)

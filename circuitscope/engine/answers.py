@@ -31,8 +31,10 @@ from circuitscope.engine.evidence import RunTests, SweepPatches, run_tests, swee
 from circuitscope.engine.features import (
     CollectEvidence,
     ReadFeature,
+    TrainDictionary,
     collect_evidence,
     read_feature,
+    train_dictionary,
 )
 from circuitscope.engine.reading import ReadGraph, answer_read_graph
 from circuitscope.engine.reasons import (
@@ -471,6 +473,7 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     RunTests: run_tests,
     CollectEvidence: collect_evidence,
     ReadFeature: read_feature,
+    TrainDictionary: train_dictionary,
     SweepPatches: sweep_patches,
     WeighWords: weigh_words,
     CompareHeads: compare_heads,

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from circuitscope.core.anatomy import Site
+from circuitscope.core.dictionary_quality import TrainedDictionary
 from circuitscope.core.errors import ModelError
 from circuitscope.evidence.records import Collected
 
@@ -42,6 +43,29 @@ class CollectEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainDictionary:
+    """Train a dictionary on a corpus and measure it.
+
+    Attributes:
+        corpus: File, folder or "NAME:COUNT[:SEED]".
+        out: Folder of the dictionary.
+        site: What it rebuilds, such as "mlp_out"; layer: where.
+        reads: What a transcoder reads, such as "mlp_in"; "" for an autoencoder.
+        training: Fields of `dictionaries.training.TrainingSettings`, as (name, value).
+        options: Other arguments of `dictionaries.training_run.train_on_corpus`, as (name, value).
+    """
+
+    model: ModelChoice
+    corpus: str
+    out: str
+    site: str
+    layer: int
+    reads: str = ""
+    training: tuple[tuple[str, Any], ...] = ()
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ReadFeature:
     """Ask what a feature does on a text.
 
@@ -67,8 +91,8 @@ class FeatureReading:
     activations: tuple[float, ...]
 
 
-FeatureRequest = CollectEvidence | ReadFeature
-FeatureResult = Collected | FeatureReading
+FeatureRequest = CollectEvidence | ReadFeature | TrainDictionary
+FeatureResult = Collected | FeatureReading | TrainedDictionary
 
 
 def collect_evidence(request: CollectEvidence, holdings: Holdings, progress: Progress) -> Collected:
@@ -81,6 +105,21 @@ def collect_evidence(request: CollectEvidence, holdings: Holdings, progress: Pro
         model, opened, request.corpus, Path(request.out) if request.out else None,
         context=request.context, text_field=request.text_field, most_tokens=request.most_tokens,
         progress=progress,
+    )  # fmt: skip
+
+
+def train_dictionary(
+    request: TrainDictionary, holdings: Holdings, progress: Progress
+) -> TrainedDictionary:
+    """Train; cancelling keeps what was done for the next time."""
+    from circuitscope.dictionaries.training import TrainingSettings
+    from circuitscope.dictionaries.training_run import train_on_corpus
+
+    model = holdings.model(request.model, progress)
+    return train_on_corpus(
+        model, request.corpus, request.out, site=request.site, layer=request.layer,
+        reads=request.reads or None, settings=TrainingSettings(**dict(request.training)),
+        progress=progress, **dict(request.options),
     )  # fmt: skip
 
 

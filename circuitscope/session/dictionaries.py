@@ -11,6 +11,7 @@ from circuitscope.dictionaries.hub_cache import cached_repositories
 
 if TYPE_CHECKING:
     from circuitscope.core.dictionary_check import DictionaryCheck
+    from circuitscope.core.dictionary_quality import TrainedDictionary
     from circuitscope.dictionaries.dictionary import Dictionary
     from circuitscope.dictionaries.format import DictionarySet
     from circuitscope.evidence.records import Collected
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cached_repositories", "check_dictionaries", "collect", "load_dictionaries",
-    "save_dictionaries",
+    "save_dictionaries", "train_dictionary",
 ]  # fmt: skip
 
 
@@ -73,3 +74,44 @@ def collect(
     from circuitscope.dictionaries import collecting
 
     return collecting.collect(model, dictionaries, corpus, out, **options)
+
+
+def train_dictionary(  # noqa: PLR0913 - what, where, how
+    model: LoadedModel,
+    corpus: Path | str,
+    out: Path | str,
+    *,
+    site: str,
+    layer: int,
+    reads: str | None = None,
+    activation: str = "batchtopk",
+    k: float = 16.0,
+    steps: int = 2000,
+    seed: int = 0,
+    **options: Any,
+) -> TrainedDictionary:
+    """Train a sparse autoencoder, or a transcoder where it reads another site, and measure it.
+
+    Written as SAELens writes them; a run that was killed goes on when it is called again.
+
+    Args:
+        model: The model.
+        corpus: File, folder or "NAME:COUNT[:SEED]".
+        out: Folder of the dictionary.
+        site: What it rebuilds, such as "mlp_out".
+        layer: In which layer.
+        reads: What a transcoder reads, such as "mlp_in"; None is the site itself.
+        activation: "batchtopk", "topk" or "jumprelu".
+        k: Active features of a position; exactly with "topk", else on average.
+        steps: Optimizer steps.
+        seed: Seed of weights and batches.
+        options: Those of `dictionaries.training_run.train_on_corpus`, among them d_sae, n_tokens,
+            context, text_field, senses and progress.
+    """
+    from circuitscope.dictionaries.training import TrainingSettings
+    from circuitscope.dictionaries.training_run import train_on_corpus
+
+    settings = TrainingSettings(k=k, steps=steps, seed=seed, activation=activation)  # type: ignore[arg-type] # checked there
+    return train_on_corpus(
+        model, corpus, out, site=site, layer=layer, reads=reads, settings=settings, **options
+    )

@@ -7,7 +7,7 @@ A person's labels are kept per user, by dictionary and feature, and win over all
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ import numpy as np
 
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKey, NodeKind
-from circuitscope.engine.features import CollectEvidence, ReadFeature
+from circuitscope.engine.features import CollectEvidence, ReadFeature, TrainDictionary
 from circuitscope.evidence import person_labels
 from circuitscope.evidence.file import EvidenceFile, find
 from circuitscope.evidence.pages import DictionaryEvidence
@@ -47,6 +47,29 @@ def collect(
     """
     request = CollectEvidence(session.model_choice, tuple(dictionaries), corpus, out, **options)
     return session.jobs.add(f"Collect evidence from {Path(corpus).name}", request)
+
+
+def train_dictionary(  # noqa: PLR0913 - what, where, how
+    session: Session, corpus: str, out: str, site: str, layer: int, reads: str = "",
+    training: Mapping[str, Any] | None = None, **options: Any,
+) -> Job:  # fmt: skip
+    """Train a dictionary on a corpus; the job's result is a `TrainedDictionary`.
+
+    Args:
+        session: Its model is run.
+        corpus: File, folder or "NAME:COUNT[:SEED]".
+        out: Folder of the dictionary.
+        site: What it rebuilds.
+        layer: In which layer.
+        reads: What a transcoder reads; "" is the site itself.
+        training: Fields of `dictionaries.training.TrainingSettings`.
+        options: Other arguments of `dictionaries.training_run.train_on_corpus`.
+    """
+    request = TrainDictionary(
+        session.model_choice, corpus, out, site, layer, reads,
+        tuple((training or {}).items()), tuple(options.items()),
+    )  # fmt: skip
+    return session.jobs.add(f"Train a dictionary of {site} {layer}", request)
 
 
 def read_feature(session: Session, prompt: str, key: NodeKey, digest: str = "") -> Job:
