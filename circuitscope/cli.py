@@ -54,7 +54,8 @@ _STATES = {"good": "[green]✓[/]", "advice": "[yellow]![/]", "bad": "[red]✗[/
 app = typer.Typer(
     name="circuitscope",
     help="See, test and publish the circuits inside a language model, on your own machine.\n\n"
-    "Without a verb, `circuitscope [PROJECT]` opens the window.",
+    "Without a verb, `circuitscope [PROJECT]` opens the window, or gives the project to the one "
+    "that is open; `--new-window` opens another.",
     epilog="Example: circuitscope dallas.circuitscope",
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

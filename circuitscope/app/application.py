@@ -1,9 +1,10 @@
 """Start the window: fonts, colours, crash dialog, recovery, and the clock that hears the engine."""
 
+import logging
 import sys
 from pathlib import Path
 
-from PySide6.QtCore import QTimer
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QApplication
 
 from circuitscope.app.bridge import to_gui
@@ -11,12 +12,16 @@ from circuitscope.app.commands import files
 from circuitscope.app.dialogs.errors import excepthook
 from circuitscope.app.dialogs.preferences import PreferencesDialog
 from circuitscope.app.dialogs.recovery import offer_recovery
+from circuitscope.app.handover import Listener, hand_over
 from circuitscope.app.main_window import MainWindow
 from circuitscope.app.theme import app_icon, apply_theme, load_fonts, palette_for
 from circuitscope.session.logs import start_logging, stop_logging
 from circuitscope.session.session import Session
 
+log = logging.getLogger(__name__)
+
 POLL_MS = 30
+_ASK_AGAIN_MS = 500
 _SMALLEST, _LARGEST = 0.8, 2.0
 WARM_MS = 800
 
@@ -85,6 +90,29 @@ class Application:
         old.hide()
         old.deleteLater()
 
+    def begin(self, path: Path | str | None = None) -> None:
+        """Open what the program was started with, else what a crash or the last time left."""
+        chosen = self.session.preferences.now
+        if path is not None:
+            self.window.open_path(path)
+        elif chosen.projects.offer_recovery and offer_recovery(self.window.desk):
+            return
+        elif chosen.projects.reopen:
+            last = next((Path(name) for name in chosen.recent.projects), None)
+            if last is not None and last.is_file():
+                self.window.open_path(last)
+
+    def come_forward(self, path: str = "") -> None:
+        """Show the window, and open what a later start was given, once no question is open."""
+        window = self.window
+        window.setWindowState(window.windowState() & ~Qt.WindowState.WindowMinimized)
+        window.raise_()
+        window.activateWindow()
+        if path and self.app.activeModalWidget() is not None:
+            QTimer.singleShot(_ASK_AGAIN_MS, self._clock, lambda: self.come_forward(path))
+        elif path:
+            window.open_path(path)
+
     def warm_engine(self) -> None:
         """Start the engine process soon after the window is up, where the user wants that."""
         QTimer.singleShot(WARM_MS, self._clock, self.session.warm_up)
@@ -96,11 +124,14 @@ class Application:
         self.session.shut_down()
 
 
-def run(project_path: Path | str | None = None) -> int:
+def run(project_path: Path | str | None = None, *, apart: bool = False) -> int:
     """Open the window and return the exit code when it is closed.
+
+    Where a window is open already it is given the path instead, and this returns at once.
 
     Args:
         project_path: A project, graph file or model folder to open first.
+        apart: Open a window of its own whatever is open.
     """
     app = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(app, QApplication)
@@ -109,17 +140,21 @@ def run(project_path: Path | str | None = None) -> int:
     app.setStyle("Fusion")
     app.setWindowIcon(app_icon())
     start_logging()
+    listener = Listener() if apart else hand_over(project_path)
+    if listener is None:
+        log.info("handed %s to the window that is open", project_path or "nothing")
+        stop_logging()
+        return 0
     before, sys.excepthook = sys.excepthook, excepthook
     started = Application(app, Session())
+    listener.wanted.connect(started.come_forward)
     try:
         started.window.show()
-        if project_path is not None:
-            started.window.open_path(project_path)
-        else:
-            offer_recovery(started.window.desk)
+        started.begin(project_path)
         started.warm_engine()
         return app.exec()
     finally:
+        listener.close()
         started.finish()
         sys.excepthook = before
         stop_logging()
