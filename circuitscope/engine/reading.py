@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from circuitscope.core.errors import UnreadableGraph
 from circuitscope.core.progress import Progress
@@ -18,6 +18,9 @@ from circuitscope.project.originals import PackedFile, pack_file
 
 if TYPE_CHECKING:
     from circuitscope.engine.answers import Holdings
+
+TRACER_SUFFIX: Final = ".pt"
+"""Graphs that circuit-tracer kept for itself; reading one takes torch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,14 @@ def read_graph_file(path: Path, progress: Progress) -> GraphRead:
     Raises:
         CircuitScopeError: It does not hold a graph, or changed while it was read.
     """
-    found = import_file(path, progress)
+    if path.suffix.lower() == TRACER_SUFFIX:
+        from circuitscope.engine.tracer_graph import read_tracer_graph
+
+        found = read_tracer_graph(path, progress)
+    else:
+        found = import_file(path, progress)
     original = pack_file(path, progress)
-    if original.digest != found.digest:
+    if found.digest not in ("", original.digest):
         raise UnreadableGraph(
             f"{path.name} changed while it was read.",
             kept="Nothing was imported.",
@@ -64,5 +72,6 @@ def read_graph_file(path: Path, progress: Progress) -> GraphRead:
 
 def answer_read_graph(request: ReadGraph, holdings: Holdings, progress: Progress) -> GraphRead:
     """Answer the request."""
-    del holdings
+    if request.path.lower().endswith(TRACER_SUFFIX):
+        holdings.await_torch(progress)
     return read_graph_file(Path(request.path), progress)

@@ -6,6 +6,7 @@ their ends' ids, and their weight. Everything else of a graph is small and is ke
 
 import hashlib
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final
 
@@ -52,6 +53,23 @@ class Links:
         number = finite(weight, np.inf)
         sound = number == weight and abs(number) <= _LARGEST_WEIGHT
         self._weight.append(number if sound else np.nan)
+
+    @classmethod
+    def of(
+        cls,
+        ids: Sequence[str],
+        source: NDArray[np.int32],
+        target: NDArray[np.int32],
+        weight: NDArray[np.float64],
+    ) -> "Links":
+        """Make links from columns; the ids are all different, `source` and `target` count them."""
+        made = cls()
+        made._numbers = {name: number for number, name in enumerate(ids)}
+        made._source.frombytes(source.astype(np.int32).tobytes())
+        made._target.frombytes(target.astype(np.int32).tobytes())
+        sound = np.abs(weight) <= _LARGEST_WEIGHT
+        made._weight.frombytes(np.where(sound, weight, np.nan).astype(np.float64).tobytes())
+        return made
 
     def __len__(self) -> int:
         return len(self._source)

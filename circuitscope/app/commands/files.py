@@ -16,7 +16,7 @@ from circuitscope.core.shipped import shipped_path
 
 SUFFIX = ".circuitscope"
 PROJECTS = "CircuitScope (*.circuitscope)"
-GRAPHS = "Graph JSON (*.json *.json.gz)"
+GRAPHS = "Graphs (*.json *.pt)"
 
 
 def ask_to_save(desk: Desk) -> str:
@@ -71,7 +71,7 @@ def open_path(desk: Desk, path: str | Path) -> None:
     path = Path(path)
     if path.is_dir() or path.name == "config.json":
         use_model(desk, path if path.is_dir() else path.parent)
-    elif path.name.endswith((".json", ".json.gz")):
+    elif path.suffix.lower() in (".json", ".pt"):
         _import(desk, path)
     elif may_leave(desk):
         _open(desk, path)

@@ -1,8 +1,7 @@
 """dictionary_learning (Marks et al.): a folder with ae.pt and config.json.
 
-ae.pt is the one format here that is a pickle. `read_tensors` is the only place of the program
-that opens one: torch's restricted reader, which builds tensors and plain containers and refuses
-everything else, and what it returns is kept only if it is a mapping of names to tensors.
+ae.pt is the one format here that is a pickle: `torch_files` opens it with torch's restricted
+reader, and what it returns is kept only if it is a mapping of names to tensors.
 
 Encoders read x - b_dec but for JumpReLU and AutoEncoderNew. BatchTopK is read by the threshold it
 learned; without one, each position keeps its k largest.
@@ -11,7 +10,6 @@ learned; without one, each position keeps its k largest.
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -21,11 +19,12 @@ from torch import Tensor
 
 from circuitscope.core.anatomy import Site
 from circuitscope.core.dictionary import DictionaryCard
-from circuitscope.core.errors import DictionaryError, UnsafeFile
+from circuitscope.core.errors import DictionaryError
 from circuitscope.dictionaries.dictionary import Dictionary, DictionaryWeights
 from circuitscope.dictionaries.hook_names import parse_module_name
 from circuitscope.dictionaries.shapes import AGAIN, check_weights, need
 from circuitscope.dictionaries.tensor_files import header_digest, read_json
+from circuitscope.dictionaries.torch_files import open_torch_file
 
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "ae.pt"
@@ -98,28 +97,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         UnsafeFile: It asks for more than tensors and plain containers.
         DictionaryError: It is missing, cut off, of torch's form before 1.6, or holds no tensors.
     """
-    with path.open("rb") as file:
-        start = file.read(2)
-    if start[:1] == b"\x80":
-        raise UnsafeFile(
-            f"{path.name} is a bare pickle, which can run code when it is read.",
-            kept="It was not opened.",
-            hint="Save it again with a newer torch, or ask for the weights as safetensors.",
-        )
-    if not zipfile.is_zipfile(path):
-        raise _unreadable(path)
-    try:
-        found = torch.load(  # noqa: TID251 - the one place, restricted to tensors
-            path, map_location="cpu", weights_only=True, mmap=True
-        )
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise _unreadable(path) from error
-    except Exception as error:  # Its refusal has no name of its own that could be imported.
-        raise UnsafeFile(
-            f"{path.name} asks for more than tensors, which can run code when it is read.",
-            kept="Nothing in it was run.",
-            hint="Ask for the weights as safetensors.",
-        ) from error
+    found = open_torch_file(path, _unreadable(path), "Ask for the weights as safetensors.")
     if not isinstance(found, dict) or not found:
         raise _unreadable(path)
     tensors = {
