@@ -4,50 +4,25 @@ An action that cannot be used now is disabled and its tooltip says why; none is 
 Single-letter shortcuts belong to the canvas, so that typing into a field never triggers one.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator
 
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QAction, QKeySequence
 
 from circuitscope.app import conditions as when
+from circuitscope.app.action import SEPARATOR as SEPARATOR
+from circuitscope.app.action import Action as Action
 from circuitscope.app.commands import edits, evidence, files, views
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.errors import show_error
+from circuitscope.app.drawing_actions import DRAWING_ACTIONS, DRAWING_MENU
 from circuitscope.app.theme import icon
 from circuitscope.app.words import tr
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.session.session import Session
 
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """One thing a user can do.
-
-    Attributes:
-        id: Stable name, "menu.verb".
-        text: What menus show; help: one line for tooltip, status bar and manual.
-        call: What it does, given the desk.
-        keys: Shortcuts, the first is the one shown.
-        picture: Name of a bundled icon.
-        needs: Returns the reason why it cannot be used now, "" where it can.
-        on: "canvas" where the shortcuts work only while the canvas has the focus.
-        checked: For switches, whether it is on.
-    """
-
-    id: str
-    text: str
-    help: str
-    call: Callable[[Desk], object]
-    keys: tuple[str, ...] = ()
-    picture: str = ""
-    needs: Callable[[Session], str] = when.always
-    on: Literal["window", "canvas"] = "window"
-    checked: Callable[[Session], bool] | None = None
-
-
 ACTIONS: tuple[Action, ...] = (
+    *DRAWING_ACTIONS,
     Action("file.new", "New project", "Start an empty project.",
            files.new_project, ("Ctrl+N",), "file-plus"),
     Action("file.open", "Open…", "Open a project file.",
@@ -177,7 +152,6 @@ ACTIONS: tuple[Action, ...] = (
            views.show_about, (), "info"),
 )  # fmt: skip
 
-SEPARATOR = "-"
 MENUS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("File", ("file.new", "file.open", "file.recent", SEPARATOR, "file.import", SEPARATOR,
               "file.save", "file.save_as", SEPARATOR, "file.export", SEPARATOR,
@@ -191,10 +165,12 @@ MENUS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("View", ("view.link_graph", "view.circuit", SEPARATOR, "view.fit", "view.frame", SEPARATOR,
               "view.tighten", "view.loosen", "view.errors", "view.biases", SEPARATOR,
               "view.lay_out", SEPARATOR, "view.theme")),
-    ("Trace", ("trace.new", "trace.further", "trace.why", "trace.try", "trace.lens", "trace.words",
+    ("Trace", ("trace.new", "trace.again",
+               "trace.further", "trace.why", "trace.try", "trace.lens", "trace.words",
                "trace.heads", SEPARATOR,
                "trace.model", "trace.cancel")),
     ("Verify", ("verify.test", "verify.untested")),
+    ("Drawing", DRAWING_MENU),
     ("Graph", ("graph.group", "graph.ungroup", "graph.open_group", SEPARATOR, "graph.label",
                "graph.unlabel", SEPARATOR, "graph.pin", "graph.hide", "graph.show_all", SEPARATOR,
                "graph.strongest_input", "graph.strongest_output")),

@@ -35,6 +35,25 @@ def circuit_shown(session: Session) -> str:
     return tr("Open a project with a circuit, or trace a sentence, first.")
 
 
+def further_drawing_shown(session: Session) -> str:
+    """Ask for a drawing that is not its circuit's first one."""
+    if reason := circuit_shown(session):
+        return reason
+    if session.active_drawing != session.active:
+        return ""
+    return tr("A circuit's first drawing stays with it; delete the circuit instead.")
+
+
+def traced_circuit_shown(session: Session) -> str:
+    """Ask for a circuit whose settings are known."""
+    if reason := circuit_shown(session):
+        return reason
+    circuit = session.circuit
+    assert circuit is not None
+    known = "targets" in circuit.provenance.settings
+    return "" if known else tr("This circuit was not traced here; trace the prompt first.")
+
+
 def nodes_selected(session: Session) -> str:
     """Ask for at least one selected node."""
     if reason := circuit_shown(session):

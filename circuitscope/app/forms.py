@@ -52,6 +52,12 @@ class SettingsForm(QWidget):
             form.addRow(caption, made)
             self.fields[name] = made
 
+    def fill(self, values: dict[str, Any]) -> None:
+        """Set the fields to values by name; names without a field are left out."""
+        for name, made in self.fields.items():
+            if name in values:
+                set_value(made, values[name])
+
     def values(self) -> dict[str, Any]:
         """Return what the fields hold, by name."""
         return {name: value_of(made) for name, made in self.fields.items()}
@@ -91,6 +97,21 @@ def value_of(made: QWidget) -> Any:
         return made.value()
     assert isinstance(made, QLineEdit)
     return made.text()
+
+
+def set_value(made: QWidget, value: Any) -> None:
+    """Set a field of `field_for`."""
+    if isinstance(made, QComboBox):
+        made.setCurrentIndex(max(0, made.findData(value)))
+    elif isinstance(made, QCheckBox):
+        made.setChecked(bool(value))
+    elif isinstance(made, QSpinBox):
+        made.setValue(made.minimum() if value is None else int(value))
+    elif isinstance(made, QDoubleSpinBox):
+        made.setValue(float(value))
+    else:
+        assert isinstance(made, QLineEdit)
+        made.setText(str(value))
 
 
 def _choice(choices: Iterable[str], value: str) -> QComboBox:

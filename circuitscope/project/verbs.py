@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from circuitscope.core.binding import Binding
 from circuitscope.core.errors import ProjectError
 from circuitscope.core.rows import GROUP_COLORS, VIEW_DEFAULTS, Row, RowKey, Rows
 from circuitscope.project.edit import Edit, change
@@ -206,6 +207,7 @@ def note(
     at: tuple[float, float] = (0.0, 0.0),
     width: float = 200.0,
     note_id: str | None = None,
+    about: Binding | str = "",
 ) -> Edit:
     """Write a note on the drawing, or change the one that `note_id` names.
 
@@ -215,11 +217,12 @@ def note(
         at: Top left corner, x and y in points.
         width: In points.
         note_id: An existing note keeps its id; None makes a new note.
+        about: What it is bound to: nothing (the circuit), a node, a group, an edge.
     """
     verb = "Change" if note_id and drawing.row("note", note_id) else "Add"
     return _set(
         drawing, f"{verb} note “{short(text)}”", "note", note_id or new_id(),
-        text=text, x=_number(at[0]), y=_number(at[1]), width=_number(width),
+        text=text, x=_number(at[0]), y=_number(at[1]), width=_number(width), about=str(about),
     )  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """The trace dialog: model, prompt, word, contrast, dictionaries, method, and off it goes."""
 
+from pathlib import Path
+
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import (
     QComboBox,
@@ -23,6 +25,7 @@ from circuitscope.app.forms import SettingsForm
 from circuitscope.app.theme import icon
 from circuitscope.app.widgets import button, hairline, section, text_label
 from circuitscope.app.words import gigabytes, tr
+from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.registry import Registry
 from circuitscope.core.settings import TraceSettings
@@ -115,6 +118,22 @@ class TraceDialog(QDialog):
             self.prompt.field.setPlainText(written)
         self.prompt.field.setFocus()
         self.prompt.field.selectAll()
+        self._refresh()
+
+    def fill(self, circuit: Circuit) -> None:
+        """Set everything as a circuit was traced, as far as this machine still has it."""
+        settings = TraceSettings.from_json(circuit.provenance.settings)
+        name = self._desk.session.project.finding(self._desk.session.active).name
+        self.setWindowTitle(tr("Trace again with changes"))
+        words = settings.prompt if isinstance(settings.prompt, str) else circuit.prompt
+        self.prompt.explain(words, settings.targets[0], name)
+        self.method.setCurrentIndex(max(0, self.method.findData(settings.method)))
+        values = {name: getattr(settings, name) for name in (*PLAIN, *ADVANCED)}
+        self._form.fill(values)
+        self._advanced.fill(values)
+        for place in settings.dictionaries:
+            if Path(place).exists():
+                self.dictionaries.look_at(place)
         self._refresh()
 
     def _add_method(self, column: QVBoxLayout) -> None:

@@ -1,5 +1,6 @@
-"""The project panel: prompts with their circuits, the active circuit's groups, the note."""
+"""The project panel: the tree of what a project holds, the circuit's groups, the note."""
 
+from collections.abc import Callable
 from typing import Any
 
 from PySide6.QtCore import QPoint, QSize, Qt
@@ -13,19 +14,26 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from circuitscope.app.commands import edits, files
+from circuitscope.app.commands import contents, edits, files
 from circuitscope.app.desk import Desk
+from circuitscope.app.dialogs.errors import show_error
 from circuitscope.app.later import Later
 from circuitscope.app.panels.circuit_list import CircuitList
+from circuitscope.app.panels.tree_lines import PROJECT_NOTE, Line, sections
 from circuitscope.app.theme import icon
 from circuitscope.app.widgets import MARGIN, STEP, hairline, section
-from circuitscope.app.words import DOT, plural, tr
+from circuitscope.app.words import tr
+from circuitscope.core.binding import Binding
+from circuitscope.core.errors import CircuitScopeError
+from circuitscope.project.edit import Edit
 from circuitscope.session.decomposing import is_importance
 
 FINDING = Qt.ItemDataRole.UserRole
-_NOTE = "project"
-_PICTURES = {"circuit": "route", "ranking": "type"}
-_OTHERS = {"importance": "words by weight", "means": "mean activations, for traces"}
+KIND = Qt.ItemDataRole.UserRole + 1
+THING = Qt.ItemDataRole.UserRole + 2
+SHOWN = Qt.ItemDataRole.UserRole + 3
+_COPIED = ("finding", "drawing", "text", "note")
+_CONTROL = Qt.KeyboardModifier.ControlModifier
 
 
 class ProjectPanel(QWidget):
@@ -86,7 +94,7 @@ class NoteField(QPlainTextEdit):
 
     def _stored(self) -> str:
         project = self._desk.session.project
-        row = project.contents.row("text", _NOTE) if project is not None else None
+        row = project.contents.row("text", PROJECT_NOTE) if project is not None else None
         return str(row["text"]) if row else ""
 
     def focusOutEvent(self, event: Any) -> None:
@@ -97,12 +105,16 @@ class NoteField(QPlainTextEdit):
 
 
 class ProjectTree(QTreeWidget):
-    """Prompts and, below each, the circuits computed for it."""
+    """Prompts with their circuits, the drawings of the one shown, runs and notes.
+
+    A click shows a line's thing, F2 renames it, Ctrl+D duplicates it, Del deletes it.
+    """
 
     def __init__(self, desk: Desk) -> None:
         super().__init__()
         self._desk = desk
         self._filling = False
+        self._folded: set[tuple[str, str]] = set()
         self.setHeaderHidden(True)
         self.setIndentation(16)
         self.setIconSize(QSize(14, 14))
@@ -114,65 +126,72 @@ class ProjectTree(QTreeWidget):
         self.customContextMenuRequested.connect(self._menu)
         self.itemChanged.connect(self._renamed)
         self.currentItemChanged.connect(self._chosen)
+        self.itemCollapsed.connect(lambda item: self._fold(item, folded=True))
+        self.itemExpanded.connect(lambda item: self._fold(item, folded=False))
         self._later = Later(self, self.rebuild)
         for signal in (desk.watch.contents, desk.watch.project, desk.watch.active):
             signal.connect(lambda *_: self._later.within())
+        desk.watch.edited.connect(self._edited)
         self.rebuild()
 
+    def _edited(self, edit: Edit) -> None:
+        if any(key.kind in ("note", "run", "label") for key in edit.after):
+            self._later.within()
+
     def rebuild(self) -> None:
-        """Show the project's contents as they are now; folded prompts stay folded."""
-        project = self._desk.session.project
-        folded = {
-            item.text(0) for item in self._items() if item.childCount() and not item.isExpanded()
-        }
+        """Show the project's contents as they are now; what was folded stays folded."""
+        kept = self._line(self.currentItem())
+        wanted = kept[0] if kept is not None else "finding"
+        kept = None if wanted in ("finding", "drawing") else kept
         self._filling = True
         self.clear()
-        if project is not None:
-            self._fill(project.findings(), folded)
+        for heading, lines in sections(self._desk.session):
+            root = self._parent(self, heading)
+            prompts: dict[str, QTreeWidgetItem] = {}
+            for line in lines:
+                if line.under and line.under not in prompts:
+                    prompts[line.under] = self._parent(root, line.under)
+                self._add(prompts.get(line.under, root), line)
+            if not lines:
+                self._add(root, Line("", "", tr("none yet")))
+        for item in self._items():
+            item.setExpanded(_place(item) not in self._folded)
+            line = self._line(item)
+            # Of circuits and drawings the one on screen is the current one, whoever chose it.
+            on_screen = line is not None and item.data(0, SHOWN) and line[0] == wanted
+            if on_screen or (line is not None and line == kept):
+                self.setCurrentItem(item)
         self._filling = False
 
-    def _fill(self, findings: list[Any], folded: set[str]) -> None:
-        root = self._heading(tr("Prompts"))
-        prompts: dict[str, QTreeWidgetItem] = {}
-        for info in findings:
-            words = " ".join(info.prompt.split()) or tr("without a prompt")
-            if words not in prompts:
-                made = QTreeWidgetItem(root, [words])
-                made.setToolTip(0, info.prompt)
-                made.setFlags(Qt.ItemFlag.ItemIsEnabled)
-                prompts[words] = made
-            self._add_finding(prompts[words], info)
-        for item in self._items():
-            item.setExpanded(item.text(0) not in folded)
-        if not findings:
-            empty = QTreeWidgetItem(root, [tr("none yet")])
-            empty.setFlags(Qt.ItemFlag.NoItemFlags)
-            empty.setForeground(0, QColor(self._desk.palette.secondary))
-            root.setExpanded(True)
-
-    def _heading(self, text: str) -> QTreeWidgetItem:
-        made = QTreeWidgetItem(self, [text])
-        font = made.font(0)
-        font.setWeight(font.Weight.DemiBold)
-        made.setFont(0, font)
+    def _parent(self, above: "QTreeWidget | QTreeWidgetItem", text: str) -> QTreeWidgetItem:
+        made = QTreeWidgetItem(above, [text])
+        made.setToolTip(0, text)
         made.setFlags(Qt.ItemFlag.ItemIsEnabled)
+        if above is self:
+            font = made.font(0)
+            font.setWeight(font.Weight.DemiBold)
+            made.setFont(0, font)
         return made
 
-    def _add_finding(self, prompt: QTreeWidgetItem, info: Any) -> None:
+    def _add(self, above: QTreeWidgetItem, line: Line) -> None:
         palette = self._desk.palette
-        item = QTreeWidgetItem(prompt, [info.name])
-        item.setData(0, FINDING, info.id)
-        item.setIcon(
-            0, icon(_PICTURES.get(info.kind, "file-text"), palette, palette.accent_ink, 14)
-        )
-        size = plural(info.n_nodes, "node", "nodes") + DOT + plural(info.n_edges, "edge", "edges")
-        size = size if info.kind == "circuit" else tr(_OTHERS.get(info.method, ""))
-        item.setToolTip(0, f"{info.name}\n{info.method}{DOT}{size}")
-        item.setFlags(
-            Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsEditable
-        )
-        if info.id == self._desk.session.active:
-            self.setCurrentItem(item)
+        item = QTreeWidgetItem(above, [line.text])
+        item.setToolTip(0, line.tip)
+        if not line.kind:
+            item.setFlags(Qt.ItemFlag.NoItemFlags)
+            item.setForeground(0, QColor(palette.secondary))
+            return
+        item.setData(0, KIND, line.kind)
+        item.setData(0, FINDING if line.kind == "finding" else THING, line.id)
+        item.setData(0, SHOWN, line.is_shown)
+        color = palette.accent_ink if line.is_shown or line.kind == "finding" else palette.secondary
+        item.setIcon(0, icon(line.picture, palette, color, 14))
+        flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
+        item.setFlags(flags | Qt.ItemFlag.ItemIsEditable if line.renamable else flags)
+        if line.is_shown:
+            font = item.font(0)
+            font.setWeight(font.Weight.Medium)
+            item.setFont(0, font)
 
     def _items(self) -> list[QTreeWidgetItem]:
         found, waiting = [], [self.topLevelItem(i) for i in range(self.topLevelItemCount())]
@@ -182,43 +201,105 @@ class ProjectTree(QTreeWidget):
             waiting += [item.child(i) for i in range(item.childCount())]
         return found
 
+    def _fold(self, item: QTreeWidgetItem, *, folded: bool) -> None:
+        if not self._filling:
+            (self._folded.add if folded else self._folded.discard)(_place(item))
+
+    def _line(self, item: QTreeWidgetItem | None) -> tuple[str, str] | None:
+        """Return kind and id of what a line stands for."""
+        kind = item.data(0, KIND) if item is not None else None
+        return (kind, item.data(0, FINDING) or item.data(0, THING)) if kind else None
+
     def _chosen(self, item: QTreeWidgetItem | None) -> None:
-        finding = item.data(0, FINDING) if item is not None else None
-        project = self._desk.session.project
-        if not finding or self._filling or project is None:
+        line, session = self._line(item), self._desk.session
+        if line is None or self._filling or session.project is None:
             return
-        info = project.finding(finding)
-        if is_importance(info):
-            files.weigh_words(self._desk, finding)
-        elif info.kind == "circuit" and finding != self._desk.session.active:
-            self._desk.session.activate(finding)
+        kind, name = line
+        if kind == "finding":
+            info = session.project.finding(name)
+            if is_importance(info):
+                files.weigh_words(self._desk, name)
+            elif info.kind == "circuit" and name != session.active:
+                session.activate(name)
+        elif kind == "drawing":
+            contents.show_drawing(self._desk, name)
+        elif kind == "run":
+            row = session.drawing.row("run", name) or {}
+            self._select([str(key) for key in row.get("subject", ())])
+        elif kind == "note":
+            row = session.drawing.row("note", name) or {}
+            self._select(list(Binding.parse(str(row.get("about", ""))).ends))
+
+    def _select(self, keys: list[str]) -> None:
+        circuit = self._desk.session.circuit
+        found = [circuit.nodes.find(key) for key in keys if "/" in key]
+        if any(node is not None for node in found):
+            self._desk.session.select([node for node in found if node is not None])
 
     def _renamed(self, item: QTreeWidgetItem) -> None:
-        finding = item.data(0, FINDING)
-        if self._filling or not finding:
+        line = self._line(item)
+        if self._filling or line is None:
             return
         try:
-            edits.rename_circuit(self._desk, finding, item.text(0))
+            contents.rename(self._desk, *line, item.text(0))
+        except CircuitScopeError as error:
+            show_error(self._desk.window, error)
         finally:
             self._later.within()
 
+    def _do(self, command: Callable[..., None], line: tuple[str, str]) -> None:
+        try:
+            command(self._desk, *line)
+        except CircuitScopeError as error:
+            show_error(self._desk.window, error)
+        self._later.within()
+
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Delete takes the chosen circuit out of the project."""
-        item = self.currentItem()
-        if event.key() == Qt.Key.Key_Delete and item is not None and item.data(0, FINDING):
-            edits.delete_circuit(self._desk, item.data(0, FINDING))
-            return
-        super().keyPressEvent(event)
+        """Delete takes the chosen line out of the project, Ctrl+D copies it."""
+        line = self._line(self.currentItem())
+        copies = event.key() == Qt.Key.Key_D and event.modifiers() == _CONTROL
+        if line is not None and event.key() == Qt.Key.Key_Delete:
+            self._do(contents.delete, line)
+        elif line is not None and copies and line[0] in _COPIED:
+            self._do(contents.duplicate, line)
+        else:
+            super().keyPressEvent(event)
 
     def _menu(self, at: QPoint) -> None:
-        item = self.itemAt(at)
-        finding = item.data(0, FINDING) if item is not None else None
+        self.menu_of(self.itemAt(at)).popup(self.viewport().mapToGlobal(at))
+
+    def menu_of(self, item: QTreeWidgetItem | None) -> QMenu:
+        """Return the menu of a line, or of the empty part below them."""
+        line, desk = self._line(item), self._desk
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        if finding:
-            menu.addAction(tr("Rename"), lambda: self.editItem(item))
-            menu.addAction(tr("Delete"), lambda: edits.delete_circuit(self._desk, finding))
+        menu.setToolTipsVisible(True)
+        if line is not None and item is not None:
+            kind, name = line
+            if item.flags() & Qt.ItemFlag.ItemIsEditable:
+                menu.addAction(tr("Rename"), lambda: self.editItem(item))
+            if kind in _COPIED and not self._is_result(line):
+                text = tr("Duplicate drawing") if kind == "finding" else tr("Duplicate")
+                menu.addAction(text, lambda: self._do(contents.duplicate, line))
+            menu.addAction(tr("Delete"), lambda: self._do(contents.delete, line))
             menu.addSeparator()
-        menu.addAction(self._desk.actions["trace.new"])
-        menu.addAction(self._desk.actions["file.import"])
-        menu.popup(self.viewport().mapToGlobal(at))
+            if kind == "finding" and not self._is_result(line):
+                again = menu.addAction(
+                    tr("Trace again with changes…"), lambda: contents.trace_again(desk, name)
+                )
+                if "targets" not in desk.session.project.circuit(name).provenance.settings:
+                    again.setEnabled(False)
+                    again.setToolTip(tr("This circuit was not traced here."))
+        for action in ("project.new_drawing", "project.note", "trace.new", "file.import"):
+            menu.addAction(desk.actions[action])
+        return menu
+
+    def _is_result(self, line: tuple[str, str]) -> bool:
+        """Say whether a line is a finding that is no circuit."""
+        project = self._desk.session.project
+        return line[0] == "finding" and project.finding(line[1]).kind != "circuit"
+
+
+def _place(item: QTreeWidgetItem) -> tuple[str, str]:
+    above = item.parent()
+    return (above.text(0) if above is not None else "", item.text(0))

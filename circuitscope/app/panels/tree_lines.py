@@ -1,0 +1,130 @@
+"""What the project tree lists: headings, and below each the lines that a project holds."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from circuitscope.app.words import DOT, plural, shown_token, tr
+from circuitscope.core.badges import Badge
+from circuitscope.core.binding import Binding
+from circuitscope.graph.evidence import Run, runs_of
+from circuitscope.project.findings import FindingInfo
+from circuitscope.project.wording import short
+from circuitscope.session.session import Session
+
+PROJECT_NOTE = "project"
+_OTHERS = {
+    "importance": "words by weight", "means": "mean activations, for traces",
+    "patching_grid": "sweep of activation patching",
+}  # fmt: skip
+_KINDS = {"grid": "sweep", "ranking": "ranking", "curves": "curves"}
+_SIGNS = {
+    Badge.SUPPORTED: "check", Badge.CONTRADICTED: "x", Badge.COMPENSATED: "circle-dot",
+    Badge.INCONCLUSIVE: "minus",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the tree.
+
+    Attributes:
+        kind: "finding", "drawing", "run", "note" or "text" (a note of the whole project); "" for
+            a line that stands for nothing.
+        id: Of that thing.
+        text: What it is called; tip: the rest.
+        picture: Name of its icon.
+        under: The prompt that a circuit stands below, "" elsewhere.
+        renamable: Whether it has a name of its own.
+        is_shown: Whether it is on screen.
+    """
+
+    kind: str
+    id: str
+    text: str
+    tip: str = ""
+    picture: str = ""
+    under: str = ""
+    renamable: bool = False
+    is_shown: bool = False
+
+
+def sections(session: Session) -> Iterator[tuple[str, list[Line]]]:
+    """Yield the headings of the tree with their lines, in order."""
+    project = session.project
+    if project is None:
+        return
+    infos = project.findings()
+    circuits = [info for info in infos if info.kind == "circuit"]
+    yield tr("Prompts"), [_circuit(session, info) for info in circuits]
+    if session.active:
+        yield tr("Drawings"), _drawings(session)
+    runs = [_other(info) for info in infos if info.kind != "circuit"]
+    yield tr("Runs"), runs + _tests(session)
+    yield tr("Notes"), _notes(session)
+
+
+def _circuit(session: Session, info: FindingInfo) -> Line:
+    size = plural(info.n_nodes, "node", "nodes") + DOT + plural(info.n_edges, "edge", "edges")
+    return Line(
+        "finding", info.id, info.name, f"{info.name}\n{info.method}{DOT}{size}", "route",
+        " ".join(info.prompt.split()) or tr("without a prompt"), True, info.id == session.active,
+    )  # fmt: skip
+
+
+def _drawings(session: Session) -> list[Line]:
+    infos = session.project.drawings(session.active)
+    of = tr("Drawing of {0}").format(session.project.finding(session.active).name)
+    return [
+        Line("drawing", info.id, info.name, of, "workflow", renamable=True,
+             is_shown=info.id == session.active_drawing)
+        for info in infos
+    ]  # fmt: skip
+
+
+def _other(info: FindingInfo) -> Line:
+    what = tr(_OTHERS.get(info.method, _KINDS.get(info.kind, info.kind)))
+    picture = "type" if info.method == "importance" else "layers"
+    return Line("finding", info.id, info.name, f"{info.name}\n{what}", picture, renamable=True)
+
+
+def _tests(session: Session) -> list[Line]:
+    if session.drawing is None:
+        return []
+    return [
+        Line("run", run.id, f"{_subject(session, run)}{DOT}{tr(run.badge.value)}",
+             tr("Test on the model: {0}").format(run.tested.ablation), _SIGNS[run.badge])
+        for run in runs_of(session.drawing.rows)
+    ]  # fmt: skip
+
+
+def _subject(session: Session, run: Run) -> str:
+    circuit, names = session.circuit, []
+    for key in run.tested.subject[:2]:
+        node = circuit.nodes.find(key) if circuit is not None else None
+        names.append(shown_token(session.label(node)) if node is not None else key)
+    if run.tested.kind == "edge":
+        return " → ".join(names)
+    more = len(run.tested.subject) - 1
+    return names[0] + (f" + {more}" if more else "")
+
+
+def _notes(session: Session) -> list[Line]:
+    rows = session.project.contents.of_kind("text")
+    lines = [
+        Line("text", name, short(str(row["text"]), 60), str(row["text"]), "sticky-note")
+        for name, row in rows.items()
+    ]
+    if session.drawing is None:
+        return lines
+    return lines + [
+        Line("note", name, short(str(row["text"]), 60),
+             f"{_bound(str(row.get('about', '')))}\n{row['text']}", "sticky-note")
+        for name, row in session.drawing.of_kind("note").items()
+    ]  # fmt: skip
+
+
+def _bound(about: str) -> str:
+    return {
+        "circuit": tr("Note on this drawing"), "node": tr("Note on a node"),
+        "group": tr("Note on a group"), "edge": tr("Note on an edge"),
+    }[Binding.parse(about).kind]  # fmt: skip
