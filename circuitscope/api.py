@@ -43,6 +43,7 @@ from circuitscope.graph.compare import Comparison, compare
 from circuitscope.session.dictionaries import (
     check_dictionaries,
     collect,
+    import_evidence,
     load_dictionaries,
     save_dictionaries,
     train_dictionary,
@@ -115,6 +116,7 @@ __all__ = [
     "faithfulness",
     "faithfulness_curve",
     "grow",
+    "import_evidence",
     "importance",
     "inspect_model",
     "lens",

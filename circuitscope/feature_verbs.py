@@ -11,6 +11,7 @@ from circuitscope.evidence.file import EvidenceFile
 from circuitscope.evidence.pages import DictionaryEvidence
 from circuitscope.evidence.records import EvidenceMissing, FeaturePage
 from circuitscope.examples.othello_labels import board_labels
+from circuitscope.session import dictionaries as cs_dictionaries
 from circuitscope.session import feature_work
 from circuitscope.session.labels import label_features
 from circuitscope.verb_options import AsJson, Asked, Device, Quiet
@@ -24,6 +25,7 @@ def add_verbs(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None])
     _add_label(app, print_json)
     _add_feature(app, print_json)
     _add_train(app, asked, print_json)
+    _add_import(app, print_json)
 
 
 def _add_collect(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None]) -> None:
@@ -196,4 +198,28 @@ def _add_train(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None]
             return
         for line in found.quality.lines():
             typer.echo(line)
+        typer.echo(found.path)
+
+
+def _add_import(app: typer.Typer, print_json: Callable[[Any], None]) -> None:
+    @app.command(epilog="Example: circuitscope import-evidence ./5-res-jb ./resid_pre_5")
+    def import_evidence(
+        source: Annotated[
+            Path, typer.Argument(help="circuit-tracer's or Neuronpedia's files of features.")
+        ],
+        dictionary: Annotated[
+            list[Path], typer.Argument(help="Folders of the dictionaries that they are about.")
+        ],
+        out: Annotated[
+            Path | None, typer.Option(help="File or folder; else beside the dictionaries.")
+        ] = None,
+        as_json: AsJson = False,
+    ) -> None:
+        """Read examples and labels that others published, so that feature pages show them."""
+        found = cs_dictionaries.import_evidence(source, dictionary, out)
+        if as_json:
+            print_json(asdict(found))
+            return
+        left_out = f", {found.n_left_out} of other dictionaries" if found.n_left_out else ""
+        typer.echo(f"{found.n_features} features, {found.n_labels} labels{left_out}")
         typer.echo(found.path)

@@ -33,9 +33,9 @@ from circuitscope.dictionaries.dictionary import Dictionary
 from circuitscope.dictionaries.effects import promoted_tokens, similar_features
 from circuitscope.dictionaries.fit import as_read, check_fit
 from circuitscope.evidence.contexts import Contexts, companions
-from circuitscope.evidence.file import NAME, Contents, PackedArray, dump, write
+from circuitscope.evidence.file import NAME, Contents, EvidenceFile, PackedArray, dump, write
 from circuitscope.evidence.pages import packed_examples
-from circuitscope.evidence.records import Collected
+from circuitscope.evidence.records import Collected, EvidenceMissing
 from circuitscope.evidence.tally import Batch, Tally
 from circuitscope.models.hooks import Hooks
 from circuitscope.models.places import Place, read_rows
@@ -301,6 +301,12 @@ class _Run:
         ids |= {int(i) for a in contents.arrays if _holds_ids(a.name) for i in np.unique(a.array)}
         order = sorted(ids)
         contents.tokens = dict(zip(order, token_texts(self.model, order), strict=True))
+        if self.target.is_file():
+            try:
+                with EvidenceFile(self.target) as before:
+                    contents.keep_imported(before.contents())
+            except EvidenceMissing:
+                progress.note(f"What was in {self.target.name} is not ours, and is replaced.")
         write(self.target, contents)
         return Collected(
             str(self.target), self.n_tokens, self.n_sequences, whole, alive, dead, dense

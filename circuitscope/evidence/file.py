@@ -5,6 +5,7 @@
     token       texts of the token ids that occur
     array       packed arrays; those of examples in blocks of features, so that one is read quickly
     label       labels made by machine or imported; a person's are kept in `labels`
+    page        what others published of a feature, as packed JSON; only in files of version 2
 
 Equal evidence gives equal bytes: rows are written in one order into a fresh file, without times or
 paths. A file may come from anywhere: it is opened read-only, its tables are compared with ours, and
@@ -19,7 +20,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -28,12 +29,13 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from circuitscope.evidence.records import EvidenceMissing, FeatureId, Label, Source
+from circuitscope.evidence.records import EvidenceMissing, FeatureId, FeaturePage, Label, Source
 
 NAME: Final = "evidence.sqlite"
 APPLICATION_ID: Final = 0x43534556
 """The letters CSEV."""
-VERSION: Final = 1
+VERSION: Final = 2
+"""Without imported pages a file is of version 1, as all were before."""
 _LEVEL = 19
 _MOST_BYTES = 2**31
 _MOST_LABELS = 2**26
@@ -48,6 +50,11 @@ _TABLES: Final = (
     " data BLOB NOT NULL, PRIMARY KEY (digest, layer, name, first)) STRICT",
     "CREATE TABLE label (digest TEXT NOT NULL, layer INTEGER NOT NULL, data BLOB NOT NULL,"
     " PRIMARY KEY (digest, layer)) STRICT",
+)
+
+_PAGES: Final = (
+    "CREATE TABLE page (digest TEXT NOT NULL, layer INTEGER NOT NULL, unit INTEGER NOT NULL,"
+    " data BLOB NOT NULL, PRIMARY KEY (digest, layer, unit)) STRICT"
 )
 
 
@@ -73,6 +80,7 @@ class Contents:
         arrays: Arrays.
         tokens: Texts by token id.
         labels: Labels of features.
+        pages: What others published of features, as `packed_page` makes it.
     """
 
     meta: dict[str, Any] = field(default_factory=dict)
@@ -80,11 +88,28 @@ class Contents:
     arrays: list[PackedArray] = field(default_factory=list)
     tokens: dict[int, str] = field(default_factory=dict)
     labels: dict[FeatureId, list[Label]] = field(default_factory=dict)
+    pages: dict[FeatureId, bytes] = field(default_factory=dict)
+
+    def keep_imported(self, other: Contents) -> None:
+        """Take over what was imported about the same dictionaries."""
+        for feature, found in other.labels.items():
+            imported = [label for label in found if label.source == "imported"]
+            if imported and (feature.digest, feature.layer) in self.cards:
+                self.labels.setdefault(feature, []).extend(imported)
+        for feature, page in other.pages.items():
+            if (feature.digest, feature.layer) in self.cards:
+                self.pages[feature] = page
 
 
 def dump(value: Any) -> str:
     """Return JSON with the same bytes for the same value."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def packed_page(page: FeaturePage) -> bytes:
+    """Pack a page; its labels are kept apart."""
+    plain = dump(replace(page, labels=()).as_json())
+    return zstandard.ZstdCompressor(level=9).compress(plain.encode("utf-8", "surrogatepass"))
 
 
 def write(path: Path, contents: Contents) -> None:
@@ -105,7 +130,7 @@ def write(path: Path, contents: Contents) -> None:
 def _fill(connection: sqlite3.Connection, contents: Contents) -> None:
     for setting in (
         "page_size = 4096", "journal_mode = OFF", "synchronous = OFF",
-        f"application_id = {APPLICATION_ID}", f"user_version = {VERSION}",
+        f"application_id = {APPLICATION_ID}", f"user_version = {VERSION if contents.pages else 1}",
     ):  # fmt: skip
         connection.execute(f"PRAGMA {setting}")
     connection.execute("BEGIN")
@@ -139,6 +164,10 @@ def _fill(connection: sqlite3.Connection, contents: Contents) -> None:
         ),
     )
     insert("INSERT INTO label VALUES (?, ?, ?)", _label_rows(contents.labels, packer))
+    if contents.pages:
+        connection.execute(_PAGES)
+        pages = sorted((f.digest, f.layer, f.unit, data) for f, data in contents.pages.items())
+        insert("INSERT INTO page VALUES (?, ?, ?, ?)", pages)
     connection.execute("COMMIT")
 
 
@@ -209,8 +238,10 @@ class EvidenceFile:
         ask("PRAGMA trusted_schema = OFF")
         found = {sql for (sql,) in ask("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")}
         ids = ask("PRAGMA application_id").fetchone()[0], ask("PRAGMA user_version").fetchone()[0]
-        if ids != (APPLICATION_ID, VERSION) or found != set(_TABLES):
+        wanted = {1: set(_TABLES), VERSION: {*_TABLES, _PAGES}}.get(ids[1])
+        if ids[0] != APPLICATION_ID or found != wanted:
             raise ValueError("not ours")
+        self._has_pages = ids[1] == VERSION
 
     def __enter__(self) -> Self:
         return self
@@ -257,6 +288,31 @@ class EvidenceFile:
                 self._cache[key] = self._unpack(*packed)
             found[name.removeprefix("page/")] = self._cache[key]
         return found
+
+    def page(self, feature: FeatureId) -> FeaturePage | None:
+        """Return what others published of a feature, without labels; None where nothing."""
+        if not self._has_pages:
+            return None
+        row = self._connection.execute(
+            "SELECT data FROM page WHERE digest = ? AND layer = ? AND unit = ?",
+            (feature.digest, feature.layer, feature.unit),
+        ).fetchone()
+        if row is None:
+            return None
+        try:
+            plain = zstandard.ZstdDecompressor().decompress(row[0], max_output_size=_MOST_LABELS)
+            return FeaturePage.from_json(json.loads(plain.decode("utf-8", "surrogatepass")))
+        except (zstandard.ZstdError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise _foreign(self.path) from error
+
+    def imported_units(self, digest: str, layer: int) -> list[int]:
+        """Return the features that have a page by others, ascending."""
+        if not self._has_pages:
+            return []
+        rows = self._connection.execute(
+            "SELECT unit FROM page WHERE digest = ? AND layer = ? ORDER BY unit", (digest, layer)
+        )
+        return [int(unit) for (unit,) in rows]
 
     def _unpack(self, dtype: str, shape: str, data: bytes) -> NDArray[Any]:
         size = tuple(int(n) for n in json.loads(shape))
@@ -312,7 +368,13 @@ class EvidenceFile:
                 "SELECT digest, layer, name, first, last, dtype, shape, data FROM array"
             )
         ]
-        return Contents(dict(self.meta), dict(self.cards), arrays, self.tokens(), self.all_labels())
+        pages = {}
+        if self._has_pages:
+            rows = self._connection.execute("SELECT digest, layer, unit, data FROM page")
+            pages = {FeatureId(str(d), int(n), int(u)): bytes(data) for d, n, u, data in rows}
+        return Contents(
+            dict(self.meta), dict(self.cards), arrays, self.tokens(), self.all_labels(), pages
+        )
 
 
 def _label(row: Any) -> Label:

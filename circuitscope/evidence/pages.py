@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -61,16 +62,29 @@ class DictionaryEvidence:
         share: NDArray[np.float64] = self._of_all("count") / max(self.n_tokens, 1)
         return share
 
+    @property
+    def is_collected(self) -> bool:
+        """Say whether it was collected here, or only imported."""
+        try:
+            self._of_all("count")
+        except EvidenceMissing:
+            return False
+        return True
+
     def _of_all(self, name: str) -> NDArray[Any]:
         return self.file.array(self.digest, self.layer, name)
 
     def alive(self) -> NDArray[np.int64]:
         """Return the features active on enough tokens and in enough examples, ascending."""
+        if not self.is_collected:
+            return np.array(self.file.imported_units(self.digest, self.layer), np.int64)
         enough = self._of_all("count") >= ALIVE_TOKENS
         return np.flatnonzero(enough & (self._of_all("n_examples") >= ALIVE_EXAMPLES))
 
     def dead(self) -> NDArray[np.int64]:
-        """Return the features that were never active, ascending."""
+        """Return the features that were never active, ascending; none where that is not known."""
+        if not self.is_collected:
+            return np.zeros(0, np.int64)
         return np.flatnonzero(self._of_all("count") == 0)
 
     def feature(self, unit: int) -> FeaturePage:
@@ -84,6 +98,11 @@ class DictionaryEvidence:
                 f"There is no feature {unit}.", hint=f"Features go from 0 to {len(self) - 1}."
             )
         feature = FeatureId(self.digest, self.layer, unit)
+        if not self.is_collected:
+            page = self.file.page(feature)
+            if page is None:
+                raise EvidenceMissing(f"Nothing is known of feature {unit}.")
+            return replace(page, feature=feature, labels=self.file.labels(feature))
         counts = self._of_all("histogram")[unit]
         n_active = int(self._of_all("count")[unit])
         return FeaturePage(
@@ -158,8 +177,6 @@ class DictionaryEvidence:
 
 def _in_bands(sampled: list[Example]) -> list[Example]:
     """Say which quarter of a feature's activations each of an even sample stands for."""
-    from dataclasses import replace
-
     n = max(len(sampled), 1)
     return [replace(e, band=BANDS[min(4 * at // n, 3)]) for at, e in enumerate(sampled)]
 

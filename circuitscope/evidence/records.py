@@ -140,7 +140,7 @@ class FeaturePage:
     @property
     def is_dead(self) -> bool:
         """Say whether it was never active."""
-        return self.n_active == 0
+        return not (self.n_active or self.frequency or self.examples)
 
     @property
     def is_dense(self) -> bool:

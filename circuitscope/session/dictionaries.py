@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from circuitscope.evidence.records import Collected
     from circuitscope.models.loading import LoadedModel
     from circuitscope.models.prompts import Written
+    from circuitscope.session.imported_evidence import Imported
 
 __all__ = [
-    "cached_repositories", "check_dictionaries", "collect", "load_dictionaries",
-    "save_dictionaries", "train_dictionary",
+    "cached_repositories", "check_dictionaries", "collect", "import_evidence",
+    "load_dictionaries", "save_dictionaries", "train_dictionary",
 ]  # fmt: skip
 
 
@@ -74,6 +75,29 @@ def collect(
     from circuitscope.dictionaries import collecting
 
     return collecting.collect(model, dictionaries, corpus, out, **options)
+
+
+def import_evidence(
+    source: Path | str,
+    dictionaries: Path | str | Sequence[Path | str],
+    out: Path | str | None = None,
+    progress: Progress | None = None,
+) -> Imported:
+    """Read examples and labels that others published, into the evidence beside dictionaries.
+
+    Args:
+        source: circuit-tracer's folder of features, Neuronpedia's JSON of features or a folder of
+            its bulk export.
+        dictionaries: The folders that it is about; one dictionary for each layer.
+        out: File or folder to write to; None is beside the dictionaries.
+        progress: Advanced while features are read.
+    """
+    from circuitscope.dictionaries.collecting import default_path
+    from circuitscope.session import imported_evidence
+
+    opened = load_dictionaries(dictionaries)
+    where = out or default_path(list(opened))
+    return imported_evidence.import_evidence(source, opened.cards, where, progress)
 
 
 def train_dictionary(  # noqa: PLR0913 - what, where, how

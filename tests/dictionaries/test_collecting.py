@@ -22,6 +22,7 @@ from circuitscope.evidence.records import EvidenceMissing, FeaturePage
 from circuitscope.evidence.tally import BINS, Window, bin_edges, bin_of, quantile
 from circuitscope.models.capture import capture
 from circuitscope.models.loading import LoadedModel, load_model
+from circuitscope.session.imported_evidence import import_evidence
 
 N = 24
 
@@ -261,3 +262,18 @@ def test_a_file_that_is_not_ours_is_refused(tmp_path: Path) -> None:
         EvidenceFile(tmp_path / "elsewhere.sqlite")
     assert collecting.CHECKPOINT_SECONDS > 0
     silent().note("")
+
+
+def test_what_was_imported_stays_when_evidence_is_collected(
+    model: LoadedModel, dictionaries: list[Dictionary], tmp_path: Path
+) -> None:
+    source = tmp_path / "one.json"
+    feature = {"index": 3, "layer": "0", "explanations": [{"description": "told by others"}]}
+    source.write_text(json.dumps(feature))
+    import_evidence(source, [dictionaries[0].card], tmp_path)
+    collect(model, dictionaries, corpus(), tmp_path)
+    with EvidenceFile(tmp_path) as file:
+        page = DictionaryEvidence(file, "a", 0).feature(3)
+        assert file.imported_units("a", 0) == [3]
+    assert page.n_tokens
+    assert [label.text for label in page.labels] == ["told by others"]

@@ -49,7 +49,7 @@ class FeatureBox(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
         self._add_labels(column)
-        if page.n_tokens:
+        if page.n_tokens or page.frequency or page.histogram.counts:
             self._add_counts(column)
             self._add_examples(column)
             self._add_tokens(column)
@@ -73,6 +73,8 @@ class FeatureBox(QWidget):
         often = tr("Active on {0} of {1} tokens").format(
             percent(page.frequency, 3), count(page.n_tokens)
         )
+        if not page.n_tokens:
+            often = tr("Active on {0} of the tokens").format(percent(page.frequency, 3))
         if page.is_dead:
             often = tr("Never active on {0} tokens").format(count(page.n_tokens))
         elif page.is_dense:
@@ -86,6 +88,8 @@ class FeatureBox(QWidget):
         words = tr("Activation where active: mean {0}, largest {1}; quantiles {2}").format(
             plain(page.mean), plain(page.maximum), quantiles
         )
+        if not page.n_tokens:
+            words = tr("Largest activation {0}").format(plain(page.maximum))
         column.addWidget(text_label(words, "small", wrap=True))
         if page.corpus:
             column.addWidget(text_label(page.corpus, "note", wrap=True))
@@ -113,7 +117,7 @@ class FeatureBox(QWidget):
         clear(self._examples)
         found = [example for example in self._page.examples if example.band == band]
         # Texts that repeat in the corpus are shown once.
-        different = {example.token_ids[: example.peak + 1]: example for example in reversed(found)}
+        different = {example.tokens[: example.peak + 1]: example for example in reversed(found)}
         for example in list(reversed(different.values()))[:_SHOWN]:
             words = QLabel(example_html(self._desk.palette, example, self._page.maximum))
             words.setTextFormat(Qt.TextFormat.RichText)
