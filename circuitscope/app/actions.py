@@ -12,7 +12,7 @@ from PySide6.QtGui import QAction, QKeySequence
 from circuitscope.app import conditions as when
 from circuitscope.app.action import SEPARATOR as SEPARATOR
 from circuitscope.app.action import Action as Action
-from circuitscope.app.commands import edits, evidence, files, views
+from circuitscope.app.commands import edits, evidence, files, upkeep, views
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.errors import show_error
 from circuitscope.app.drawing_actions import DRAWING_ACTIONS, DRAWING_MENU
@@ -30,12 +30,24 @@ ACTIONS: tuple[Action, ...] = (
     Action("file.import", "Import graph…",
            "Read a graph file of Neuronpedia or circuit-tracer into the project.",
            files.import_graph, ("Ctrl+Shift+I",), "file-json"),
+    Action("file.link", "Use a Neuronpedia link…",
+           "Take pins, groups and labels of a link for the imported graph; nothing is fetched.",
+           upkeep.use_link, (), "external-link", when.imported_shown),
     Action("file.save", "Save", "Write the project to its file.",
            files.save, ("Ctrl+S",), "save", when.something_to_save),
     Action("file.save_as", "Save as…", "Write the project to another file and go on there.",
            files.save_as, ("Ctrl+Shift+S",), "", when.project_open),
     Action("file.export", "Export figure…", "Write a figure, a page, a graph file or tables.",
            files.export, ("Ctrl+E",), "download", when.circuit_shown),
+    Action("file.log", "Who did what…",
+           "List traces, imports, edits, kept versions and attachments in order of time.",
+           upkeep.show_log, (), "clipboard", when.project_open),
+    Action("file.check", "Check a file…",
+           "Verify a project file and save what can be read of a damaged one.",
+           upkeep.check_file),
+    Action("file.compact", "Remove deleted results…",
+           "Remove for good what was deleted, with its drawings and attachments.",
+           upkeep.compact, (), "", when.something_deleted),
     Action("file.close", "Close project", "Close the project and return to the start page.",
            files.close_project, ("Ctrl+W",), "", when.project_open),
     Action("file.quit", "Quit", "Close the window; unsaved changes are asked about.",
@@ -153,8 +165,10 @@ ACTIONS: tuple[Action, ...] = (
 )  # fmt: skip
 
 MENUS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("File", ("file.new", "file.open", "file.recent", SEPARATOR, "file.import", SEPARATOR,
+    ("File", ("file.new", "file.open", "file.recent", SEPARATOR, "file.import", "file.link",
+              SEPARATOR,
               "file.save", "file.save_as", SEPARATOR, "file.export", SEPARATOR,
+              "file.log", "file.check", "file.compact", SEPARATOR,
               "file.close", "file.quit")),
     ("Edit", ("edit.undo", "edit.redo", SEPARATOR, "edit.find", "edit.find_next",
               "edit.find_previous", "edit.commands", SEPARATOR,

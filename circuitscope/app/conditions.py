@@ -28,6 +28,25 @@ def something_to_save(session: Session) -> str:
     return "" if unsaved else tr("Everything is saved.")
 
 
+def something_deleted(session: Session) -> str:
+    """Ask for deleted results in a project that may be changed."""
+    if reason := project_open(session):
+        return reason
+    if session.project.read_only:
+        return tr("The project is open for reading only; use Save as.")
+    deleted = session.project.contents.of_kind("deleted")
+    return "" if deleted else tr("Nothing was deleted, so there is nothing to remove.")
+
+
+def imported_shown(session: Session) -> str:
+    """Ask for a circuit that was imported from a graph file."""
+    if reason := circuit_shown(session):
+        return reason
+    if session.circuit.provenance.method == "imported":
+        return ""
+    return tr("Links of Neuronpedia belong to graphs imported from its files.")
+
+
 def circuit_shown(session: Session) -> str:
     """Ask for a circuit on screen."""
     if session.circuit is not None:

@@ -79,6 +79,7 @@ from circuitscope.engine.requests import (
     Trace,
     TraceEstimate,
 )
+from circuitscope.engine.soundness import CheckFile, answer_check
 from circuitscope.engine.trials import ReadLens, TryChanges, read_lens, try_changes
 
 if TYPE_CHECKING:
@@ -466,6 +467,7 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     Predict: _predict,
     Trace: _trace,
     ReadGraph: answer_read_graph,
+    CheckFile: answer_check,
     TryChanges: try_changes,
     ReadLens: read_lens,
     Grow: grow_circuit,
@@ -480,4 +482,4 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     MeasureMeans: measure_means,
     DiscoverHeads: discover_heads,
 }
-_WITHOUT_TORCH = {Ping, InspectModel, InspectDictionaries, ListModels, ReadGraph}
+_WITHOUT_TORCH = {Ping, InspectModel, InspectDictionaries, ListModels, ReadGraph, CheckFile}

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from circuitscope.engine.features import FeatureRequest, FeatureResult
     from circuitscope.engine.reading import GraphRead, ReadGraph
     from circuitscope.engine.reasons import AttentionReasons, ExplainAttention, Grow
+    from circuitscope.engine.soundness import Checked, CheckFile
     from circuitscope.engine.trials import ReadLens, Tried, TryChanges
 
 Prompt = str | tuple[int, ...]  # a text, or token ids used exactly as given
@@ -204,7 +205,8 @@ class Trace:
 
 Request = Union[
     Ping, LoadModel, InspectModel, ListModels, ListDevices, EstimateTrace, InspectDictionaries,
-    CheckDictionaries, PreviewPrompt, Generate, Predict, Trace, "ReadGraph", "TryChanges",
+    CheckDictionaries, PreviewPrompt, Generate, Predict, Trace, "ReadGraph", "CheckFile",
+    "TryChanges",
     "ReadLens", "Grow", "ExplainAttention", "RunTests", "FeatureRequest", "SweepPatches",
     "WeighWords", "CompareHeads", "MeasureMeans", "DiscoverHeads",
 ]  # fmt: skip
@@ -440,6 +442,7 @@ Result = Union[
     Predictions,
     Finding,
     "GraphRead",
+    "Checked",
     "Tried",
     "AttentionReasons",
     "Outcomes",

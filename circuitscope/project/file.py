@@ -14,6 +14,7 @@ from circuitscope.project import history
 from circuitscope.project import working_copy as work
 from circuitscope.project.contents import Contents
 from circuitscope.project.documents import absolute, check_target, lock_document, same_file
+from circuitscope.project.journal import Event, events
 from circuitscope.project.lock import FileLock
 from circuitscope.project.opening import copy_database, probed
 from circuitscope.project.saving import keep_old, save_database
@@ -35,6 +36,20 @@ class ProjectFile(Contents):
         self._record = record
         self._lock = lock
         self._closed = False
+
+    @property
+    def author(self) -> str:
+        """Return who is written down for the edits to come, "" for a person without a name."""
+        return self._copy.author
+
+    @author.setter
+    def author(self, name: str) -> None:
+        self._copy.author = " ".join(name.split())[: work.LONGEST_NAME]
+
+    def log(self) -> list[Event]:
+        """Return all that happened to the project, unsaved edits too, oldest first."""
+        with self._copy.reading() as connection:
+            return events(connection)
 
     @classmethod
     def create(cls, path: str | Path | None = None, *, overwrite: bool = False) -> Self:

@@ -1,6 +1,7 @@
 """Who did what in a project, in plain words and in order of time."""
 
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from circuitscope.core.finding import Provenance
 from circuitscope.project import findings, history, originals
 from circuitscope.project.opening import probed
 from circuitscope.project.texts import parse
-from circuitscope.project.working_copy import explained
+from circuitscope.project.working_copy import explained, read_authors
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,8 @@ class Event:
 
     Attributes:
         when: ISO 8601 time in UTC.
-        who: "CircuitScope 0.1.0" for what a program computed or read, "a person" for edits.
+        who: "CircuitScope 0.1.0" for what a program computed or read; for edits the name that
+            the person gave, or "a person".
         what: A sentence without its full stop.
         where: Name of the circuit concerned; empty for the project itself.
         undone: True for an edit that was taken back and can be done again.
@@ -42,7 +44,12 @@ def read_log(path: str | Path) -> list[Event]:
         ProjectError: The file is no sound project.
     """
     with probed(Path(path), read_only=True) as connection, explained():
-        return sorted(_events(connection), key=lambda event: event.when)
+        return events(connection)
+
+
+def events(connection: sqlite3.Connection) -> list[Event]:
+    """Return all that a project's database tells of its making, oldest first."""
+    return sorted(_events(connection), key=lambda event: event.when)
 
 
 def _events(connection: sqlite3.Connection) -> Iterator[Event]:
@@ -53,13 +60,20 @@ def _events(connection: sqlite3.Connection) -> Iterator[Event]:
     for info in findings.read_infos(connection):
         names[info.id] = info.name
         yield Event(info.added, *_making(connection, info), info.name)
+    authors = read_authors(connection)
+    since = [when for when, _ in authors]
+
+    def person(when: str) -> str:
+        place = bisect_right(since, when)
+        return (authors[place - 1][1] if place else "") or _PERSON
+
     for entry in history.entries(connection, limit=2**31):
         where = names.get(entry.circuit_id, entry.circuit_id[:12])
-        yield Event(entry.when, _PERSON, entry.label, where, entry.undone)
+        yield Event(entry.when, person(entry.when), entry.label, where, entry.undone)
     for circuit_id, name, made in connection.execute(
         "SELECT circuit_id, name, made FROM checkpoint"
     ):
-        yield Event(made, _PERSON, f"Keep a version as “{name}”", names.get(circuit_id, ""))
+        yield Event(made, person(made), f"Keep a version as “{name}”", names.get(circuit_id, ""))
     for original in originals.entries(connection):
         size = f"{original.size:,} bytes".replace(",", " ")
         where = names.get(original.finding_id or "", "")

@@ -142,6 +142,8 @@ class _Copier:
                 self._fresh.execute(
                     "UPDATE meta SET value = ? WHERE key = 'project_id'", [str(value)[:64]]
                 )
+            for since, name in work.read_authors(self._damaged):
+                work.write_author(self._fresh, since, name)
         for table, texts in _SHARED.items():
             for row in self._rows(table):
                 if text_digest(*(str(row[name]) for name in texts)) == row["id"]:

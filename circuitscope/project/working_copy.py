@@ -20,12 +20,16 @@ from circuitscope import __version__
 from circuitscope.core.errors import DamagedProject, ProjectError
 from circuitscope.core.places import state_home
 from circuitscope.project import schema
-from circuitscope.project.history import now
+from circuitscope.project.history import now, storable
 from circuitscope.project.lock import FileLock, try_lock
 
 DATABASE: Final = "work.db"
 RECORD: Final = "session.json"
 _MAX_VALUE: Final = 1_000_000_000
+LONGEST_NAME: Final = 80
+"""Characters of an author's name."""
+_AUTHOR: Final = "author "
+_MOST_AUTHORS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ class WorkingCopy:
     Attributes:
         folder: The session's folder.
         read_only: True where nothing may be changed.
+        author: Who works; written down with the first change that somebody else makes.
 
     Args:
         folder: Holds a finished `work.db`.
@@ -88,6 +93,8 @@ class WorkingCopy:
     def __init__(self, folder: Path, lock: FileLock, *, read_only: bool = False) -> None:
         self.folder = folder
         self.read_only = read_only
+        self.author = ""
+        self._signed = ""
         self._lock = lock
         self._guard = threading.RLock()
         with explained():
@@ -98,6 +105,7 @@ class WorkingCopy:
                 self._connection.execute("PRAGMA synchronous = NORMAL")
                 self._connection.execute("PRAGMA foreign_keys = ON")
                 self.changes = _as_count(self.meta("changes"))
+                self._signed = (read_authors(self._connection) or [("", "")])[-1][1]
             except BaseException:
                 self._connection.close()
                 raise
@@ -135,7 +143,10 @@ class WorkingCopy:
         with self._guard, explained():
             connection = self._connection
             connection.execute("BEGIN IMMEDIATE")
+            author = self.author
             try:
+                if author != self._signed:
+                    write_author(connection, now(), author)
                 yield connection
                 connection.execute(
                     "UPDATE meta SET value = ? WHERE key = 'changes'", [str(self.changes + 1)]
@@ -146,6 +157,7 @@ class WorkingCopy:
                     connection.execute("ROLLBACK")
                 raise
             self.changes += 1
+            self._signed = author
 
     def write_record(self, record: SessionRecord) -> None:
         """Write `session.json`, whole or not at all.
@@ -172,6 +184,25 @@ class WorkingCopy:
         with self._guard:
             self._connection.close()
         remove_session(self.folder, self._lock)
+
+
+def read_authors(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Return since when who works on a project, oldest first; "" for a person without a name."""
+    found = connection.execute(
+        "SELECT key, value FROM meta WHERE key GLOB ? ORDER BY key", [_AUTHOR + "*"]
+    )
+    return [
+        (str(key).removeprefix(_AUTHOR)[:40], str(name)[:LONGEST_NAME])
+        for key, name in found.fetchmany(_MOST_AUTHORS)
+    ]
+
+
+def write_author(connection: sqlite3.Connection, since: str, name: str) -> None:
+    """Write down who works from now on, in the running transaction."""
+    connection.execute(
+        "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
+        [_AUTHOR + since, storable(name)[:LONGEST_NAME]],
+    )
 
 
 def _as_count(text: str | None) -> int:

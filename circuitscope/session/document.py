@@ -20,7 +20,7 @@ from circuitscope.project.edit import Edit
 from circuitscope.project.file import ProjectFile
 from circuitscope.project.recovery import LeftOver
 from circuitscope.session import showing
-from circuitscope.session.preferences import PreferenceFile
+from circuitscope.session.preferences import PreferenceFile, Preferences
 from circuitscope.session.showing import SearchResult, ViewSettings
 
 _SAME_DRAG = 1.0
@@ -45,6 +45,7 @@ class Document:
 
     def __init__(self) -> None:
         self.preferences = PreferenceFile()
+        self.preferences.changed.connect(self._sign)
         self.selection: tuple[int, ...] = ()
         self._project: ProjectFile | None = None
         self._active = ""
@@ -266,9 +267,14 @@ class Document:
         """Return what `redo` would bring back, or ""."""
         return (self._project and self._project.redo_text(*self._on_screen())) or ""
 
+    def _sign(self, preferences: Preferences) -> None:
+        if self._project is not None:
+            self._project.author = preferences.projects.author
+
     def _adopt(self, project: ProjectFile) -> ProjectFile:
         self.close()
         self._project = project
+        project.author = self.preferences.now.projects.author
         project.findings_changed.connect(self._findings_changed)
         self.project_opened.emit(project)
         self._show(self._first_circuit())

@@ -81,7 +81,7 @@ class ProjectChoices:
         save_every: Minutes between saves that nobody asked for; 0 never saves unasked.
         offer_recovery: Whether the start offers the work that a crash left behind.
         reopen: Whether the start opens the project used last.
-        author: Whose name exported figures carry, "" for none.
+        author: Whose name exported figures and a project's log carry, "" for none.
     """
 
     save_every: int = 0

@@ -6,6 +6,7 @@ from circuitscope.project import verbs
 from circuitscope.project.check import check_project
 from circuitscope.project.file import ProjectFile
 from circuitscope.project.journal import read_log
+from circuitscope.project.rescue import rescue_project
 
 CITY = "token/embed/-1/6/8"
 
@@ -65,3 +66,24 @@ def test_compact_removes_what_was_deleted_and_only_that(
         assert project.originals() == []
         assert project.drawing("D").undo_text == "Pin token 6"
         project.drawing("D").undo()
+
+
+def test_edits_carry_the_name_of_who_made_them(document: Path) -> None:
+    before = document.read_bytes()
+    with ProjectFile.open(document) as project:
+        project.author = "  Ada\nLovelace "
+        assert project.author == "Ada Lovelace"
+    assert document.read_bytes() == before
+    for author in ("Ada", "Alan", ""):
+        with ProjectFile.open(document) as project:
+            assert project.author == ""
+            project.author = author
+            project.drawing("Dallas").label(CITY, f"by {author}")
+            assert project.log()[-1].who == (author or "a person")
+            project.save()
+    people = [event.who for event in read_log(document) if not event.who.startswith("CircuitScope")]
+    assert people == ["Ada", "Alan", "a person"]
+    assert check_project(document) == []
+    rescue_project(document, document.with_name("again.circuitscope"))
+    again = read_log(document.with_name("again.circuitscope"))
+    assert [event.who for event in again if "by Alan" in event.what] == ["Alan"]

@@ -57,7 +57,9 @@ def new_project(desk: Desk) -> None:
 
 def open_project(desk: Desk) -> None:
     """Ask for a project and open it."""
-    path, _ = QFileDialog.getOpenFileName(desk.window, tr("Open project"), _folder(desk), PROJECTS)
+    path, _ = QFileDialog.getOpenFileName(
+        desk.window, tr("Open project"), start_folder(desk), PROJECTS
+    )
     if path:
         open_path(desk, path)
 
@@ -106,7 +108,9 @@ def _offer_read_only(desk: Desk, path: Path, error: ProjectLocked) -> None:
 
 def import_graph(desk: Desk) -> None:
     """Ask for a graph file and add it to the project."""
-    path, _ = QFileDialog.getOpenFileName(desk.window, tr("Import graph"), _folder(desk), GRAPHS)
+    path, _ = QFileDialog.getOpenFileName(
+        desk.window, tr("Import graph"), start_folder(desk), GRAPHS
+    )
     if path:
         _import(desk, Path(path))
 
@@ -185,7 +189,7 @@ def save_as(desk: Desk) -> bool:
     """Ask for a file and save there; False where the user cancels."""
     project = desk.session.project
     name = Path(project.path).name if project.path else "untitled" + SUFFIX
-    start = Path(_folder(desk)) / name
+    start = Path(start_folder(desk)) / name
     path, _ = QFileDialog.getSaveFileName(desk.window, tr("Save project as"), str(start), PROJECTS)
     if not path:
         return False
@@ -201,7 +205,8 @@ def close_project(desk: Desk) -> None:
         desk.session.close()
 
 
-def _folder(desk: Desk) -> str:
+def start_folder(desk: Desk) -> str:
+    """Return where a file dialog starts: beside the project, or where one was last."""
     project = desk.session.project
     if project is not None and project.path and not is_shipped(project.path):
         return str(Path(project.path).parent)
