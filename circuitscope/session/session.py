@@ -35,7 +35,6 @@ from circuitscope.engine.requests import (
     Prompt,
     Trace,
 )
-from circuitscope.engine.soundness import CheckFile
 from circuitscope.engine.trials import ReadLens, TryChanges
 from circuitscope.project.file import ProjectFile
 from circuitscope.project.wording import describe, short
@@ -261,16 +260,6 @@ class Session(Document):
             self.activate(job.result_id)
 
         return self.jobs.add(f"Import {file.name}", ReadGraph(str(file)), store)
-
-    def check_file(self, path: Path | str, out: Path | str = "") -> Job:
-        """Verify a project file; the job's result is a `Checked`.
-
-        Args:
-            path: The file; it is not changed.
-            out: New file for what can be read of it; "" only checks.
-        """
-        request = CheckFile(str(Path(path).absolute()), str(out))
-        return self.jobs.add(f"Check {Path(path).name}", request)
 
     def export(
         self, path: Path | str, circuit_id: str = "", what: str = "auto", **options: Any

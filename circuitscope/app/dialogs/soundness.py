@@ -10,6 +10,7 @@ from circuitscope.app.dialogs.asking import AskingDialog
 from circuitscope.app.widgets import EmptyState, button, text_label
 from circuitscope.app.words import plural, tr
 from circuitscope.engine.soundness import Checked
+from circuitscope.session.soundness import check_file
 
 _SUFFIX = ".circuitscope"
 
@@ -58,7 +59,7 @@ class SoundnessDialog(AskingDialog):
         close.setDefault(True)
         row.addWidget(close)
         column.addLayout(row)
-        self._await(desk.session.check_file(path))
+        self._await(check_file(desk.session, path))
 
     def _ask_where(self) -> None:
         start = str(self._path.with_name(f"{self._path.stem} rescued{_SUFFIX}"))
@@ -73,7 +74,7 @@ class SoundnessDialog(AskingDialog):
         out = out if out.suffix == _SUFFIX else out.with_name(out.name + _SUFFIX)
         self.save.setEnabled(False)
         self._told.setText(tr("Saving what can be read …"))
-        self._await(self._desk.session.check_file(self._path, out))
+        self._await(check_file(self._desk.session, self._path, out))
 
     def _came_back(self) -> None:
         self._told.setText("")
