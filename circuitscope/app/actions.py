@@ -158,6 +158,8 @@ ACTIONS: tuple[Action, ...] = (
            views.reset_layout),
     Action("help.manual", "Manual", "How to trace, read, edit and export a circuit.",
            views.show_manual, ("F1",), "circle-help"),
+    Action("help.tour", "Tour", "Six steps on the bundled example, from opening to a figure.",
+           views.start_tour, (), "route"),
     Action("help.shortcuts", "Keyboard shortcuts", "List every action and its keys.",
            views.show_shortcuts, ("Ctrl+?",), "keyboard"),
     Action("help.about", "About CircuitScope", "Version, licences and where things are kept.",
@@ -189,7 +191,7 @@ MENUS: tuple[tuple[str, tuple[str, ...]], ...] = (
                "graph.unlabel", SEPARATOR, "graph.pin", "graph.hide", "graph.show_all", SEPARATOR,
                "graph.strongest_input", "graph.strongest_output")),
     ("Window", ("window.panels", SEPARATOR, "window.reset")),
-    ("Help", ("help.manual", "help.shortcuts", SEPARATOR, "help.about")),
+    ("Help", ("help.manual", "help.tour", "help.shortcuts", SEPARATOR, "help.about")),
 )  # fmt: skip
 SUBMENUS = frozenset({"file.recent", "view.theme", "window.panels"})
 """Entries of `MENUS` that the main window fills itself."""

@@ -15,6 +15,7 @@ from circuitscope.app.dialogs.recovery import offer_recovery
 from circuitscope.app.handover import Listener, hand_over
 from circuitscope.app.main_window import MainWindow
 from circuitscope.app.theme import app_icon, apply_theme, load_fonts, palette_for
+from circuitscope.app.tour import Tour, begin_tour
 from circuitscope.session.logs import start_logging, stop_logging
 from circuitscope.session.session import Session
 
@@ -85,6 +86,8 @@ class Application:
         self.window.setGeometry(old.geometry())
         self.window.show_view(shown)
         self.window.show()
+        if (tour := old.findChild(Tour)) is not None:
+            begin_tour(self.window, tour.at)
         for dialog in old.findChildren(PreferencesDialog):
             dialog.move_to(self.window.desk)
         old.hide()
@@ -93,6 +96,8 @@ class Application:
     def begin(self, path: Path | str | None = None) -> None:
         """Open what the program was started with, else what a crash or the last time left."""
         chosen = self.session.preferences.now
+        if chosen.learning.tour == "new" and path is None:
+            begin_tour(self.window)
         if path is not None:
             self.window.open_path(path)
         elif chosen.projects.offer_recovery and offer_recovery(self.window.desk):

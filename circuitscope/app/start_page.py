@@ -202,6 +202,7 @@ class ExampleCard(Clickable):
 
     def __init__(self, palette: Palette, example: Example) -> None:
         super().__init__()
+        self.path = example.path
         self.setProperty("look", "card")
         self.setAccessibleName(example.title)
         self.setToolTip(tr("Open “{0}”").format(example.title))

@@ -80,6 +80,7 @@ class MainToolBar(QToolBar):
         made.setText(tr("Export ▾"))
         made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         made.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.export = made
         menu = QMenu(made)
         menu.addAction(self._desk.actions["file.export"])
         menu.addAction(self._desk.actions["file.save_as"])

@@ -91,6 +91,17 @@ class ProjectChoices:
 
 
 @dataclass(frozen=True, slots=True)
+class Learning:
+    """What the user was shown.
+
+    Attributes:
+        tour: Whether the tour is still to be offered, was left, or was done.
+    """
+
+    tour: Literal["new", "left", "done"] = "new"
+
+
+@dataclass(frozen=True, slots=True)
 class Recent:
     """What was used last, newest first; absolute paths.
 
@@ -114,6 +125,7 @@ class Preferences:
     trace: TraceChoices = field(default_factory=TraceChoices)
     export: ExportChoices = field(default_factory=ExportChoices)
     projects: ProjectChoices = field(default_factory=ProjectChoices)
+    learning: Learning = field(default_factory=Learning)
     recent: Recent = field(default_factory=Recent)
 
 
@@ -139,15 +151,16 @@ class PreferenceFile:
         """Set some values of a section and write the file.
 
         Args:
-            section: "appearance", "engine", "trace", "export", "projects", "recent".
+            section: "appearance", "engine", "trace", "export", "projects", "learning",
+                "recent".
             values: New values by name.
         """
         self._keep(replace(self.now, **{section: replace(getattr(self.now, section), **values)}))
 
     def reset(self) -> None:
-        """Return everything but the recent files to its default."""
+        """Return everything but the recent files and what was learnt to its default."""
         self._raw = {}
-        self._keep(Preferences(recent=self.now.recent))
+        self._keep(Preferences(recent=self.now.recent, learning=self.now.learning))
 
     def add_recent(self, kind: Literal["projects", "models"], path: Path | str) -> None:
         """Put a file to the front of a list of recent ones."""

@@ -55,6 +55,7 @@ class Session(Document):
     Attributes:
         engine: Who works for the jobs.
         jobs: The queue of slow work.
+        exported: The file that was written last, None before.
 
     Args:
         engine: Default is a process of its own.
@@ -68,6 +69,7 @@ class Session(Document):
         self.engine: Engine = engine or ProcessEngine()
         self.jobs = JobQueue(self.engine)
         self._model = HeldModel(self.jobs, self._model_changed)
+        self.exported: Path | None = None
         self._limit_engine()
         self.preferences.changed.connect(self._limit_engine)
 
@@ -282,10 +284,12 @@ class Session(Document):
         info = project.finding(which)
         drawn = self._drawing_id if info.id == self._active else info.id
         chosen = {"author": self.preferences.now.projects.author, **options}
-        return work.export_circuit(
+        told = work.export_circuit(
             project.circuit(info.id), project.drawing(drawn).rows, path, info.name,
             ExportOptions(what, **chosen), work.original_of(project, info.id, path),
         )  # fmt: skip
+        self.exported = Path(path)
+        return told
 
     # Life
 

@@ -1,7 +1,7 @@
 """From nodes of a circuit to changes that can be tried on the model."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from circuitscope.core.anatomy import Site
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.intervention import Intervention, Mode
 from circuitscope.core.keys import NodeKey, NodeKind
+from circuitscope.project.file import ProjectFile
 from circuitscope.session.preferences import Preferences
 
 CHANGEABLE = (
@@ -45,6 +46,63 @@ def change_of(
     if key.kind is NodeKind.NEURON:
         return replace(change, site=Site.MLP_HIDDEN, units=[key.unit])
     return change
+
+
+@dataclass(frozen=True, slots=True)
+class StandIn:
+    """A group of features in another circuit of the project, to be put in the place of nodes.
+
+    Attributes:
+        name: The group's; of: the other circuit's name.
+        circuit: The other circuit.
+        members: Keys of the group's features in it.
+    """
+
+    name: str
+    of: str
+    circuit: Circuit
+    members: tuple[NodeKey, ...]
+
+
+def stand_ins(project: ProjectFile, circuit_id: str) -> list[StandIn]:
+    """Return the groups of features in the other circuits of a project."""
+    found = []
+    for info in project.findings():
+        if info.kind != "circuit" or info.id == circuit_id:
+            continue
+        rows = project.drawing(info.id)
+        for group_id, row in rows.of_kind("group").items():
+            keys = [NodeKey.parse(key) for key, member in rows.of_kind("member").items()
+                    if member["group"] == group_id]  # fmt: skip
+            features = tuple(key for key in keys if key.kind is NodeKind.FEATURE)
+            if features:
+                circuit = project.circuit(info.id)
+                found.append(StandIn(str(row["label"]), info.name, circuit, features))
+    return found
+
+
+def swap_in(
+    circuit: Circuit, keys: Iterable[NodeKey], other: StandIn, strength: float = 1.0
+) -> tuple[Intervention, ...]:
+    """Return what switches nodes off and another circuit's features on, where the nodes are.
+
+    Args:
+        circuit: The circuit that the nodes are of.
+        keys: The nodes; their positions are where the other features come in.
+        other: What stands in; each feature is set to its value in its own circuit.
+        strength: Factor on that value.
+    """
+    out = list(keys)
+    off = [change_of(key, dictionary=digest_for(circuit, key)) for key in out]
+    places = sorted({key.position for key in out if key.position >= 0})
+    on = []
+    for key in other.members:
+        node = other.circuit.nodes.find(key)
+        if node is not None and places:
+            change = change_of(key, "set", strength * float(other.circuit.nodes.activation[node]),
+                               dictionary=digest_for(other.circuit, key))  # fmt: skip
+            on.append(replace(change, positions=places))
+    return unique_changes((*off, *on))
 
 
 def digest_for(circuit: Circuit, key: NodeKey) -> str:

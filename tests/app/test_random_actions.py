@@ -12,8 +12,8 @@ from circuitscope.session.session import Session
 
 ASKING = {
     "file.new", "file.open", "file.import", "file.save_as", "file.export", "file.close",
-    "file.quit", "trace.new", "trace.model", "help.shortcuts", "help.about", "graph.label",
-    "edit.delete_circuit", "edit.commands", "edit.preferences",
+    "file.quit", "trace.new", "trace.model", "help.shortcuts", "help.about", "help.tour",
+    "graph.label", "edit.delete_circuit", "edit.commands", "edit.preferences",
 }  # fmt: skip
 
 

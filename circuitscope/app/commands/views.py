@@ -160,6 +160,13 @@ def show_manual(desk: Desk) -> None:
     ManualDialog(desk).show()
 
 
+def start_tour(desk: Desk) -> None:
+    """Begin the tour, from the start."""
+    from circuitscope.app.tour import begin_tour
+
+    begin_tour(desk.window)
+
+
 def show_shortcuts(desk: Desk) -> None:
     """List every action and its keys."""
     from circuitscope.app.dialogs.help import ShortcutsDialog

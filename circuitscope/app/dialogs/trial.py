@@ -20,16 +20,25 @@ from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.asking import AskingDialog
 from circuitscope.app.dialogs.shifts import ShiftTable
 from circuitscope.app.naming import short_line
+from circuitscope.app.theme import px
 from circuitscope.app.widgets import EmptyState, button, hairline, section, text_label
 from circuitscope.app.words import plural, shown_token, tr
 from circuitscope.core.intervention import Intervention
 from circuitscope.core.keys import NodeKind
 from circuitscope.engine.trials import Tried
-from circuitscope.session.trials import CHANGEABLE, change_of, digest_for, unique_changes
+from circuitscope.session.trials import (
+    CHANGEABLE,
+    change_of,
+    digest_for,
+    stand_ins,
+    swap_in,
+    unique_changes,
+)
 
 _MODES = (
     ("zero", "switch off"), ("scale", "multiply by"), ("set", "set to"), ("add", "add"),
     ("mean", "its mean over the prompt"), ("swap", "as in another prompt"),
+    ("group", "replace by another circuit's group"),
 )  # fmt: skip
 _NUMBERED = ("scale", "set", "add")
 _LISTED = 8
@@ -43,6 +52,7 @@ class TrialDialog(AskingDialog):
         circuit = desk.session.circuit
         assert circuit is not None, "the action asks for a circuit"
         self._circuit = circuit
+        self.found: Tried | None = None
         chosen = desk.session.selection
         kinds = {index: NodeKind(int(circuit.nodes.kind[index])) for index in chosen}
         self.nodes = [index for index in chosen if kinds[index] in CHANGEABLE]
@@ -85,9 +95,9 @@ class TrialDialog(AskingDialog):
         self.other = QLineEdit()
         self.other.setPlaceholderText(tr("a prompt of as many tokens"))
         self._values = QStackedWidget()
-        for page in (QWidget(), self.value, self.other):
+        for page in (QWidget(), self.value, self.other, self._group_choice()):
             self._values.addWidget(page)
-        self._values.setFixedHeight(30)
+        self._values.setFixedHeight(px(30))
         self.where = QComboBox()
         self.where.addItem(tr("where the nodes are"), False)
         self.where.addItem(tr("at every position, new tokens too"), True)
@@ -122,6 +132,27 @@ class TrialDialog(AskingDialog):
         self.mode.currentIndexChanged.connect(self._mode_changed)
         self._value_name.hide()
         self.other.textChanged.connect(lambda *_: self._refresh())
+
+    def _group_choice(self) -> QWidget:
+        """Make the page that chooses what stands in for the nodes, and how strongly."""
+        project = self._desk.session.project
+        self._stand_ins = stand_ins(project, self._desk.session.active) if project else []
+        self.group, self.strength = QComboBox(), QDoubleSpinBox()
+        for at, found in enumerate(self._stand_ins):
+            self.group.addItem(f"{found.name} ({found.of})", at)
+        self.group.setAccessibleName(tr("Group that stands in"))
+        self.strength.setRange(0.1, 10)
+        self.strength.setSingleStep(0.5)
+        self.strength.setValue(1.0)
+        self.strength.setPrefix("× ")
+        self.strength.setAccessibleName(tr("Strength"))
+        self.strength.setToolTip(tr("Factor on the values that the features have in their circuit"))
+        page = QWidget()
+        row = QHBoxLayout(page)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.group, 1)
+        row.addWidget(self.strength)
+        return page
 
     def _results(self) -> QStackedWidget:
         palette = self._desk.palette
@@ -178,6 +209,9 @@ class TrialDialog(AskingDialog):
         if mode == "swap":
             value = self.other.text().strip()
         keys = [self._circuit.nodes.key(index) for index in self.nodes]
+        if mode == "group":
+            chosen = self._stand_ins[self.group.currentIndex()]
+            return swap_in(self._circuit, keys, chosen, self.strength.value())
         return unique_changes(
             change_of(
                 key, mode, value, everywhere=bool(self.where.currentData()),
@@ -199,12 +233,18 @@ class TrialDialog(AskingDialog):
                 return words.format(name, known, here)
         if self.mode.currentData() == "swap" and not self.other.text().strip():
             return tr("Type the prompt to swap from.")
+        if self.mode.currentData() == "group" and not self._stand_ins:
+            return tr("No other circuit of this project has a group of features.")
         return ""
 
     def _mode_changed(self) -> None:
         mode = self.mode.currentData()
-        self._value_name.setVisible(mode in (*_NUMBERED, "swap"))
-        self._values.setCurrentIndex(1 if mode in _NUMBERED else 2 if mode == "swap" else 0)
+        pages = {"swap": 2, "group": 3}
+        page = 1 if mode in _NUMBERED else pages.get(mode, 0)
+        self._value_name.setVisible(page > 0)
+        self._values.setCurrentIndex(page)
+        # Another circuit's features come in where the nodes are.
+        self.where.setEnabled(mode != "group")
         self._refresh()
 
     def _refresh(self) -> None:
@@ -240,4 +280,5 @@ class TrialDialog(AskingDialog):
         self.shifts.show_shifts(found.shifts)
         for label, tokens in ((self.before, found.before), (self.after, found.after)):
             label.setText(" ".join(shown_token(token) for token in tokens) or "∅")
+        self.found = found
         self._stack.setCurrentIndex(2)
