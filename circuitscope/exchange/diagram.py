@@ -281,21 +281,21 @@ def _place(
     if not boxes:
         return [], (0.0, top)
     room = preset.width - 2 * preset.margin
-    gaps = Gaps(1.2 * preset.label, 4 * preset.label, room)
-    ends = {NodeKind.TOKEN: "bottom", NodeKind.LOGIT: "top"}
-    inputs = [
-        LayoutBox(
-            face.width, face.height, box.stage, box.position,
-            "" if box.kind is None or box.is_group else ends.get(box.kind, ""),  # type: ignore[arg-type]  # Literal by table
-        )
-        for box, face in zip(subgraph.boxes, boxes, strict=True)
-    ]  # fmt: skip
-    places = circuit_layout(inputs, [(link.source, link.target) for link in links], gaps)
     size = np.array([[box.width, box.height] for box in boxes])
     by_hand = [box.place for box in subgraph.boxes]
     if any(place is not None for place in by_hand):
         corners = places_by_hand(by_hand, size, top, preset)
     else:
+        gaps = Gaps(1.2 * preset.label, 4 * preset.label, room)
+        ends = {NodeKind.TOKEN: "bottom", NodeKind.LOGIT: "top"}
+        inputs = [
+            LayoutBox(
+                face.width, face.height, box.stage, box.position,
+                "" if box.kind is None or box.is_group else ends.get(box.kind, ""),  # type: ignore[arg-type]  # Literal by table
+            )
+            for box, face in zip(subgraph.boxes, boxes, strict=True)
+        ]  # fmt: skip
+        places = circuit_layout(inputs, [(link.source, link.target) for link in links], gaps)
         spare = room - float((places + size)[:, 0].max())
         corners = places + np.array([preset.margin + max(spare / 2, 0.0), top])
     placed = [

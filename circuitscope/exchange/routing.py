@@ -28,6 +28,8 @@ _BASIS: Final = np.concatenate(
 _MOST_BENDS: Final = 4
 _ALONG: Final = (0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74, 0.18, 0.82)
 _STEEP: Final = 2.2
+_MOST_POINTS: Final = 6
+"""Points of curves under a number, beyond which it does not matter how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +170,14 @@ def _avoid(
 def _first_hit(
     points: NDArray[np.float64], rects: NDArray[np.float64], clearance: float, passed: set[int]
 ) -> int | None:
-    low = rects[:, :2] - clearance
-    high = rects[:, :2] + rects[:, 2:] + clearance
-    inside = np.all((points[:, None] > low) & (points[:, None] < high), axis=2).sum(axis=0)
+    x, y, width, height = rects.T
+    left, top = x - clearance, y - clearance
+    right, bottom = x + width + clearance, y + height + clearance
+    (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
+    near = (right > x0) & (left < x1) & (bottom > y0) & (top < y1)
+    inside = np.zeros(len(rects), np.int64)
+    corners = np.stack([left, top, right, bottom], axis=1)
+    inside[near] = _points_in(corners[near] + (1, 1, -1, -1), points)
     inside[list(passed)] = 0
     return int(np.argmax(inside)) if inside.any() else None
 
@@ -219,23 +226,23 @@ def place_numbers(
         Centres, in the order of the curves.
     """
     lines = [sample(curve) for curve in curves]
+    every = np.concatenate(lines) if lines else np.zeros((0, 2))
     centres: list[tuple[float, float]] = [(0.0, 0.0)] * len(curves)
     taken = [(x - 1, y - 1, x + w + 1, y + h + 1) for x, y, w, h in boxes]
     for i in sorted(range(len(curves)), key=lambda i: (-abs(strength[i]), i)):
-        width, height = sizes[i]
-        solid = np.array(taken).reshape(-1, 4)
-        rest = np.concatenate([line for j, line in enumerate(lines) if j != i] or [lines[i][:0]])
-        best, least = centres[i], float("inf")
-        for spot, dislike, is_aside in _spots(lines[i], (width, height), gap):
-            rect = np.array([spot[0] - width / 2, spot[1] - height / 2,
-                             spot[0] + width / 2, spot[1] + height / 2])  # fmt: skip
-            cost = dislike + 100 * _covered(rect, solid) + 0.8 * _points_in(rect, rest)
-            cost += 0.6 * _points_in(rect, lines[i]) if is_aside else 0.0
-            if cost < least - 1e-9:
-                best, least = (float(spot[0]), float(spot[1])), cost
-        centres[i] = best
-        taken.append((best[0] - width / 2, best[1] - height / 2,
-                      best[0] + width / 2, best[1] + height / 2))  # fmt: skip
+        half = np.array(sizes[i]) / 2
+        spots, dislike, is_aside = zip(*_spots(lines[i], sizes[i], gap), strict=True)
+        middle = np.array(spots)
+        rects = np.concatenate([middle - half, middle + half], axis=1)
+        own = _points_in(rects, lines[i])
+        rest = np.minimum(_points_in(rects, every) - own, _MOST_POINTS)
+        own = np.minimum(own, _MOST_POINTS)
+        cost = np.array(dislike) + 100 * _covered(rects, np.array(taken).reshape(-1, 4))
+        cost += 0.8 * rest + np.where(is_aside, 0.6 * own, 0.0)
+        best = np.flatnonzero(cost <= cost.min() + 1e-9)[0]
+        x0, y0, x1, y1 = rects[best].tolist()
+        centres[i] = (float(middle[best, 0]), float(middle[best, 1]))
+        taken.append((x0, y0, x1, y1))
     return centres
 
 
@@ -263,14 +270,17 @@ def _spots(
     return out
 
 
-def _covered(rect: NDArray[np.float64], solid: NDArray[np.float64]) -> float:
-    if not len(solid):
-        return 0.0
-    across = np.minimum(rect[2], solid[:, 2]) - np.maximum(rect[0], solid[:, 0])
-    down = np.minimum(rect[3], solid[:, 3]) - np.maximum(rect[1], solid[:, 1])
-    return float(((across > 0) & (down > 0)).sum())
+def _covered(rects: NDArray[np.float64], solid: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return how many of the solid rectangles [s, 4] each rectangle [r, 4] overlaps."""
+    low = np.maximum(rects[:, None, :2], solid[None, :, :2])
+    high = np.minimum(rects[:, None, 2:], solid[None, :, 2:])
+    found: NDArray[np.int64] = (low < high).all(axis=2).sum(axis=1)
+    return found
 
 
-def _points_in(rect: NDArray[np.float64], points: NDArray[np.float64]) -> float:
-    inside = (points > rect[:2] - 1).all(axis=1) & (points < rect[2:] + 1).all(axis=1)
-    return float(min(inside.sum(), 6))
+def _points_in(rects: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return how many points [p, 2] lie in or beside each rectangle [r, 4]."""
+    x, y = points[:, 0], points[:, 1]
+    low, high = rects[:, :2] - 1, rects[:, 2:] + 1
+    inside = (x > low[:, :1]) & (x < high[:, :1]) & (y > low[:, 1:]) & (y < high[:, 1:])
+    return np.count_nonzero(inside, axis=1)

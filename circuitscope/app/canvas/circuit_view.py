@@ -7,9 +7,10 @@ into the user's own.
 """
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
-from PySide6.QtCore import QPoint, QPointF, QRectF, QSize, Qt, Signal
+import numpy as np
+from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import (
     QColor,
     QContextMenuEvent,
@@ -18,31 +19,30 @@ from PySide6.QtGui import (
     QPainter,
     QPaintEvent,
     QPen,
-    QResizeEvent,
     QShowEvent,
-    QWheelEvent,
 )
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QPushButton, QWidget
 
-from circuitscope.app.bridge import to_gui
 from circuitscope.app.canvas.camera import Camera
+from circuitscope.app.canvas.figure_picture import FigurePicture, Lifted
 from circuitscope.app.canvas.link_paint import paint_band, text_font
+from circuitscope.app.canvas.view import CLICK, SHIFT, CanvasView
 from circuitscope.app.theme import Palette
-from circuitscope.app.words import tr
+from circuitscope.app.words import count, tr
 from circuitscope.core.rows import RowKey, Rows
-from circuitscope.exchange.diagram import circuit_figure, subgraph_of
+from circuitscope.exchange.diagram import circuit_figure, strongest_links, subgraph_of
 from circuitscope.exchange.figure import Box, Figure
+from circuitscope.exchange.routing import Link
 from circuitscope.exchange.theme import PRESETS, PRINT, Theme
 from circuitscope.graph import groups
 from circuitscope.graph.view import view_of
-from circuitscope.printing.paint import paint_figure
 from circuitscope.project import verbs
 from circuitscope.session.session import Session
 
+MOST_BOXES: Final = 1_000
+"""Boxes that can be laid out and moved by hand; beyond, the view offers to group them."""
 _MARGIN: Final = 24.0
-_ZOOM_STEP: Final = 1.0015
 _NUDGE: Final = 8.0
-_CLICK: Final = 4.0
 
 
 def screen_theme(palette: Palette) -> Theme:
@@ -55,42 +55,26 @@ def screen_theme(palette: Palette) -> Theme:
     )  # fmt: skip
 
 
-class CircuitView(QWidget):
-    """Show the active circuit's diagram.
+class CircuitView(CanvasView):
+    """Show the active circuit's diagram; see `CanvasView`."""
 
-    Args:
-        session: What is open; the view follows its signals.
-        palette: Colours.
-        parent: The widget that owns it.
-    """
-
-    label_wanted = Signal(int)
-    """Emitted with a node that was double clicked, or the first of a group."""
-    menu_wanted = Signal(int, QPoint)
-    """Emitted with the node under a right click (-1: none) and the global place."""
+    FARTHEST, CLOSEST = 0.1, 12.0
 
     def __init__(self, session: Session, palette: Palette, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._session, self._palette = session, palette
+        super().__init__(session, palette, parent)
         self._figure: Figure | None = None
         self._boxes: tuple[groups.Box, ...] = ()
         self._faces: tuple[Box, ...] = ()
-        self._camera = Camera()
-        self._fitted = True
-        self._press: QPointF | None = None
-        self._band: QRectF | None = None
-        self._panning = False
-        self._space = False
+        self._links: list[Link] = []
+        self._lifted: Lifted | None = None
         self._dragged: dict[str, tuple[float, float]] = {}
-        self._drawing: Any = None
         self._stale = False
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setMouseTracking(True)
-        self.setMinimumSize(360, 240)
+        self._picture = FigurePicture(self)
+        self._picture.changed.connect(self.update)
+        self._offer = QPushButton(tr("Group them by layer"), self)
+        self._offer.clicked.connect(self.group_by_layer)
+        self._offer.hide()
         self.setAccessibleName(tr("Circuit diagram"))
-        to_gui(session.active_changed, lambda *_: self._new_circuit(), self)
-        to_gui(session.project_closed, lambda *_: self._new_circuit(), self)
-        to_gui(session.selection_changed, lambda *_: self.update(), self)
         self._new_circuit()
 
     # ---- what the window asks for ----------------------------------------------------------
@@ -117,47 +101,47 @@ class CircuitView(QWidget):
         self._fitted = False
         self._frame(frame.adjusted(-80, -80, 80, 80), 1.5)
 
-    def zoom(self, factor: float, at: QPointF | None = None) -> None:
-        """Zoom at a point of the widget, its middle where none is given."""
-        if 0.1 <= self._camera.scale_x * factor <= 12:
-            self._fitted = False
-            self._camera = self._camera.zoomed(factor, at or QRectF(self.rect()).center())
-            self.update()
-
     def refresh(self) -> None:
         """Make the figure anew: the drawing or the colours have changed."""
-        self._stale = not self.isVisible() and self._figure is not None
+        self._stale = not self.isVisible() and (self._figure is not None or bool(self._boxes))
         if self._stale:
             return
-        circuit = self._session.circuit
-        if circuit is None:
-            self._figure, self._boxes, self._faces = None, (), ()
-            self.update()
-            return
-        rows = self._rows()
-        view = view_of(circuit, rows)
-        self._boxes = subgraph_of(circuit, rows, view).boxes
-        width = max(PRESETS["screen"].width, self._hand_width() + 320)
-        preset = replace(PRESETS["screen"], width=width)
-        self._figure = circuit_figure(circuit, rows, view, preset, screen_theme(self._palette))
-        self._faces = next(layer.boxes for layer in self._figure.layers if layer.id == "nodes")
+        circuit, self._lifted = self._session.circuit, None
+        self._figure, self._boxes, self._faces, self._links = None, (), (), []
+        if circuit is not None:
+            rows = self._rows()
+            view = view_of(circuit, rows)
+            subgraph = subgraph_of(circuit, rows, view)
+            self._boxes = subgraph.boxes
+            if len(self._boxes) <= MOST_BOXES:
+                width = max(PRESETS["screen"].width, self._hand_width() + 320)
+                preset = replace(PRESETS["screen"], width=width)
+                theme = screen_theme(self._palette)
+                self._figure = circuit_figure(circuit, rows, view, preset, theme)
+                layers = self._figure.layers
+                self._faces = next(layer.boxes for layer in layers if layer.id == "nodes")
+                self._links = strongest_links(subgraph)[0]
+        self._offer.setVisible(len(self._boxes) > MOST_BOXES)
         if self._fitted and not self._dragged:
             self.fit()
         self.update()
 
+    def group_by_layer(self) -> None:
+        """Put the pinned nodes that are in no group into one group for each layer."""
+        circuit = self._session.circuit
+        assert circuit is not None
+        rows: dict[str, list[str]] = {}
+        for box in self._boxes:
+            if not box.is_group:
+                name = tr("layer {0}").format(box.layers[0]) if box.layers[1] >= 0 else tr("tokens")
+                rows.setdefault(name, []).append(str(circuit.nodes.key(int(box.members[0]))))
+        for name, keys in rows.items():
+            self._session.edit(verbs.group, keys, name)
+
     # ---- following the session -------------------------------------------------------------
     def _new_circuit(self) -> None:
-        self._press, self._dragged, self._fitted = None, {}, True
-        drawing = self._session.drawing
-        if drawing is not self._drawing:
-            self._drawing = drawing
-            if drawing is not None:
-                to_gui(drawing.changed, lambda *_: self._drawing_changed(drawing), self)
-        self.refresh()
-
-    def _drawing_changed(self, drawing: Any) -> None:
-        if drawing is self._drawing:
-            self.refresh()
+        self._dragged, self._lifted = {}, None
+        super()._new_circuit()
 
     def _rows(self) -> Rows:
         """Return the drawing's rows, with the places of boxes that are being dragged."""
@@ -179,117 +163,98 @@ class CircuitView(QWidget):
                 return number
         return None
 
-    def _is_selected(self, box: groups.Box) -> bool:
-        return bool(set(self._session.selection) & {int(i) for i in box.members})
+    def middle_of(self, box: int) -> QPointF:
+        """Return the pixel in the middle of a box."""
+        face = self._faces[box]
+        middle = np.array([[face.x + face.width / 2, face.y + face.height / 2]])
+        return QPointF(*self._camera.to_pixels(middle)[0])
+
+    def _selected(self) -> list[bool]:
+        chosen = set(self._session.selection)
+        return [not chosen.isdisjoint(box.members.tolist()) for box in self._boxes]
 
     def _selected_faces(self) -> list[Box]:
-        pairs = zip(self._boxes, self._faces, strict=True)
-        return [face for box, face in pairs if self._is_selected(box)]
+        pairs = zip(self._faces, self._selected(), strict=False)
+        return [face for face, selected in pairs if selected]
 
-    def _move(self, dx: float, dy: float) -> None:
-        """Move the selected boxes by points, the others staying where they are on screen."""
-        still = next((i for i, b in enumerate(self._boxes) if not self._is_selected(b)), None)
-        name = None if still is None else self._boxes[still].id
-        before = None if still is None else self._faces[still]
-        self._dragged = {
-            box.id: (face.x + dx, face.y + dy) if self._is_selected(box) else (face.x, face.y)
-            for box, face in zip(self._boxes, self._faces, strict=True)
-        }
+    def _lift(self, dx: float, dy: float) -> None:
+        """Move the selected boxes by points on screen; `_put_down` makes it an edit."""
+        if self._lifted is None or self._lifted.camera != self._camera:
+            if self._figure is None:
+                return
+            offset = (0.0, 0.0) if self._lifted is None else self._lifted.offset
+            view = (self._camera, self.size(), self.devicePixelRatioF())
+            moving = np.array(self._selected(), np.bool_)
+            self._lifted = Lifted(self._figure, self._links, moving, view)
+            self._lifted.offset = offset
+        x, y = self._lifted.offset
+        self._lifted.offset = (x + dx, y + dy)
+        self.update()
+
+    def _put_down(self) -> None:
+        """Store the places of all boxes as one edit, those not moved staying where they are."""
+        lifted, self._lifted = self._lifted, None
+        if lifted is None:
+            return
+        still = next((i for i, moved in enumerate(lifted.moving) if not moved), None)
+        name, before = None, None
+        if still is not None:
+            name, before = self._boxes[still].id, self._faces[still]
+        self._dragged = {box.id: lifted.place(i) for i, box in enumerate(self._boxes)}
+        self._fitted = False
         self.refresh()
         if before is not None:
             after = next(f for b, f in zip(self._boxes, self._faces, strict=True) if b.id == name)
             scale = self._camera.scale_x
             moved = ((before.x - after.x) * scale, (before.y - after.y) * scale)
-            self._camera = self._camera.panned(*moved)
-        self._fitted = False
-
-    def _commit(self) -> None:
-        """Store the places of all boxes as one edit."""
-        if self._dragged:
-            places = {
-                box.id: (face.x, face.y) for box, face in zip(self._boxes, self._faces, strict=True)
-            }
-            self._dragged = {}
-            self._session.edit(verbs.place, places)
+            self.look(self._camera.panned(*moved))
+        places = {b.id: (f.x, f.y) for b, f in zip(self._boxes, self._faces, strict=True)}
+        self._dragged = {}
+        self._session.edit(verbs.place, places)
 
     # ---- camera ----------------------------------------------------------------------------
     def _frame(self, world: QRectF, closest: float) -> None:
         room = QRectF(self.rect()).adjusted(_MARGIN, _MARGIN, -_MARGIN, -_MARGIN)
-        self._camera = Camera.framing(world, room, closest)
-        self.update()
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        if self._fitted:
-            self.fit()
+        self.look(Camera.framing(world, room, closest))
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
         if self._stale:
             self.refresh()
 
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        self.zoom(_ZOOM_STEP ** event.angleDelta().y(), event.position())
-        event.accept()
-
     # ---- mouse and keyboard ----------------------------------------------------------------
-    def mousePressEvent(self, event: QMouseEvent) -> None:
-        self._press = event.position()
-        if event.button() == Qt.MouseButton.MiddleButton or self._space:
-            self._panning = True
-        elif event.button() == Qt.MouseButton.LeftButton:
-            add = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
-            number = self.box_at(event.position())
-            if number is None:
-                self._session.select([], add=add)
-                self._band = QRectF(event.position(), event.position())
-            elif add or not self._is_selected(self._boxes[number]):
-                members = [int(i) for i in self._boxes[number].members]
-                self._session.select(members, add=add, toggle=add)
+    def _pressed(self, event: QMouseEvent) -> None:
+        add, number = bool(event.modifiers() & SHIFT), self.box_at(event.position())
+        if number is None:
+            self._session.select([], add=add)
+            self._start_band(event.position())
+        elif add or not self._selected()[number]:
+            members = [int(i) for i in self._boxes[number].members]
+            self._session.select(members, add=add, toggle=add)
 
-    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+    def _moved(self, event: QMouseEvent) -> None:
         if self._press is None:
             number = self.box_at(event.position())
             self.setToolTip("" if number is None else self._faces[number].title)
             return
         moved = event.position() - self._press
-        if self._panning:
-            self._press, self._fitted = event.position(), False
-            self._camera = self._camera.panned(moved.x(), moved.y())
-            self.update()
-        elif self._band is not None:
-            self._band.setBottomRight(event.position())
-            self.update()
-        elif event.buttons() & Qt.MouseButton.LeftButton and self._selected_faces():
-            self._drag(event.position(), moved)
+        far = self._lifted is not None or moved.manhattanLength() > CLICK
+        if event.buttons() & Qt.MouseButton.LeftButton and far and self._selected_faces():
+            self._press = event.position()
+            self._lift(moved.x() / self._camera.scale_x, moved.y() / self._camera.scale_y)
 
-    def _drag(self, at: QPointF, moved: QPointF) -> None:
-        if self._dragged or moved.manhattanLength() > _CLICK:
-            self._press = at
-            self._move(moved.x() / self._camera.scale_x, moved.y() / self._camera.scale_y)
+    def _released(self) -> None:
+        self._put_down()
 
-    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
-        self._panning, self._press = False, None
-        band, self._band = self._band, None
-        if band is not None:
-            add = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
-            self._select_within(band.normalized(), add=add)
-        self._commit()
-
-    def _select_within(self, band: QRectF, *, add: bool) -> None:
-        """Select the boxes that a frame of widget pixels touches; a mere click selects none."""
-        self.update()
-        if band.width() < _CLICK and band.height() < _CLICK:
-            return
-        corners = (self._camera.to_units(p) for p in (band.topLeft(), band.bottomRight()))
-        frame = QRectF(*(QPointF(*corner) for corner in corners))
-        members = [
+    def _inside(self, low: tuple[float, float], high: tuple[float, float]) -> list[int]:
+        """Return the nodes of the boxes that a band touches."""
+        band = QRectF(QPointF(*low), QPointF(*high))
+        return [
             int(node)
-            for box, face in zip(self._boxes, self._faces, strict=True)
-            if frame.intersects(QRectF(face.x, face.y, face.width, face.height))
+            for box, face in zip(self._boxes, self._faces, strict=False)
+            if band.intersects(QRectF(face.x, face.y, face.width, face.height))
             for node in box.members
         ]
-        self._session.select(members, add=add)
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
         number = self.box_at(event.position())
@@ -300,7 +265,7 @@ class CircuitView(QWidget):
 
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:
         number = self.box_at(QPointF(event.pos()))
-        if number is not None and not self._is_selected(self._boxes[number]):
+        if number is not None and not self._selected()[number]:
             self._session.select([int(i) for i in self._boxes[number].members])
         node = -1 if number is None else int(self._boxes[number].members[0])
         self.menu_wanted.emit(node, event.globalPos())
@@ -312,47 +277,55 @@ class CircuitView(QWidget):
         }  # fmt: skip
         key = Qt.Key(event.key())
         if key in steps and self._selected_faces():
-            self._move(*steps[key])
-            self._commit()
-        elif key == Qt.Key.Key_Space:
-            self._space = True
+            self._lift(*steps[key])
+            self._put_down()
         else:
             super().keyPressEvent(event)
 
-    def keyReleaseEvent(self, event: QKeyEvent) -> None:
-        if event.key() == Qt.Key.Key_Space and not event.isAutoRepeat():
-            self._space = False
-        else:
-            super().keyReleaseEvent(event)
-
     # ---- painting --------------------------------------------------------------------------
-    def sizeHint(self) -> QSize:
-        return QSize(880, 560)
-
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         painter.fillRect(self.rect(), QColor(self._palette.panel))
         if self._figure is None:
-            painter.setPen(QColor(self._palette.secondary))
-            painter.setFont(text_font(self.font(), 13))
-            text = tr("Pin nodes (P) or group them (G) in the link graph to build an explanation.")
-            painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, text)
+            self._paint_words(painter, self._why_empty(), Qt.AlignmentFlag.AlignCenter)
             return
         if not any(key.kind in ("pin", "member") for key in self._drawing.rows):
-            painter.setPen(QColor(self._palette.secondary))
-            painter.setFont(text_font(self.font(), 12))
             text = tr("Nothing is pinned yet: these are the strongest nodes. "
                       "Pin (P) or group (G) nodes to draw your own explanation.")  # fmt: skip
-            place = self.rect().adjusted(16, 8, -16, -8)
-            painter.drawText(place, Qt.AlignmentFlag.AlignBottom | Qt.AlignmentFlag.AlignLeft, text)
+            corner = Qt.AlignmentFlag.AlignBottom | Qt.AlignmentFlag.AlignLeft
+            self._paint_words(painter, text, corner)
+        if self._lifted is not None:
+            self._lifted.paint(painter)
+        else:
+            ratio = self.devicePixelRatioF()
+            self._picture.paint(painter, self._figure, self._camera, self.size(), ratio)
+        self._paint_selection(painter)
+        if self._band is not None:
+            paint_band(painter, self._band, self._palette)
+
+    def _why_empty(self) -> str:
+        if not self._boxes:
+            return tr("Pin nodes (P) or group them (G) in the link graph to build an explanation.")
+        self._offer.move((self.width() - self._offer.width()) // 2, self.height() // 2 + 28)
+        text = tr("{0} boxes are more than can be laid out and moved by hand ({1}).\n"
+                  "Group nodes that belong together, or unpin some.")  # fmt: skip
+        return text.format(count(len(self._boxes)), count(MOST_BOXES))
+
+    def _paint_words(self, painter: QPainter, text: str, at: Qt.AlignmentFlag) -> None:
+        painter.setPen(QColor(self._palette.secondary))
+        painter.setFont(text_font(self.font(), 13))
+        painter.drawText(self.rect().adjusted(16, 8, -16, -8), at | Qt.TextFlag.TextWordWrap, text)
+
+    def _paint_selection(self, painter: QPainter) -> None:
+        painter.save()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.translate(self._camera.offset_x, self._camera.offset_y)
         painter.scale(self._camera.scale_x, self._camera.scale_y)
-        paint_figure(painter, self._figure, background=False)
+        if self._lifted is not None:
+            painter.translate(*self._lifted.offset)
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(QPen(QColor(self._palette.accent), 2.0))
         for face in self._selected_faces():
             frame = QRectF(face.x, face.y, face.width, face.height).adjusted(-3, -3, 3, 3)
             painter.drawRoundedRect(frame, face.radius + 3, face.radius + 3)
-        if self._band is not None:
-            painter.resetTransform()
-            paint_band(painter, self._band, self._palette)
+        painter.restore()

@@ -10,7 +10,7 @@ cursor, middle button or Space and drag pan, double click names a node, right cl
 from typing import Any
 
 import numpy as np
-from PySide6.QtCore import QPoint, QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import (
     QColor,
     QContextMenuEvent,
@@ -19,12 +19,9 @@ from PySide6.QtGui import (
     QMouseEvent,
     QPainter,
     QPaintEvent,
-    QResizeEvent,
-    QWheelEvent,
 )
 from PySide6.QtWidgets import QWidget
 
-from circuitscope.app.bridge import to_gui
 from circuitscope.app.canvas import link_paint as draw
 from circuitscope.app.canvas.badge_paint import paint_badges
 from circuitscope.app.canvas.camera import Camera
@@ -36,6 +33,7 @@ from circuitscope.app.canvas.legend import (
     relevance_palette,
 )
 from circuitscope.app.canvas.link_scene import LinkScene, make_scene
+from circuitscope.app.canvas.view import SHIFT, CanvasView
 from circuitscope.app.theme import Palette
 from circuitscope.app.words import tr
 from circuitscope.graph.evidence import Marks, marks_of
@@ -44,58 +42,32 @@ from circuitscope.session.session import Session
 MAGNET = 30.0
 GRIP = 11.0
 """A press so near to a node is a click on it; farther off a drag draws a frame instead."""
-CLICK = 4.0
 PALE = 0.38
 """Strength of the circuit's edges while those of one node stand before them."""
-ZOOM_STEP = 1.0015
 STEPS = {
     Qt.Key.Key_Left: (-1, 0), Qt.Key.Key_Right: (1, 0),
     Qt.Key.Key_Up: (0, -1), Qt.Key.Key_Down: (0, 1),
 }  # fmt: skip
 
 
-class LinkGraphView(QWidget):
-    """Show the active circuit as a link graph.
+class LinkGraphView(CanvasView):
+    """Show the active circuit as a link graph; see `CanvasView`."""
 
-    Args:
-        session: What is open; the view follows its signals.
-        palette: Colours.
-        parent: The widget that owns it.
-    """
-
-    label_wanted = Signal(int)
-    """Emitted with a node that was double clicked."""
-    menu_wanted = Signal(int, QPoint)
-    """Emitted with the node under a right click (-1: none) and the global place."""
     pin_wanted = Signal(int)
     """Emitted with a node that was Ctrl-clicked."""
 
     def __init__(self, session: Session, palette: Palette, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._session, self._palette = session, palette
+        super().__init__(session, palette, parent)
         self._inks = palette
         self._scene: LinkScene | None = None
         self._marks = Marks()
         self._names: dict[int, str] = {}
         self._legend: list[Entry] = []
-        self._camera = Camera()
-        self._fitted = True
         self._hover: int | None = None
         self._column: int | None = None
-        self._press: QPointF | None = None
-        self._frame: QRectF | None = None
-        self._panning = False
-        self._space = False
-        self._drawing: Any = None
         self._edges = EdgeLayer(self)
         self._edges.changed.connect(self.update)
-        self.setMouseTracking(True)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setMinimumSize(360, 240)
         self.setAccessibleName(tr("Link graph"))
-        to_gui(session.active_changed, lambda *_: self._new_circuit(), self)
-        to_gui(session.project_closed, lambda *_: self._new_circuit(), self)
-        to_gui(session.selection_changed, lambda *_: self._selection_changed(), self)
         self._new_circuit()
 
     # ---- what the window asks for ----------------------------------------------------------
@@ -105,9 +77,9 @@ class LinkGraphView(QWidget):
         return self._scene
 
     @property
-    def camera(self) -> Camera:
-        """Return where the user looks."""
-        return self._camera
+    def is_complete(self) -> bool:
+        """Say whether every edge is painted as the camera sees it."""
+        return self._edges.is_complete
 
     def fit(self) -> None:
         """Show the whole graph."""
@@ -115,7 +87,7 @@ class LinkGraphView(QWidget):
         if self._scene is not None:
             layout = self._scene.layout
             world = QRectF(0, 0, layout.width, layout.height)
-            self._look(Camera.fitted(world, self._ground()))
+            self.look(Camera.fitted(world, self._ground()))
 
     def frame_selection(self) -> None:
         """Bring the selected nodes into view; the whole graph where nothing is selected."""
@@ -129,14 +101,7 @@ class LinkGraphView(QWidget):
         self._fitted = False
         low, high = places.min(axis=0) - 60, places.max(axis=0) + 60
         world = QRectF(low[0], low[1], *(high - low))
-        self._look(Camera.framing(world, self._ground(), 2.5))
-
-    def zoom(self, factor: float, at: QPointF | None = None) -> None:
-        """Zoom at a point of the widget, its middle where none is given."""
-        scale = self._camera.scale_x * factor
-        if 0.02 <= scale <= 60:
-            self._fitted = False
-            self._look(self._camera.zoomed(factor, at or self._ground().center()))
+        self.look(Camera.framing(world, self._ground(), 2.5))
 
     def refresh(self) -> None:
         """Work out anew what is shown: thresholds, drawing or colours have changed."""
@@ -165,24 +130,14 @@ class LinkGraphView(QWidget):
 
     # ---- following the session -------------------------------------------------------------
     def _new_circuit(self) -> None:
-        self._hover = self._column = self._press = self._frame = None
-        self._fitted = True
-        drawing = self._session.drawing
-        if drawing is not self._drawing:
-            self._drawing = drawing
-            if drawing is not None:
-                to_gui(drawing.changed, lambda *_: self._drawing_changed(drawing), self)
-        self.refresh()
-
-    def _drawing_changed(self, drawing: Any) -> None:
-        if drawing is self._drawing:
-            self.refresh()
+        self._hover = self._column = None
+        super()._new_circuit()
 
     def _selection_changed(self) -> None:
         selection = self._session.selection
         if selection and self._scene is not None:
             self.setAccessibleDescription(self._session.label(selection[-1]))
-        self.update()
+        super()._selection_changed()
 
     # ---- camera ----------------------------------------------------------------------------
     def _ground(self) -> QRectF:
@@ -190,26 +145,10 @@ class LinkGraphView(QWidget):
         height = self.height() - draw.TOP - draw.STRIP
         return QRectF(draw.LEFT, draw.TOP, max(width, 1), max(height, 1))
 
-    def _look(self, camera: Camera) -> None:
+    def look(self, camera: Camera) -> None:
         self._camera = camera
         self._edges.look(camera, self.size(), self.devicePixelRatioF())
         self.update()
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        if self._fitted:
-            self.fit()
-        else:
-            self._look(self._camera)
-
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        delta = event.angleDelta()
-        if event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
-            self._fitted = False
-            self._look(self._camera.panned(delta.y() or delta.x(), 0))
-        else:
-            self.zoom(ZOOM_STEP ** delta.y(), event.position())
-        event.accept()
 
     # ---- mouse -----------------------------------------------------------------------------
     def node_at(self, pixel: QPointF) -> int | None:
@@ -228,26 +167,16 @@ class LinkGraphView(QWidget):
                 return number
         return None
 
-    def mousePressEvent(self, event: QMouseEvent) -> None:
-        at = event.position()
-        self._press = at
-        if event.button() == Qt.MouseButton.MiddleButton or self._space:
-            self._panning = True
-            self.setCursor(Qt.CursorShape.ClosedHandCursor)
-        elif event.button() == Qt.MouseButton.LeftButton:
-            self._click(event)
-
-    def _click(self, event: QMouseEvent) -> None:
-        node, shift = self.node_at(event.position()), Qt.KeyboardModifier.ShiftModifier
-        column = self._column_at(event.position())
-        add = bool(event.modifiers() & shift)
+    def _pressed(self, event: QMouseEvent) -> None:
+        node, column = self.node_at(event.position()), self._column_at(event.position())
+        add = bool(event.modifiers() & SHIFT)
         if column is not None and self._scene is not None:
             nodes = self._scene.shown[self._scene.layout.column[self._scene.shown] == column]
             self._session.select([int(n) for n in nodes], add=add)
         elif node is not None and event.modifiers() & Qt.KeyboardModifier.ControlModifier:
             self.pin_wanted.emit(node)
         elif node is None or not self._grips(node, event.position()):
-            self._frame = QRectF(event.position(), event.position())
+            self._start_band(event.position())
         else:
             self._session.select([node], add=add, toggle=add)
 
@@ -259,42 +188,20 @@ class LinkGraphView(QWidget):
         assert self._scene is not None
         return QPointF(*self._camera.to_pixels(self._scene.places[node][None])[0])
 
-    def mouseMoveEvent(self, event: QMouseEvent) -> None:
-        at = event.position()
-        if self._panning and self._press is not None:
-            self._fitted = False
-            moved = at - self._press
-            self._press = at
-            self._look(self._camera.panned(moved.x(), moved.y()))
-        elif self._frame is not None:
-            self._frame.setBottomRight(at)
+    def _moved(self, event: QMouseEvent) -> None:
+        if event.modifiers() & SHIFT:
+            return
+        hover, column = self.node_at(event.position()), self._column_at(event.position())
+        if (hover, column) != (self._hover, self._column):
+            self._hover, self._column = hover, column
             self.update()
-        elif not event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
-            hover, column = self.node_at(at), self._column_at(at)
-            if (hover, column) != (self._hover, self._column):
-                self._hover, self._column = hover, column
-                self.update()
 
-    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
-        if self._panning:
-            self._panning = False
-            self.unsetCursor()
-        elif self._frame is not None:
-            frame, self._frame = self._frame.normalized(), None
-            add = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
-            self._select_frame(frame, add=add)
-        self._press = None
-        self.update()
+    def _clicked(self, at: QPointF, *, add: bool) -> None:
+        node = self.node_at(at)
+        self._session.select([] if node is None else [node], add=add, toggle=add)
 
-    def _select_frame(self, frame: QRectF, *, add: bool) -> None:
-        if self._scene is None:
-            return
-        if frame.width() < CLICK and frame.height() < CLICK:
-            node = self.node_at(frame.center())
-            self._session.select([] if node is None else [node], add=add, toggle=add)
-            return
-        low, high = map(self._camera.to_units, (frame.topLeft(), frame.bottomRight()))
-        self._session.select(self._scene.inside(low, high), add=add)
+    def _inside(self, low: tuple[float, float], high: tuple[float, float]) -> list[int]:
+        return self._scene.inside(low, high) if self._scene is not None else []
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
         node = self.node_at(event.position())
@@ -316,20 +223,10 @@ class LinkGraphView(QWidget):
     # ---- keyboard --------------------------------------------------------------------------
     def keyPressEvent(self, event: QKeyEvent) -> None:
         key = Qt.Key(event.key())
-        if key == Qt.Key.Key_Space:
-            self._space = True
-            self.setCursor(Qt.CursorShape.OpenHandCursor)
-        elif key in STEPS and not event.modifiers() & Qt.KeyboardModifier.AltModifier:
-            self._step(*STEPS[key], add=bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier))
+        if key in STEPS and not event.modifiers() & Qt.KeyboardModifier.AltModifier:
+            self._step(*STEPS[key], add=bool(event.modifiers() & SHIFT))
         else:
             super().keyPressEvent(event)
-
-    def keyReleaseEvent(self, event: QKeyEvent) -> None:
-        if event.key() == Qt.Key.Key_Space and not event.isAutoRepeat():
-            self._space = False
-            self.unsetCursor()
-        else:
-            super().keyReleaseEvent(event)
 
     def _step(self, right: int, down: int, *, add: bool) -> None:
         if self._scene is None or not len(self._scene.shown):
@@ -340,9 +237,6 @@ class LinkGraphView(QWidget):
             self._session.select([found], add=add)
 
     # ---- painting --------------------------------------------------------------------------
-    def sizeHint(self) -> QSize:
-        return QSize(880, 560)
-
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         painter.fillRect(self.rect(), QColor(self._palette.panel))
@@ -386,9 +280,9 @@ class LinkGraphView(QWidget):
         scene, palette = self._scene, self._inks
         assert scene is not None
         paint_legend(painter, self._legend, palette, size)
-        if self._frame is not None:
-            draw.paint_band(painter, self._frame, palette)
-        if self._hover is not None and self._frame is None:
+        if self._band is not None:
+            draw.paint_band(painter, self._band, palette)
+        if self._hover is not None and self._band is None:
             at = self._pixel(self._hover)
             text = draw.hover_text(scene, self._session.label, self._hover, self._session.selection)
             draw.paint_tooltip(painter, at, text, palette, size)

@@ -1,10 +1,13 @@
 """The two canvases over a real session and a real project, driven with the mouse."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtTest import QTest
 
+from circuitscope.app.canvas import circuit_view
 from circuitscope.app.canvas.camera import Camera
 from circuitscope.app.canvas.circuit_view import CircuitView
 from circuitscope.app.canvas.legend import legend_entries, legend_rows
@@ -175,6 +178,48 @@ def test_dragging_a_box_is_one_edit_and_undo_brings_it_back(diagram, session) ->
     assert session.undo_text.startswith("Move")
     session.undo()
     assert [(f.x, f.y) for f in diagram._faces] == before
+
+
+def test_what_is_dragged_shows_where_it_is_before_it_is_let_go(diagram, session) -> None:
+    session.edit(verbs.pin, ["feature/mlp_out/1/7/88", "token/embed/-1/6/8"])
+    diagram.grab()
+    start = diagram.middle_of(0).toPoint()
+    QTest.mousePress(diagram, Qt.MouseButton.LeftButton, pos=start)
+    QTest.mouseMove(diagram, start + QPoint(80, 0))
+    picture = diagram.grab().toImage()
+    moved = picture.pixelColor(start + QPoint(80 + 12, -12))
+    assert moved.name().upper() != LIGHT.panel.upper()
+    assert not session.undo_text.startswith("Move")
+    QTest.mouseRelease(diagram, Qt.MouseButton.LeftButton, pos=start + QPoint(80, 0))
+    assert session.undo_text.startswith("Move")
+
+
+def test_too_many_boxes_are_said_and_grouping_is_offered(
+    diagram, session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(circuit_view, "MOST_BOXES", 2)
+    session.edit(verbs.pin, [
+        "feature/mlp_out/0/7/214", "feature/mlp_out/1/7/88", "token/embed/-1/6/8"
+    ])  # fmt: skip
+    assert diagram.figure is None
+    assert diagram._offer.isVisible()
+    assert "3 boxes are more than can be laid out" in diagram._why_empty()
+    monkeypatch.setattr(circuit_view, "MOST_BOXES", 3)
+    QTest.mouseClick(diagram._offer, Qt.MouseButton.LeftButton)
+    assert not diagram._offer.isVisible()
+    assert {box.label for box in diagram._boxes} == {"layer 0", "layer 1", "tokens"}
+
+
+def test_the_place_looked_at_comes_back_with_its_circuit(graph, session, small_circuit) -> None:
+    first = session.active
+    second = session.project.add_finding(replace(small_circuit, labels=()), "again")
+    graph.zoom(2.0)
+    kept = graph.camera
+    session.activate(second)
+    assert graph.camera != kept
+    session.activate(first)
+    for name in ("scale_x", "scale_y", "offset_x", "offset_y"):
+        assert getattr(graph.camera, name) == pytest.approx(getattr(kept, name))
 
 
 def test_both_canvases_live_without_a_circuit(qtbot) -> None:

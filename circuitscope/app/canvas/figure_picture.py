@@ -1,0 +1,206 @@
+"""A painted figure kept as a picture, and the picture of what is being dragged over it.
+
+A diagram of a thousand boxes takes a fifth of a second to paint, and seconds to route. So it is
+painted once; while the camera moves the picture moves with it, and it is painted anew when the
+camera rests. While boxes are dragged, what stays is one picture and what moves another; only the
+edges between the two are drawn in every frame, as plain curves. Routes and numbers follow when the
+boxes are let go.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PySide6.QtCore import QObject, QPointF, QRectF, QSize, Qt, QTimer, Signal
+from PySide6.QtGui import QColor, QPainter, QPen, QPixmap
+
+from circuitscope.app.canvas.camera import Camera
+from circuitscope.app.canvas.link_paint import curve
+from circuitscope.exchange.figure import Box, Curves, Figure, Glyphs, Layer, dashes
+from circuitscope.exchange.routing import Link
+from circuitscope.printing.paint import paint_figure
+
+FRAME_S: Final = 0.012
+"""A figure that takes longer than this to paint is shown as a moved picture until it rests."""
+_REST_MS: Final = 90
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    figure: Figure
+    pixmap: QPixmap
+    camera: Camera
+
+
+class FigurePicture(QObject):
+    """Paint a figure through a cached picture."""
+
+    changed = Signal()
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._kept: _Picture | None = None
+        self._cost = 0.0
+        self._rest = QTimer(self, singleShot=True, interval=_REST_MS, timeout=self._rested)
+
+    def paint(
+        self, painter: QPainter, figure: Figure, camera: Camera, size: QSize, ratio: float
+    ) -> None:
+        """Draw the figure as the camera sees it, or its latest picture moved there."""
+        kept = self._kept
+        fresh = kept is not None and kept.figure is figure
+        fresh = fresh and kept is not None and kept.pixmap.size() == size * ratio
+        if kept is None or not fresh or (kept.camera != camera and self._may_paint()):
+            start = time.perf_counter()
+            kept = self._kept = _Picture(figure, painted(figure, camera, size, ratio), camera)
+            self._cost = time.perf_counter() - start
+            self._rest.stop()
+        if kept.camera == camera:
+            painter.drawPixmap(0, 0, kept.pixmap)
+            return
+        grown = camera.scale_x / kept.camera.scale_x
+        corner = QPointF(camera.offset_x, camera.offset_y)
+        corner -= grown * QPointF(kept.camera.offset_x, kept.camera.offset_y)
+        target = QRectF(corner.x(), corner.y(), size.width() * grown, size.height() * grown)
+        painter.drawPixmap(target, kept.pixmap, QRectF(kept.pixmap.rect()))
+        self._rest.start()
+
+    def _may_paint(self) -> bool:
+        return self._cost < FRAME_S
+
+    def _rested(self) -> None:
+        self._kept = None
+        self.changed.emit()
+
+
+def painted(figure: Figure, camera: Camera, size: QSize, ratio: float) -> QPixmap:
+    """Return the figure as the camera sees it on a transparent pixmap of the widget's size."""
+    pixmap = QPixmap(size * ratio)
+    pixmap.setDevicePixelRatio(ratio)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    painter.translate(camera.offset_x, camera.offset_y)
+    painter.scale(camera.scale_x, camera.scale_y)
+    paint_figure(painter, figure, background=False)
+    painter.end()
+    return pixmap
+
+
+class Lifted:
+    """Boxes of a figure that are being dragged.
+
+    Args:
+        figure: The figure as it was.
+        links: Its edges, in the order of its curves and numbers.
+        moving: Whether each box moves, bool [k].
+        view: Camera, size and pixel ratio of the widget.
+    """
+
+    def __init__(
+        self,
+        figure: Figure,
+        links: Sequence[Link],
+        moving: NDArray[np.bool_],
+        view: tuple[Camera, QSize, float],
+    ) -> None:
+        self.camera, size, ratio = view
+        self.offset = (0.0, 0.0)
+        self.moving = moving
+        self._faces = _layer(figure, "nodes").boxes
+        source = np.array([moving[link.source] for link in links], np.bool_)
+        target = np.array([moving[link.target] for link in links], np.bool_)
+        self._ends = [
+            (links[int(i)], int(i)) for i in np.flatnonzero(source != target)
+        ]  # fmt: skip
+        self._curves = _layer(figure, "edges").curves
+        whole = self.camera, size, ratio
+        self._still = painted(_part(figure, ~moving, ~source & ~target, words=True), *whole)
+        # What moves may come from outside the widget: its picture is larger on every side.
+        self._border = (size.width() // 2, size.height() // 2)
+        shifted = self.camera.panned(*self._border)
+        larger = QSize(size.width() + 2 * self._border[0], size.height() + 2 * self._border[1])
+        self._lifted = painted(_part(figure, moving, source & target), shifted, larger, ratio)
+
+    def place(self, box: int) -> tuple[float, float]:
+        """Return where the top left corner of a box is now."""
+        face = self._faces[box]
+        dx, dy = self.offset if self.moving[box] else (0.0, 0.0)
+        return face.x + dx, face.y + dy
+
+    def paint(self, painter: QPainter) -> None:
+        """Draw what stays, the edges between, and what moves."""
+        painter.drawPixmap(0, 0, self._still)
+        if self._curves is not None:
+            for link, number in self._ends:
+                self._paint_edge(painter, self._curves, link, number)
+        dx, dy = self.offset[0] * self.camera.scale_x, self.offset[1] * self.camera.scale_y
+        painter.drawPixmap(QPointF(dx - self._border[0], dy - self._border[1]), self._lifted)
+
+    def _paint_edge(self, painter: QPainter, curves: Curves, link: Link, number: int) -> None:
+        ends = []
+        for box, at_bottom in ((link.source, False), (link.target, True)):
+            face, (x, y) = self._faces[box], self.place(box)
+            ends.append((x + face.width / 2, y + (face.height if at_bottom else 0.0)))
+        pixels = self.camera.to_pixels(np.array(ends))
+        width = float(curves.width[number]) * self.camera.scale_x
+        pen = QPen(QColor(curves.colors[curves.color[number]]), width)
+        if curves.dashed[number]:
+            pen.setDashPattern([length / max(width, 1e-6) for length in dashes(width)])
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        painter.setPen(pen)
+        painter.drawPath(curve(QPointF(*pixels[0]), QPointF(*pixels[1])))
+
+
+def _layer(figure: Figure, name: str) -> Layer:
+    return next((layer for layer in figure.layers if layer.id == name), Layer(name))
+
+
+def _part(
+    figure: Figure, boxes: NDArray[np.bool_], edges: NDArray[np.bool_], *, words: bool = False
+) -> Figure:
+    """Return a figure of some boxes, the edges among them, their badges, and title and caption."""
+    faces = [face for face, kept in zip(_layer(figure, "nodes").boxes, boxes, strict=True) if kept]
+    layers = []
+    for layer in figure.layers:
+        if layer.id == "nodes":
+            layers.append(replace(layer, boxes=tuple(faces)))
+        elif layer.id == "edges" and layer.curves is not None:
+            layers.append(replace(layer, curves=_some_curves(layer.curves, edges)))
+        elif layer.id == "numbers":
+            plates = zip(layer.boxes, edges, strict=True)
+            layers.append(replace(layer, boxes=tuple(box for box, kept in plates if kept)))
+        elif layer.id == "badges" and layer.glyphs is not None:
+            layers.append(replace(layer, glyphs=_glyphs_at(layer.glyphs, faces)))
+        elif words:
+            layers.append(layer)
+    return replace(figure, layers=tuple(layers))
+
+
+def _some_curves(curves: Curves, kept: NDArray[np.bool_]) -> Curves | None:
+    if not kept.any():
+        return None
+    new = np.cumsum(kept) - 1
+    pieces = kept[curves.chain]
+    return replace(
+        curves, points=curves.points[pieces], chain=new[curves.chain[pieces]].astype(np.int32),
+        width=curves.width[kept], color=curves.color[kept], dashed=curves.dashed[kept],
+        arrow=curves.arrow[kept], ids=(), titles=(),
+    )  # fmt: skip
+
+
+def _glyphs_at(glyphs: Glyphs, faces: Sequence[Box]) -> Glyphs | None:
+    corners = np.array([(face.x + face.width, face.y) for face in faces]).reshape(-1, 2)
+    kept = np.array([
+        bool((np.abs(corners - (x, y)) < 6).all(axis=1).any())
+        for x, y in zip(glyphs.x, glyphs.y, strict=True)
+    ], np.bool_)  # fmt: skip
+    if not kept.any():
+        return None
+    return replace(
+        glyphs, shape=glyphs.shape[kept], x=glyphs.x[kept], y=glyphs.y[kept],
+        size=glyphs.size[kept], color=glyphs.color[kept], ids=(), titles=(),
+    )  # fmt: skip
