@@ -1,10 +1,12 @@
-"""Remember where the user was in each project: which circuit, and which view in front.
+"""Remember where the user was in each project: which circuit, which view in front, what
+of it was in sight.
 
 Kept beside the window's layout in the state folder, not in the project: it is a habit of this
 user on this machine, and looking at another circuit is no change worth saving.
 """
 
 import hashlib
+import json
 from pathlib import Path
 
 from PySide6.QtCore import QSettings
@@ -22,7 +24,10 @@ def remember(desk: Desk, view: str) -> None:
     """Keep the active circuit and the view in front for the next time."""
     project = desk.session.project
     if project is not None and project.path is not None and desk.session.active:
-        window_settings().setValue(_key(project.path), [desk.session.active, view])
+        settings, key = window_settings(), _key(project.path)
+        settings.setValue(key, [desk.session.active, view])
+        looks = {name: canvas.looks() for name, canvas in desk.window.canvases().items()}
+        settings.setValue(key + "-looks", json.dumps(looks))
 
 
 def recall(path: Path | str | None) -> tuple[str, str]:
@@ -42,6 +47,19 @@ def go_back(desk: Desk, place: tuple[str, str]) -> None:
         session.activate(circuit_id)
     if view:
         desk.window.show_view(view)
+    if session.project is not None and session.project.path is not None:
+        _look_again(desk, session.project.path)
+
+
+def _look_again(desk: Desk, path: Path) -> None:
+    """Give each canvas its zoom and place in every drawing back."""
+    try:
+        kept = json.loads(window_settings().value(_key(path) + "-looks") or "{}")
+        for name, canvas in desk.window.canvases().items():
+            looks = dict(kept.get(name, {}))
+            canvas.take_looks({key: tuple(map(float, look)) for key, look in looks.items()})
+    except (TypeError, ValueError, AttributeError):
+        return  # written by another version: the whole graph is shown
 
 
 def _key(path: Path | str) -> str:

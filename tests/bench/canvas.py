@@ -7,6 +7,7 @@ the engine process, and when another circuit is chosen.
 """
 
 import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -211,7 +212,8 @@ def _window(app: QApplication) -> list[dict[str, Any]]:
     window.resize(1440, 900)
     window.show()
     session = window.session
-    session.open_project(folder / "capitals.circuitscope", read_only=True)
+    copy = shutil.copy(folder / "capitals.circuitscope", os.environ["CIRCUITSCOPE_HOME"])
+    session.open_project(copy)
     _steps(app, lambda: False, 1.0)
     first, second = (f.id for f in session.project.findings()[:2])
     longest = []

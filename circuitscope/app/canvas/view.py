@@ -128,7 +128,7 @@ class CanvasView(QWidget):
 
     def _look_as_before(self) -> None:
         kept = self._looks.get(self._shown_id)
-        if kept is None or not np.isfinite(kept).all() or min(kept[2:]) <= 0:
+        if kept is None or len(kept) != 4 or not np.isfinite(kept).all() or min(kept[2:]) <= 0:
             return
         x, y, scale_x, scale_y = kept
         middle = self._ground().center()
