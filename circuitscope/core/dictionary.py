@@ -55,8 +55,13 @@ class DictionaryCard:
 
     @property
     def keeps_negative(self) -> bool:
-        """Say whether the k largest stay even if negative."""
-        return self.activation == "signed_topk"
+        """Say whether activations may be negative.
+
+        The k largest whatever their sign, or, of circuit-tracer's files, what exceeds a threshold
+        below zero.
+        """
+        signed_jump = (self.format, self.activation) == ("circuit_tracer", "jumprelu")
+        return signed_jump or self.activation == "signed_topk"
 
     @property
     def scales_input(self) -> bool:

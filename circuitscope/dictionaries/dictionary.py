@@ -5,7 +5,8 @@ writes (its decoder row) and the constants between. Every activation is a rule o
 pre-activations h = x W_enc + b_enc:
 
 - ReLU: max(h, 0);
-- JumpReLU: max(h, 0) where h exceeds the feature's threshold;
+- JumpReLU: max(h, 0) where h exceeds the feature's threshold; circuit-tracer's is h there, which
+  a threshold below zero lets be negative;
 - TopK: max(h, 0) for the k largest of a position; circuit-tracer's keeps negative ones too;
 - gated (Rajamanoharan et al. 2024): its gate x W + b_gate > 0 and its magnitude
   x W exp(r) + b_mag share W, so it is a JumpReLU on the magnitude with threshold
@@ -214,7 +215,10 @@ class Dictionary:
             keep = signed_top_k if self.card.keeps_negative else top_k
             return keep(h, self.card.k, None if rank is None else rank.to(h))
         if self.weights.threshold is not None:
-            return jump_relu(h, self.weights.threshold.to(h))
+            threshold = self.weights.threshold.to(h)
+            if self.card.keeps_negative:
+                return torch.where(h > threshold, h, 0.0)
+            return jump_relu(h, threshold)
         return relu(h)
 
     def encode(self, x: Tensor) -> ActiveFeatures:

@@ -142,6 +142,8 @@ def _architecture(dictionary: Dictionary) -> str:
         raise _cannot("SAELens", card.name, "writes to several layers")
     if card.activation == "signed_topk" or dictionary.weights.rank_scale is not None:
         raise _cannot("SAELens", card.name, f"chooses its features by {card.activation} otherwise")
+    if card.keeps_negative and bool((dictionary.weights.threshold < 0).any()):
+        raise _cannot("SAELens", card.name, "keeps what exceeds thresholds below zero")
     kind = {"relu": "standard", "gated": "jumprelu"}.get(card.activation, card.activation)
     if not card.is_transcoder and not card.skip:
         return kind
@@ -201,11 +203,14 @@ def _write_layer(folder: Path, part: Dictionary, layer: int, *, across: bool) ->
         "W_enc": part.encoder_rows(ids), "b_enc": part.encoder_constants(ids), "b_dec": w.b_dec,
     }  # fmt: skip
     written = [part.decoder_rows(ids, to) for to in part.written_layers]
+    threshold = w.threshold
+    if threshold is not None and not part.card.keeps_negative:
+        threshold = threshold.clamp(min=0)
     if not across:
         encoder["W_dec"] = written[0]
-        optional = {"activation_function.threshold": w.threshold, "W_skip": w.W_skip}
+        optional = {"activation_function.threshold": threshold, "W_skip": w.W_skip}
     else:
-        optional = {"threshold": w.threshold, "W_skip": None if w.W_skip is None else w.W_skip.mT}
+        optional = {"threshold": threshold, "W_skip": None if w.W_skip is None else w.W_skip.mT}
     encoder |= {name: tensor for name, tensor in optional.items() if tensor is not None}
     if not across:
         save_file(_plains(encoder), folder / f"layer_{layer}.safetensors")

@@ -156,8 +156,8 @@ def explain_attention(
 
 def _parts_of(found: HeadSplit) -> tuple[HeadPart, ...]:
     return tuple(
-        HeadPart(found.layer, int(head), found.query, int(key), float(pattern), float(weight))
-        for head, key, pattern, weight in zip(
-            found.heads, found.keys, found.patterns, found.weights, strict=True
+        HeadPart(int(layer), int(head), found.query, int(key), float(pattern), float(weight))
+        for layer, head, key, pattern, weight in zip(
+            found.layers, found.heads, found.keys, found.patterns, found.weights, strict=True
         )
     )

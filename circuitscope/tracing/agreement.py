@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from circuitscope.core.agreement import Agreement, compare_heads
 from circuitscope.core.anatomy import Site
@@ -166,7 +165,7 @@ def project_to_heads(
             for layer in np.unique(nodes.layer[features]).tolist():
                 mine = np.flatnonzero(features & (nodes.layer == layer))
                 shares = _shares(
-                    cache, weights.attention(layer).W_O, layer, by_layer[layer],
+                    cache, weights, layer, by_layer[layer],
                     nodes.position[mine], nodes.unit[mine],
                 )  # fmt: skip
                 out[layer] += nodes.influence[mine].astype(np.float64) @ shares
@@ -177,16 +176,20 @@ def project_to_heads(
 
 def _shares(
     cache: ForwardCache,
-    W_O: Tensor,
+    weights: Weights,
     layer: int,
     dictionary: Dictionary,
     positions: NDArray[np.int32],
     units: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """Return each head's share of what features read, [feature, head]."""
+    W_O = weights.attention(layer).W_O
     rows, place = np.unique(units, return_inverse=True)
     read = dictionary.encoder_rows(torch.from_numpy(rows)).to(W_O)[torch.from_numpy(place)]
     z = cache.head_z[layer][torch.from_numpy(positions)].to(W_O)
+    if dictionary.card.read_site is not Site.ATTN_WRITE:
+        # Its denominator is the same for all heads, and a share does not know it.
+        read = read * weights.norm(Site.ATTN_OUT_NORM, layer).weight
     parts = torch.einsum("fd,hed,fhe->fh", read, W_O, z).double().abs()
     shares: NDArray[np.float64] = (parts / parts.sum(-1, keepdim=True).clamp(min=1e-30)).numpy()
     return shares

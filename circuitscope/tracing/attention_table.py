@@ -34,7 +34,6 @@ from circuitscope.models.scores import Side
 from circuitscope.models.threads import fitting_threads
 from circuitscope.tracing.assemble import TOLERANCE
 from circuitscope.tracing.attention_score import placed, pull_side, sides_of
-from circuitscope.tracing.backward_walk import BackwardWalk
 from circuitscope.tracing.read_points import Explained, Injection
 from circuitscope.tracing.run import Run, open_run
 from circuitscope.tracing.sources import attention_stage
@@ -126,8 +125,7 @@ def _sides(
     places = ((target.query, sides.query), (target.key, sides.key))
     d_head = len(sides.query.value)
     points = _SidePoints(run.frozen, target.layer, places)
-    walk = BackwardWalk(run.frozen, run.sources, points.explained, points, progress)
-    rows = walk.rows(np.arange(2 * d_head)).astype(np.float64)
+    rows = run.walking(points, progress).rows(np.arange(2 * d_head)).astype(np.float64)
     return rows[:d_head].T, rows[d_head:].T, sides.score
 
 

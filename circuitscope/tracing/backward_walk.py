@@ -87,7 +87,7 @@ class BackwardWalk(Walk):
                 self._inject(rows[live:reached], live, (G, out), readers)
                 live = reached
             self._read(here, G[:live], out[:live], readers)
-            passed = [one(G[:live]) for one in (here.through, here.beside) if one is not None]
+            passed = [one.pull(G[:live]) for one in (here.through, here.beside) if one is not None]
             for part in passed:
                 G[:live] += part
             if here.spreads:

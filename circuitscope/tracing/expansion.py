@@ -45,7 +45,7 @@ class Rows:
     weights: NDArray[np.floating]
 
 
-def _check_memory(n_rows: int, walk: Walk) -> None:
+def check_room(n_rows: int, walk: Walk) -> None:
     """Refuse a table of rows that cannot be held, before any work is done.
 
     Raises:
@@ -66,7 +66,7 @@ def expand_chosen(
     walk: Walk, chosen: NDArray[np.int64], batch_size: int | None, progress: Progress
 ) -> Rows:
     """Compute the rows of chosen explained nodes, in ascending order."""
-    _check_memory(len(chosen), walk)
+    check_room(len(chosen), walk)
     progress.phase("Attribution rows", len(chosen))
     ordered = np.sort(chosen)
     return Rows(ordered, walk.rows(ordered, batch_size))
@@ -112,7 +112,7 @@ def expand_strongest(
     most = len(candidates) if budget.max_nodes is None else budget.max_nodes
     if most >= len(candidates):
         return expand_chosen(walk, np.r_[roots, candidates], budget.batch_size, progress)
-    _check_memory(n_roots + most, walk)
+    check_room(n_roots + most, walk)
     progress.phase("Attribution rows", n_roots + most)
     step = budget.queue or budget.update_interval * int(np.clip(most // _STEPS, 1, _MOST_STEP))
     known = roots

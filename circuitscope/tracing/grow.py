@@ -1,4 +1,7 @@
-"""Trace further: give one more node a row of its own, or explain one more attention score."""
+"""Trace further: give one more node a row of its own, or explain one more attention score.
+
+Only that row is computed, and the node's entry in the rows that are there.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +38,10 @@ class Growing(Protocol):
         dictionaries: Sequence[Dictionary],
         settings: TraceSettings,
         keep: set[tuple[int, ...]],
+        known: Circuit,
         progress: Progress,
     ) -> Circuit:
-        """Compute a circuit whose nodes with rows are given."""
+        """Compute a circuit whose nodes with rows are given; those of `known` are not new."""
 
 
 def grow(
@@ -86,7 +90,7 @@ def grow(
     used = dictionaries_of(circuit, dictionaries)
     with fitting_threads(model.anatomy):
         grown = cast("Growing", method).rerun(
-            model, used, whole, keep | {_numbers(key)}, progress or silent()
+            model, used, whole, keep | {_numbers(key)}, circuit, progress or silent()
         )
     if grown.nodes.find(key) is None:
         raise TraceError(

@@ -30,7 +30,7 @@ from circuitscope.core.progress import Progress
 from circuitscope.models.folded import FoldedAttention, Run, fold_attention
 from circuitscope.models.frozen import FrozenModel
 from circuitscope.models.threads import side_by_side
-from circuitscope.tracing.read_points import Explained, ReadPoints
+from circuitscope.tracing.read_points import Explained, Points
 from circuitscope.tracing.readings import StageReadings, lifted
 from circuitscope.tracing.sources import Sources, attention_layer
 from circuitscope.tracing.walk import Walk, in_batches
@@ -54,7 +54,7 @@ class PackedWalk(Walk):
         frozen: FrozenModel,
         sources: Sources,
         explained: Explained,
-        points: ReadPoints,
+        points: Points,
         progress: Progress | None = None,
     ) -> None:
         super().__init__(frozen, sources, explained, progress)
@@ -159,12 +159,12 @@ class PackedWalk(Walk):
         """Add to G what passes a stage."""
         stage, G = self._sources.stages[number], batch.G[: batch.ends[live - 1]]
         places = batch.places[: len(G)]
-        beside = None if stage.beside is None else stage.beside(G, places)
+        beside = None if stage.beside is None else stage.beside.pull(G, places)
         if stage.spreads:
             self._fold(number).pull(G, *batch.runs(live))
             batch.lone[:live] = False
         elif stage.through is not None:
-            G += stage.through(G, places)
+            G += stage.through.pull(G, places)
         if beside is not None:
             G += beside
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -15,6 +15,7 @@ import circuitscope
 from circuitscope.core.dictionary_check import POOR, DictionaryCheck
 from circuitscope.core.errors import NothingActive
 from circuitscope.core.finding import Provenance
+from circuitscope.core.keys import NodeKind
 from circuitscope.core.progress import Progress
 from circuitscope.core.settings import TraceSettings
 from circuitscope.dictionaries.dictionary import Dictionary
@@ -29,7 +30,7 @@ from circuitscope.tracing.backward_walk import BackwardWalk
 from circuitscope.tracing.memory import check_memory
 from circuitscope.tracing.packed_walk import PackedWalk
 from circuitscope.tracing.plan import Plan, make_plan
-from circuitscope.tracing.read_points import Explained, ReadPoints
+from circuitscope.tracing.read_points import Explained, Points, ReadPoints
 from circuitscope.tracing.sources import Sources
 from circuitscope.tracing.targets import Root, explained_rows, find_roots
 from circuitscope.tracing.walk import Walk
@@ -38,6 +39,7 @@ from circuitscope.tracing.writers import collect_sources
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
 
+_PLACES = 8
 _MOST_NEURONS = 30_000
 """With a budget, neurons beyond the strongest of these are summed without being ranked."""
 
@@ -53,6 +55,12 @@ class Clock:
         return round(time.perf_counter() - self._start, 3)
 
 
+class OwnPoints(Points, Protocol):
+    """Read points that bring their own rows."""
+
+    explained: Explained
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
     """One forward pass, broken into writers, with its targets found."""
@@ -64,8 +72,14 @@ class Run:
     sources: Sources
     roots: list[Root]
     explained: Explained
+    points: Points
     walk: Walk
     provenance: Provenance
+
+    def walking(self, points: OwnPoints, progress: Progress) -> Walk:
+        """Return a walk of this run for rows of one's own."""
+        kind = PackedWalk if self.plan.through else BackwardWalk
+        return kind(self.frozen, self.sources, points.explained, points, progress)
 
     @property
     def parts(
@@ -124,7 +138,7 @@ def open_run(
         frozen, sources, explained, points, progress
     )
     blank = Provenance(settings.method)
-    run = Run(prompt, plan, frozen, features, sources, roots, explained, walk, blank)
+    run = Run(prompt, plan, frozen, features, sources, roots, explained, points, walk, blank)
     return replace(run, provenance=_provenance(run, settings, started))
 
 
@@ -134,6 +148,7 @@ def _provenance(run: Run, settings: TraceSettings, started: str) -> Provenance:
     remarks = [precision_remark(model, cache.token_ids, cache.logits), *run.plan.remarks]
     cards = []
     poor = []
+    remarks += [_inactive(run, root) for root in run.roots]
     for dictionary in run.plan.dictionaries:
         card = dictionary.card
         checks = check_features(dictionary, run.features, run.frozen.cache)
@@ -164,6 +179,22 @@ def _provenance(run: Run, settings: TraceSettings, started: str) -> Provenance:
         started=started,
         libraries=libraries(),
         remarks=tuple(filter(None, remarks)),
+    )
+
+
+def _inactive(run: Run, root: Root) -> str:
+    """Say so where a feature that is explained is not active there; "" where it is."""
+    key = root.key
+    if key.kind is not NodeKind.FEATURE or root.activation:
+        return ""
+    found = run.features.active[key.site, key.layer]
+    places = sorted(set(found.position[found.unit == key.unit].tolist()))
+    shown = ", ".join(map(str, places[:_PLACES])) + (", ..." if len(places) > _PLACES else "")
+    where = f"It is active at position {shown}." if places else "It is active nowhere here."
+    return (
+        f"Feature {key.unit} of {key.site.text} in layer {key.layer} is not active at position "
+        f"{key.position}: the circuit explains its pre-activation there, "
+        f"{root.preactivation:.3g}. {where}"
     )
 
 

@@ -18,6 +18,7 @@ last one, `rest`, for writers that are too many to be nodes; these are summed as
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -31,11 +32,24 @@ from circuitscope.core.keys import BiasUnit, NodeKind
 Bias = tuple[Site, int, BiasUnit]
 
 
-class Through(Protocol):
+class Pull(Protocol):
     """Pull directions at a module's output back to its input."""
 
     def __call__(self, g: Tensor, at: Tensor | None = None) -> Tensor:
         """Pull g [.., pos, d_model], or [place, d_model] with the position of each place."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Passage:
+    """A module that passes effects on: backwards, and its transpose, forwards.
+
+    Attributes:
+        pull: Directions at its output, back to its input.
+        push: Changes of its input [pos, d_model], to its output.
+    """
+
+    pull: Pull
+    push: Callable[[Tensor], Tensor]
 
 
 def attention_stage(layer: int) -> int:
@@ -92,8 +106,8 @@ class Stage:
         groups: Its writers.
         additions: What earlier writers add here once more: features of cross-layer transcoders.
         constants: What is written whatever the input, [pos, d_model] or [d_model], by column.
-        through: Pulls directions at the module's output back to its input, where the method lets
-            effects pass; None where every path ends at a writer.
+        through: The module where the method lets effects pass it; None where every path ends at
+            a writer.
         spreads: True where that reaches earlier positions, as attention does.
         beside: The same for an MLP, or a transcoder's skip, that reads what the attention of this
             stage reads, in parallel blocks; both see the same directions.
@@ -103,9 +117,9 @@ class Stage:
     groups: list[Group] = field(default_factory=list)
     additions: list[Group] = field(default_factory=list)
     constants: list[tuple[int, Tensor]] = field(default_factory=list)
-    through: Through | None = None
+    through: Passage | None = None
     spreads: bool = False
-    beside: Through | None = None
+    beside: Passage | None = None
     cuts: bool = False
 
 

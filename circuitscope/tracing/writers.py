@@ -32,9 +32,9 @@ from circuitscope.tracing.sources import (
     Bias,
     Columns,
     Group,
+    Passage,
     Sources,
     Stage,
-    Through,
     attention_stage,
     mlp_stage,
     stage_of,
@@ -191,14 +191,18 @@ class _Writers:
                 g = frozen.norm_vjp(norm, layer, g, at)
             return norm_back(frozen, read, layer, g @ skip, at)
 
-        self._pass_beside(layer, through)
+        def onward(x: Tensor) -> Tensor:
+            out = norm_forth(frozen, read, layer, x) @ skip.T
+            return out if norm is None else frozen.norm_jvp(norm, layer, out)
+
+        self._pass_beside(layer, Passage(through, onward))
         if read is Site.MLP_IN:
             bias = frozen.norm_bias(Site.LN2_NORMALIZED, layer) @ skip.T
             if norm is not None:
                 bias = frozen.norm_jvp(norm, layer, bias.expand(frozen.cache.n_pos, -1))
             self._constants.append((stage, (Site.LN2_NORMALIZED, layer, BiasUnit.NORM), bias))
 
-    def _pass_beside(self, layer: int, through: Through) -> None:
+    def _pass_beside(self, layer: int, through: Passage) -> None:
         """Let directions at an MLP's output pass, beside the attention in parallel blocks."""
         if self._frozen.model.anatomy.parallel_blocks:
             self._stages[attention_stage(layer)].beside = through
@@ -213,7 +217,7 @@ class _Writers:
             assert at is None, "attention joins positions"
             return frozen.attn_vjp(layer, g)
 
-        self._stages[stage].through = through
+        self._stages[stage].through = Passage(through, lambda x: frozen.attn_jvp(layer, x))
         self._stages[stage].spreads = True
         constants = frozen.attn_constants(layer)
         self._constants += [
@@ -229,7 +233,7 @@ class _Writers:
             assert at is None, "the walk that packs positions knows no cuts"
             return frozen.mlp_vjp(layer, g)
 
-        self._pass_beside(layer, through)
+        self._pass_beside(layer, Passage(through, lambda x: frozen.mlp_jvp(layer, x)))
         constants = frozen.mlp_constants(layer)
         self._constants += [
             (stage, (Site.MLP_OUT, layer, BiasUnit.MODULE), constants.module),
@@ -350,6 +354,18 @@ def norm_back(
     scale = frozen.cache.norm_scales[Site.LN2_NORMALIZED, layer].to(frozen.dtype)[here, None]
     back = g / scale
     return back - back.mean(-1, keepdim=True) if norm.kind == "layer" else back
+
+
+def norm_forth(frozen: FrozenModel, read: Site, layer: int, x: Tensor) -> Tensor:
+    """Push x [pos, d_model] at resid_mid to where a transcoder reads; `norm_back`'s transpose."""
+    norm = frozen.weights.norm(Site.LN2_NORMALIZED, layer)
+    if read is Site.RESID_MID or norm.kind == "none":
+        return x
+    if read is Site.MLP_IN:
+        return frozen.norm_jvp(Site.LN2_NORMALIZED, layer, x)
+    centred = x - x.mean(-1, keepdim=True) if norm.kind == "layer" else x
+    scale = frozen.cache.norm_scales[Site.LN2_NORMALIZED, layer].to(frozen.dtype)
+    return centred / scale[:, None]
 
 
 def _strengths(frozen: FrozenModel, layer: int) -> Tensor:

@@ -12,6 +12,7 @@ from circuitscope.core.anatomy import Site
 from circuitscope.core.errors import DictionaryError, DictionaryFilesMissing
 from circuitscope.dictionaries.features import encode_prompt
 from circuitscope.dictionaries.format import load_dictionaries
+from circuitscope.dictionaries.writing import save_dictionaries
 from circuitscope.models.capture import capture
 from circuitscope.models.loading import load_model
 
@@ -104,6 +105,17 @@ def test_thresholds_mean_jumprelu_unless_relu_is_asked_for(tmp_path):
     torch.testing.assert_close(dense(load_dictionaries(folder)[0]), h.relu() * (h > 0.8))
     folder = small_set(tmp_path / "two", config="activation: relu\n", **steps)
     torch.testing.assert_close(dense(load_dictionaries(folder)[0]), h.relu())
+
+
+def test_a_threshold_below_zero_lets_features_be_negative(tmp_path):
+    steps = {"activation_function.threshold": torch.tensor([-0.9, -0.2, 0.5] * 2)}
+    folder = small_set(tmp_path / "one", **steps)
+    h, found = reads(folder), load_dictionaries(folder)
+    wanted = h * (h > steps["activation_function.threshold"])
+    assert (wanted < 0).any()
+    torch.testing.assert_close(dense(found[0]), wanted)
+    with pytest.raises(DictionaryError, match="thresholds below zero"):
+        save_dictionaries(found, tmp_path / "sae", "sae_lens")
 
 
 def test_its_topk_keeps_negative_ones(tmp_path):

@@ -1,5 +1,6 @@
 """Models and traces in the engine process, on tiny real models."""
 
+import json
 import os
 import signal
 import time
@@ -35,6 +36,7 @@ from circuitscope.engine.requests import (
     Trace,
 )
 from circuitscope.session.jobs import Job, JobQueue
+from tests.conftest import GOLDEN
 from tests.sae_lens_writer import write_sae, write_set
 
 PROMPT = "the capital of state containing Dallas is"
@@ -214,36 +216,38 @@ def test_batch_is_halved_once_when_memory_runs_out(error: Exception) -> None:
         answers._within_memory(other, 32, silent())  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("batch", "interval"), [(8, 1), (7, 2), (None, 4)])
+@pytest.mark.parametrize(("batch", "interval"), [(8, 2), (7, 2), (None, 1)])
 def test_smaller_batches_after_memory_ran_out_choose_the_same_nodes(
-    tmp_path: Path, tiny_llama: Path, batch: int | None, interval: int, monkeypatch
+    batch: int | None, interval: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """circuit-tracer chooses update_interval * batch_size nodes at a time."""
     from circuitscope.tracing import method
 
-    for layer in range(2):
-        write_sae(tmp_path / f"t{layer}", "transcoder", layer, "jumprelu_transcoder", seed=layer)
+    folder = GOLDEN / "attribution" / "gpt2_relu"
+    graph = json.loads((folder / "meta.json").read_text())["graphs"]["p2_limited"]
     asked = TraceSettings(
-        PROMPT, method="attribution", conventions="circuit-tracer", dictionaries=(str(tmp_path),),
-        max_nodes=40, batch_size=batch, update_interval=interval, targets=(Logit("Austin"),),
+        tuple(graph["prompt_ids"]), method="attribution", conventions="circuit-tracer",
+        dictionaries=(str(folder / "transcoders_circuit_tracer"),), max_nodes=60,
+        batch_size=batch, update_interval=interval,
     )  # fmt: skip
-    request, sizes, real = Trace(ModelChoice(str(tiny_llama), "cpu"), asked), [], method.trace
+    request = Trace(ModelChoice(str(folder / "model"), "cpu"), asked)
+    sizes: list[int | None] = []
+    real = method.trace
     whole = ask(JobQueue(InProcessEngine()), request).result
 
-    def short_of_memory(model, settings, *more):
+    def short_of_memory(model: object, settings: TraceSettings, *more: object) -> Circuit:
         sizes.append(settings.batch_size)
         if len(sizes) == 1:
             raise MemoryError
-        return real(model, settings, *more)
+        return real(model, settings, *more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(method, "trace", short_of_memory)
     again = ask(JobQueue(InProcessEngine()), request).result
     assert len(sizes) == 2
+    assert sizes[1] is not None
     assert sizes[1] <= (batch or 64) // 2
-    assert [str(again.nodes.key(n)) for n in range(len(again.nodes))] == [
-        str(whole.nodes.key(n)) for n in range(len(whole.nodes))
-    ]
-    np.testing.assert_allclose(again.edges.weight, whole.edges.weight, atol=1e-5)
+    keys = [[str(one.nodes.key(n)) for n in range(len(one.nodes))] for one in (again, whole)]
+    assert keys[0] == keys[1]
 
 
 def test_missing_engine_packages_are_named_with_the_line_to_type(

@@ -38,6 +38,8 @@ class Sae:
     k: int | None = None
     subtracts: bool = True
     """Whether its encoder reads x - b_dec."""
+    signed: bool = False
+    """Whether activations may be negative, as circuit-tracer's."""
     norm: str = "none"
 
     @property
@@ -62,10 +64,11 @@ class Sae:
         return x @ self.w["W_enc"] + self.w["b_enc"]
 
     def values(self, h: Tensor) -> Tensor:
+        kept = h if self.signed else h.clamp(min=0)
         if self.k is not None:
             least = h.topk(self.k, -1).values[..., -1:]
-            return torch.where(h >= least, h.clamp(min=0), 0.0)
-        return torch.where(h > self.w.get("threshold", torch.zeros(())), h.clamp(min=0), 0.0)
+            return torch.where(h >= least, kept, 0.0)
+        return torch.where(h > self.w.get("threshold", torch.zeros(())), kept, 0.0)
 
 
 class ByHand:

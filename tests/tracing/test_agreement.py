@@ -27,7 +27,7 @@ def test_a_feature_gives_its_influence_to_heads_as_its_edges_split(run, model, d
     parts = np.zeros(4)
     for edge in circuit.inputs(node):
         split = cs.split_by_head(circuit, model, edge, dictionaries)
-        for head, weight in split.by_head().items():
+        for (_, head), weight in split.by_head().items():
             parts[head] += weight
     assert np.allclose(found[1], np.abs(parts) / np.abs(parts).sum(), atol=1e-3)
     assert not found[0].any()

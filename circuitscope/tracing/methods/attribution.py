@@ -36,8 +36,8 @@ from circuitscope.core.dictionary import DictionaryCard
 from circuitscope.core.progress import Progress
 from circuitscope.core.settings import Logit, TraceSettings
 from circuitscope.models.prompts import read_prompt
-from circuitscope.tracing.expansion import Budget, expand_chosen, expand_strongest
-from circuitscope.tracing.finish import finish, rows_of
+from circuitscope.tracing.expansion import Budget, expand_strongest
+from circuitscope.tracing.finish import finish, grown_rows, rows_of
 from circuitscope.tracing.memory import REFERENCE_BATCH
 from circuitscope.tracing.method import Refusal, cards_of
 from circuitscope.tracing.plan import causal_refusal, fitted, refusal
@@ -98,12 +98,13 @@ class Attribution:
         dictionaries: Sequence[Dictionary],
         settings: TraceSettings,
         keep: set[tuple[int, ...]],
+        known: Circuit,
         progress: Progress,
     ) -> Circuit:
         """Compute a circuit whose nodes with rows are given, as (kind, site, layer, pos, unit)."""
         clock = Clock()
         run = _open(model, dictionaries, settings, progress)
-        rows = expand_chosen(run.walk, rows_of(run, keep), settings.batch_size, progress)
+        rows = grown_rows(run, known, rows_of(run, keep), settings.batch_size, progress)
         return _with_banner(finish(run, rows, clock, progress))
 
 

@@ -34,8 +34,8 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.dictionary import DictionaryCard
 from circuitscope.core.progress import Progress
 from circuitscope.core.settings import TraceSettings
-from circuitscope.tracing.expansion import Budget, expand_chosen, expand_strongest
-from circuitscope.tracing.finish import finish, rows_of
+from circuitscope.tracing.expansion import Budget, expand_strongest
+from circuitscope.tracing.finish import finish, grown_rows, rows_of
 from circuitscope.tracing.method import Refusal
 from circuitscope.tracing.plan import causal_refusal, refusal
 from circuitscope.tracing.run import Clock, open_run
@@ -85,10 +85,11 @@ class Direct:
         dictionaries: Sequence[Dictionary],
         settings: TraceSettings,
         keep: set[tuple[int, ...]],
+        known: Circuit,
         progress: Progress,
     ) -> Circuit:
         """Compute a circuit whose nodes with rows are given, as (kind, site, layer, pos, unit)."""
         clock = Clock()
         run = open_run(model, dictionaries, settings, progress)
-        rows = expand_chosen(run.walk, rows_of(run, keep), settings.batch_size, progress)
+        rows = grown_rows(run, known, rows_of(run, keep), settings.batch_size, progress)
         return finish(run, rows, clock, progress)
