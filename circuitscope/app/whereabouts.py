@@ -1,5 +1,4 @@
-"""Remember where the user was in each project: which circuit, which view in front, what
-of it was in sight.
+"""Remember where the user was in each project: circuit, view in front, zoom and place in each.
 
 Kept beside the window's layout in the state folder, not in the project: it is a habit of this
 user on this machine, and looking at another circuit is no change worth saving.
