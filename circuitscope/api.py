@@ -26,6 +26,7 @@ from circuitscope.core.metrics import (
     ProbabilityDifference,
 )
 from circuitscope.core.progress import Progress
+from circuitscope.core.prompt_pairs import PromptPair
 from circuitscope.core.settings import (
     AttentionScore,
     Direction,
@@ -48,7 +49,7 @@ from circuitscope.session.dictionaries import (
     save_dictionaries,
     train_dictionary,
 )
-from circuitscope.tracing.evidence import badges, faithfulness_curve, patching_grid, verify
+from circuitscope.tracing.evidence import badges, faithfulness_curve, measure, patching_grid, verify
 from circuitscope.tracing.prompt_set import stable_core, trace_set
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ __all__ = [
     "Outcome",
     "ProbabilityDifference",
     "Progress",
+    "PromptPair",
     "Provenance",
     "Ranking",
     "Route",
@@ -123,6 +125,7 @@ __all__ = [
     "load_dictionaries",
     "load_model",
     "mean_activations",
+    "measure",
     "new_project",
     "open_project",
     "patching_grid",

@@ -161,7 +161,7 @@ def trace(  # noqa: PLR0913 - one argument for each option
     ] = None,
     dictionaries: Annotated[list[str] | None, typer.Option(help=_DICTIONARIES)] = None,
     method: Annotated[
-        str, _option("method", more=" direct, attribution or contextual.")
+        str, _option("method", more=" direct, attribution, contextual, eap, eap_ig, path_patching.")
     ] = "direct",
     units: Annotated[str, _option("units")] = "auto",
     mlp: Annotated[str, _option("mlp")] = "secant",
@@ -170,6 +170,7 @@ def trace(  # noqa: PLR0913 - one argument for each option
     conventions: Annotated[str, _option("conventions")] = "ours",
     batch_size: Annotated[int | None, _option("batch_size")] = None,
     update_interval: Annotated[int, _option("update_interval")] = 4,
+    corrupted: Annotated[str, _option("corrupted")] = "",
     dtype: Annotated[str, _option("dtype")] = "float32",
     held_in: Annotated[
         str, typer.Option(help="How weights are held, such as bfloat16; else as --dtype says.")
@@ -203,6 +204,7 @@ def trace(  # noqa: PLR0913 - one argument for each option
         max_nodes=max_nodes or None, batch_size=batch_size, dtype=dtype, method=method,
         update_interval=update_interval, conventions=_choice("conventions", conventions),
         units=_choice("units", units), mlp=_choice("mlp", mlp), gated=_choice("gated", gated),
+        corrupted=read(corrupted) if corrupted else "",
     )  # fmt: skip
     with _session() as session:
         _project_for(session, out)

@@ -7,10 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from circuitscope.core.badges import Outcome, adjusted, badge_of
+from circuitscope.core.finding import Curves
 from circuitscope.core.settings import parse_target
+from circuitscope.exchange.measurement_page import numbers_of, shown_number
 from circuitscope.graph import compare as comparison
 from circuitscope.graph.compare import Comparison
-from circuitscope.session import evidence
+from circuitscope.session import evidence, measuring
+from circuitscope.session.prompt_pairs import read_pairs
 from circuitscope.verb_options import AsJson, Device, Done, Opened, Quiet, opened_project
 
 _MODEL = typer.Argument(help="Folder of the model.")
@@ -22,6 +25,7 @@ def add_verbs(
     app: typer.Typer, opened: Opened, done: Done, print_json: Callable[[Any], None]
 ) -> None:
     """Add the verbs to the command line."""
+    _add_measure(app, opened, done, print_json)
 
     @app.command(
         epilog="Example: circuitscope test dallas.circuitscope ./model "
@@ -114,6 +118,72 @@ def add_verbs(
             side: Any = align
             found = comparison.compare(first, second, side, node_threshold=threshold)
         _tell_comparison(found, (a, b), top, print_json if as_json else None)
+
+
+def _add_measure(
+    app: typer.Typer, opened: Opened, done: Done, print_json: Callable[[Any], None]
+) -> None:
+    @app.command(
+        epilog="Example: circuitscope measure capitals.circuitscope projects/atlas/model "
+        "--level node --report dallas.html"
+    )
+    def measure(  # noqa: PLR0913 - one argument for each option
+        project: Annotated[Path, _PROJECT],
+        model: Annotated[Path, _MODEL],
+        circuit: Annotated[str, _CIRCUIT] = "",
+        prompts: Annotated[
+            Path | None,
+            typer.Option(help="CSV or JSON lines of clean and corrupted prompts; else its own."),
+        ] = None,
+        level: Annotated[str, typer.Option(help="edge or node.")] = "edge",
+        ablation: Annotated[str, typer.Option(help="auto, zero, mean or resample.")] = "auto",
+        points: Annotated[int, typer.Option(min=2, help="Sizes of the circuit.")] = 20,
+        seed: Annotated[int, typer.Option(help="Seeds random parts and circuits.")] = 0,
+        dictionaries: Annotated[
+            list[Path] | None, typer.Option(help="Folder of dictionaries.")
+        ] = None,
+        report: Annotated[Path | None, typer.Option(help="HTML file to write.")] = None,
+        save: Annotated[
+            bool, typer.Option("--save", help="Keep the report in the project.")
+        ] = False,
+        device: Device = "auto",
+        as_json: AsJson = False,
+        quiet: Quiet = False,
+    ) -> None:
+        """Measure whether a circuit is faithful, complete and minimal."""
+        pairs = read_pairs(prompts) if prompts is not None else []
+        with opened_project(opened, project, circuit, read_only=not save) as session:
+            done(session, session.load_model(model, device=device, dtype="float32"), quiet=quiet)
+            options: dict[str, Any] = {
+                "level": level, "ablation": ablation, "points": points, "seed": seed,
+            }  # fmt: skip
+            if dictionaries:
+                folders = (str(path.expanduser().absolute()) for path in dictionaries)
+                options["dictionaries"] = tuple(folders)
+            asked = measuring.start_measuring(session, pairs, keep=save, **options)
+            found = done(session, asked, quiet=quiet).result
+            if save:
+                session.save()
+        if report is not None:
+            measuring.save_report(found, report, report.stem)
+        _tell_measurement(found, print_json if as_json else None)
+
+
+def _tell_measurement(found: Curves, print_json: Callable[[Any], None] | None) -> None:
+    record = found.provenance
+    if print_json is not None:
+        curves = {name: values.tolist() for name, values in found.curves.items()}
+        print_json(
+            {
+                "scores": record.scores, found.x_name: found.x.tolist(), "curves": curves,
+                "measured": record.settings["measured"], "remarks": record.remarks,
+            }
+        )  # fmt: skip
+        return
+    for title, value, words in numbers_of(found):
+        typer.echo(f"{shown_number(value):>8}  {title}: {words}")
+    for remark in record.remarks:
+        typer.echo(remark)
 
 
 def _tell_comparison(

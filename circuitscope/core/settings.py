@@ -196,6 +196,11 @@ class TraceSettings:
         None, "Means",
         "Contextual decomposition only: mean activations that other heads hold; none is 0.",
     )  # fmt: skip
+    corrupted: str | tuple[int, ...] = _setting(
+        "", "Corrupted prompt",
+        "Attribution and path patching only: a prompt of as many tokens with another answer; "
+        "none takes each part's mean over the prompt.",
+    )  # fmt: skip
     logit_mass: float = _setting(
         0.95, "Top logits reach", "Probability that the explained top tokens add up to.",
         range=(0.05, 1.0),
@@ -226,6 +231,8 @@ class TraceSettings:
             data["means"] = {"name": self.means.name, "n_prompts": self.means.n_prompts}
         if not isinstance(self.prompt, str):
             data["prompt"] = list(self.prompt)
+        if not isinstance(self.corrupted, str):
+            data["corrupted"] = list(self.corrupted)
         return data
 
     @staticmethod
@@ -238,4 +245,6 @@ class TraceSettings:
         values.pop("means", None)
         if not isinstance(values["prompt"], str):
             values["prompt"] = tuple(values["prompt"])
+        if not isinstance(values.get("corrupted", ""), str):
+            values["corrupted"] = tuple(values["corrupted"])
         return TraceSettings(**values)

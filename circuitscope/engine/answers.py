@@ -27,7 +27,14 @@ from circuitscope.engine.decomposing import (
     measure_means,
     weigh_words,
 )
-from circuitscope.engine.evidence import RunTests, SweepPatches, run_tests, sweep_patches
+from circuitscope.engine.evidence import (
+    MeasureCircuit,
+    RunTests,
+    SweepPatches,
+    measure_circuit,
+    run_tests,
+    sweep_patches,
+)
 from circuitscope.engine.features import (
     CollectEvidence,
     ReadFeature,
@@ -477,6 +484,7 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     ReadFeature: read_feature,
     TrainDictionary: train_dictionary,
     SweepPatches: sweep_patches,
+    MeasureCircuit: measure_circuit,
     WeighWords: weigh_words,
     CompareHeads: compare_heads,
     MeasureMeans: measure_means,

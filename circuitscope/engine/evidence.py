@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from circuitscope.core.badges import Outcome
 from circuitscope.core.circuit import Circuit
-from circuitscope.core.finding import Grid
+from circuitscope.core.finding import Curves, Grid
+from circuitscope.core.prompt_pairs import PromptPair
 from circuitscope.core.settings import Logit, LogitDifference
 
 if TYPE_CHECKING:
@@ -81,4 +82,35 @@ def sweep_patches(request: SweepPatches, holdings: Holdings, progress: Progress)
     return patching_grid(
         model, request.clean, request.corrupted, request.metric, request.component,
         progress=progress,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MeasureCircuit:
+    """Measure a circuit over prompts, `Curves`; see `tracing.measuring`.
+
+    Attributes:
+        pairs: Prompts with corrupted partners; none takes the circuit's own.
+        dictionaries: Folders.
+    """
+
+    model: ModelChoice
+    circuit: Circuit
+    pairs: tuple[PromptPair, ...] = ()
+    level: Literal["edge", "node"] = "edge"
+    ablation: Literal["auto", "zero", "mean", "resample"] = "auto"
+    points: int = 20
+    seed: int = 0
+    dictionaries: tuple[str, ...] = ()
+
+
+def measure_circuit(request: MeasureCircuit, holdings: Holdings, progress: Progress) -> Curves:
+    """Answer a `MeasureCircuit`."""
+    from circuitscope.tracing.measuring import measure
+
+    model = holdings.model(request.model, progress)
+    opened = holdings.dictionaries(request.dictionaries, str(model.device), progress)
+    return measure(
+        model, request.circuit, request.pairs or None, request.level, request.ablation,
+        points=request.points, seed=request.seed, dictionaries=opened or None, progress=progress,
     )  # fmt: skip

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         MeasureMeans,
         WeighWords,
     )  # fmt: skip
-    from circuitscope.engine.evidence import Outcomes, RunTests, SweepPatches
+    from circuitscope.engine.evidence import MeasureCircuit, Outcomes, RunTests, SweepPatches
     from circuitscope.engine.features import FeatureRequest, FeatureResult
     from circuitscope.engine.reading import GraphRead, ReadGraph
     from circuitscope.engine.reasons import AttentionReasons, ExplainAttention, Grow
@@ -208,7 +208,7 @@ Request = Union[
     CheckDictionaries, PreviewPrompt, Generate, Predict, Trace, "ReadGraph", "CheckFile",
     "TryChanges",
     "ReadLens", "Grow", "ExplainAttention", "RunTests", "FeatureRequest", "SweepPatches",
-    "WeighWords", "CompareHeads", "MeasureMeans", "DiscoverHeads",
+    "MeasureCircuit", "WeighWords", "CompareHeads", "MeasureMeans", "DiscoverHeads",
 ]  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from circuitscope.core.metrics import (
 from circuitscope.core.settings import Logit, LogitDifference
 
 Case = tuple[str | tuple[int, ...], Metric]
-_MEASURES = "answer against others words threshold".split()
+MEASURES = "answer against others words threshold".split()
 
 
 def read_metric_cases(path: Path) -> list[Case]:
@@ -56,13 +56,13 @@ def _case(path: Path, number: int, line: str) -> Case:
     position = found.get("position", -1) if isinstance(found, dict) else -1
     if not isinstance(prompt, (str, tuple)) or not prompt or type(position) is not int:
         raise _refused(path, f"says no prompt in line {number}")
-    metric = _metric({key: found[key] for key in _MEASURES if key in found}, position)
+    metric = metric_from({key: found[key] for key in MEASURES if key in found}, position)
     if metric is None:
         raise _refused(path, f"says no metric in line {number}")
     return prompt, metric
 
 
-def _metric(said: dict[str, Any], position: int) -> Metric | None:
+def metric_from(said: dict[str, Any], position: int) -> Metric | None:
     """Return what the keys mean together, None where they mean nothing."""
     answer, words = said.get("answer"), said.get("words")
     match sorted(said):

@@ -11,6 +11,7 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.finding import Curves, Grid
 from circuitscope.core.keys import NodeKey
 from circuitscope.core.progress import Progress
+from circuitscope.core.prompt_pairs import PromptPair
 from circuitscope.core.settings import Logit, LogitDifference
 
 if TYPE_CHECKING:
@@ -95,3 +96,17 @@ def faithfulness_curve(
     from circuitscope.tracing import curves
 
     return curves.faithfulness_curve(model, circuit, prompts, ablation, **options)
+
+
+def measure(
+    model: LoadedModel,
+    circuit: Circuit,
+    prompts: Sequence[PromptPair] | None = None,
+    level: Literal["edge", "node"] = "edge",
+    ablation: Literal["auto", "zero", "mean", "resample"] = "auto",
+    **options: Any,
+) -> Curves:
+    """Measure faithfulness, completeness and minimality of a circuit; see `tracing.measuring`."""
+    from circuitscope.tracing import measuring
+
+    return measuring.measure(model, circuit, prompts, level, ablation, **options)

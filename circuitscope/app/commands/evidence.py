@@ -16,6 +16,15 @@ def test_on_model(desk: Desk) -> QDialog:
     return dialog
 
 
+def measure(desk: Desk) -> QDialog:
+    """Open the dialog that measures the circuit and shows its reports."""
+    from circuitscope.app.dialogs.measure import MeasureDialog
+
+    dialog = MeasureDialog(desk)
+    dialog.open()
+    return dialog
+
+
 def select_untested(desk: Desk) -> None:
     """Select every shown node that could be tested and was not."""
     session = desk.session

@@ -7,6 +7,7 @@ from PySide6.QtWidgets import (
     QComboBox,
     QDialog,
     QHBoxLayout,
+    QLineEdit,
     QScrollArea,
     QToolButton,
     QVBoxLayout,
@@ -51,8 +52,18 @@ METHODS = {
     "contextual": ("Contextual decomposition (heads)",
                    "The attention heads that one word, or one word against another, depends on "
                    "along all paths. Relevances do not add up; faithfulness is measured."),
+    "eap": ("Attribution patching (EAP)",
+            "Edges between heads, MLPs and words, each by its first-order effect against a "
+            "corrupted prompt. Quick, and rough where gradients are flat."),
+    "eap_ig": ("Integrated attribution patching (EAP-IG)",
+               "The same with gradients averaged between the corrupted and the clean prompt."),
+    "path_patching": ("Path patching",
+                      "Edges back from the answer, each run with the corrupted prompt's value: "
+                      "exact, one run an edge."),
 }  # fmt: skip
 """Names and words for the methods that come with the program."""
+PATCHING = ("eap", "eap_ig", "path_patching")
+"""Methods that a corrupted prompt is for."""
 
 
 def _order(name: str) -> tuple[bool, int, str]:
@@ -151,6 +162,12 @@ class TraceDialog(QDialog):
         column.addWidget(self._words)
         self.means = MeansChoiceBox(self._desk)
         column.addWidget(self.means)
+        self.corrupted = QLineEdit()
+        self.corrupted.setAccessibleName(tr("Corrupted prompt"))
+        self.corrupted.setPlaceholderText(
+            tr("Corrupted prompt of as many tokens; empty: the mean over the prompt")
+        )
+        column.addWidget(self.corrupted)
         self._form = SettingsForm(TraceSettings, PLAIN, start)
         column.addWidget(self._form)
         self._more = QToolButton()
@@ -169,6 +186,7 @@ class TraceDialog(QDialog):
         known = METHODS.get(self.method.currentData())
         self._words.setText(tr(known[1]) if known else "")
         self.means.setVisible(self.method.currentData() == "contextual")
+        self.corrupted.setVisible(self.method.currentData() in PATCHING)
 
     def _unfold(self, unfolded: bool) -> None:
         palette = self._desk.palette
@@ -264,8 +282,12 @@ class TraceDialog(QDialog):
             prompt=self.prompt.prompt(), targets=self.score.targets() or self.prompt.targets(),
             dictionaries=self.dictionaries.chosen(), method=self.method.currentData(),
             means=self.means.chosen() if self.method.currentData() == "contextual" else None,
-            **self._form.values(), **self._advanced.values(),
+            corrupted=self._corrupted(), **self._form.values(), **self._advanced.values(),
         )  # fmt: skip
+
+    def _corrupted(self) -> str:
+        asked = self.method.currentData() in PATCHING
+        return self.corrupted.text().strip() if asked else ""
 
     def trace(self) -> None:
         """Start the job and close the dialog."""
