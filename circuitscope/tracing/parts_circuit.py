@@ -206,7 +206,7 @@ def as_circuit(  # noqa: PLR0913 - the parts of a circuit
             "whole": task.whole, "ablated": task.empty, "circuit": own,
             "faithfulness": (own - task.empty) / gap if gap else 0.0, "n_prompts": 1.0,
             "sum_of_parts": float(sum(e.weight for e in edges if e.reader == parts.logits)),
-            "edges_of_model": float(parts.edges().sum()),
+            "edges_of_model": float(parts.edges().sum() + parts.n_readers * (len(ids) - 1)),
         },
     )  # fmt: skip
     labels = [
