@@ -39,6 +39,8 @@ from circuitscope.graph.layered import Gaps, LayoutBox, circuit_layout
 from circuitscope.graph.view import View, nodes_named, view_of
 
 LEAST_SHARE: Final = 0.03
+LEAST_NUMBER: Final = 0.005
+"""Smallest share that is not printed as zero."""
 MOST_EDGES: Final = 60
 _FIRST_DIAGRAM: Final = 14
 _NUMBER_WEIGHT: Final = 600
@@ -51,7 +53,7 @@ def circuit_figure(
     view = view or view_of(circuit, rows)
     subgraph = subgraph_of(circuit, rows, view)
     boxes = [face_of(circuit, box, preset, theme) for box in subgraph.boxes]
-    links, left_out = strongest_links(subgraph)
+    links, left_out = strongest_links(subgraph, reach_all=True)
     head, top = heading(circuit, preset, theme)
     boxes, extent = _place(subgraph, boxes, links, top, preset)
     grown = math.ceil(extent[0] + preset.margin - 0.01)
@@ -152,16 +154,37 @@ def _touched(
     return touched
 
 
-def strongest_links(subgraph: Subgraph) -> tuple[list[Link], int]:
-    """Return the edges worth drawing and how many are left out."""
+def strongest_links(subgraph: Subgraph, *, reach_all: bool = False) -> tuple[list[Link], int]:
+    """Return the edges worth drawing and how many are left out.
+
+    Args:
+        subgraph: Boxes and the edges between them.
+        reach_all: Draw the strongest edge of a box that no other edge reaches, weak as it may be.
+    """
     size = np.abs(subgraph.share)
     order = np.argsort(-size, kind="stable")[:MOST_EDGES]
     kept = np.sort(order[size[order] >= LEAST_SHARE])
+    if reach_all:
+        kept = _reaching_all(subgraph, size, kept)
     links = [
         Link(int(subgraph.source[i]), int(subgraph.target[i]), float(subgraph.share[i]))
         for i in kept
     ]
     return links, int((size > 0).sum()) - len(links)
+
+
+def _reaching_all(
+    subgraph: Subgraph, size: NDArray[np.float64], kept: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the kept edges and the strongest one of every box that they leave alone."""
+    found = set(kept.tolist())
+    for box in range(len(subgraph.boxes)):
+        mine = np.flatnonzero((subgraph.source == box) | (subgraph.target == box))
+        if len(mine) and not found.intersection(mine.tolist()):
+            best = int(mine[np.argmax(size[mine])])
+            if size[best] >= LEAST_NUMBER:
+                found.add(best)
+    return np.array(sorted(found), np.int64)
 
 
 def element_id(prefix: str, name: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import CannotExpress
 from circuitscope.core.rows import RowKey, Rows
+from circuitscope.exchange.diagram import strongest_links
 from circuitscope.exchange.figure import Box, Curves, Figure, Shape, Text, with_heads
 from circuitscope.exchange.figures import circuit_figure, link_figure
 from circuitscope.exchange.format import figure_of
@@ -24,6 +25,7 @@ from circuitscope.exchange.theme import (
 )
 from circuitscope.exchange.typeface import elide, printable, text_width, wrap
 from circuitscope.exchange.vector import svg_text
+from circuitscope.graph.groups import fold
 
 Drawn = tuple[Circuit, Rows]
 
@@ -269,3 +271,17 @@ def test_small_rules_of_the_theme() -> None:
     with pytest.raises(CannotExpress) as caught:
         preset_named("poster")
     assert "1-column" in caught.value.hint
+
+
+def test_a_box_that_only_weak_edges_reach_keeps_its_strongest(dallas: Drawn) -> None:
+    subgraph = fold(*dallas, np.ones(len(dallas[0].nodes), np.bool_))
+    alone = int(subgraph.source[np.argmax(np.abs(subgraph.share))])
+    touches = (subgraph.source == alone) | (subgraph.target == alone)
+    weak = replace(subgraph, share=np.where(touches, 0.02, subgraph.share).astype(np.float32))
+    some, left_out = strongest_links(weak)
+    assert alone not in {end for link in some for end in (link.source, link.target)}
+    every, fewer = strongest_links(weak, reach_all=True)
+    assert (len(every), fewer) == (len(some) + 1, left_out - 1)
+    assert alone in {end for link in every for end in (link.source, link.target)}
+    nothing = replace(subgraph, share=np.where(touches, 0.001, subgraph.share).astype(np.float32))
+    assert strongest_links(nothing, reach_all=True)[0] == strongest_links(nothing)[0]
