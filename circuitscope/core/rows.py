@@ -5,9 +5,10 @@ project itself), which kind it is, and which thing it is about.
 
     kind          id                        fields
     label         node key text             text, source ("person", "machine", "imported")
-    group         group id                  label, color ("teal", ...), open (bool), source
-                                            ("machine" while a suggestion that nobody renamed)
-    member        node key or group id      group (the id of the group that it is in)
+    group         group id                  label, color ("teal", ...), open (bool), parent
+                                            (id of the group around it), source ("machine" while
+                                            it is a suggestion that nobody renamed)
+    member        node key text             group (a group id)
     place         node key, group id        x, y in points, top left is 0, 0
     pin           node key text             (none)
     hidden        node key text             (none)
@@ -76,7 +77,7 @@ _TEXT: Final = (str,)
 _NUMBER: Final = (int, float)
 _FIELDS: Final[dict[str, dict[str, tuple[type, ...]]]] = {
     "label": {"text": _TEXT, "source": _TEXT},
-    "group": {"label": _TEXT, "color": _TEXT, "open": (bool,), "source": _TEXT},
+    "group": {"label": _TEXT, "color": _TEXT, "open": (bool,), "source": _TEXT, "parent": _TEXT},
     "member": {"group": _TEXT},
     "place": {"x": _NUMBER, "y": _NUMBER},
     "note": {"text": _TEXT, "x": _NUMBER, "y": _NUMBER, "width": _NUMBER, "about": _TEXT},

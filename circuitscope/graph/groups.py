@@ -1,7 +1,7 @@
 """Fold the pinned and grouped part of a circuit into boxes, and sum the edges between them.
 
 1. Nodes that are pinned or grouped, and visible, take part; all else stays outside.
-2. A closed group is one box; every other node is a box of its own.
+2. A closed group is one box, with the groups inside it; every other node is a box of its own.
 3. The weight of an edge between two boxes is the sum over all edges from members to members.
 4. Its share is that weight / sum of |weights into the target box from outside it|, over *all*
    sources of the circuit, constants, errors and hidden nodes included. For a single node it equals
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from circuitscope.core.anatomy import Site
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
+from circuitscope.core.nesting import box_of, parents_of
 from circuitscope.core.rows import Rows
 from circuitscope.graph.influence import is_relevance, signed_shares, stages
 from circuitscope.graph.view import find_node, rows_of
@@ -105,13 +106,15 @@ def fold(
     pinned = {find_node(circuit, name) for name, _ in rows_of(rows, "pin")}
     alone = {i for i in pinned if i is not None and visible[i] and i not in membership}
 
-    parts: list[tuple[str, list[int]]] = []
-    for group, row in groups.items():
-        members = sorted(i for i, name in membership.items() if name == group)
-        if members and not (row.get("open") or group in opened):
-            parts.append((group, members))
+    parents = parents_of(groups)
+    unfolded = opened | {name for name, row in groups.items() if row.get("open")}
+    folded: dict[str, list[int]] = {}
+    for index, group in sorted(membership.items()):
+        if box := box_of(group, parents, unfolded):
+            folded.setdefault(box, []).append(index)
         else:
-            alone |= set(members)
+            alone.add(index)
+    parts = sorted(folded.items())
     parts += [(str(circuit.nodes.key(i)), [i]) for i in sorted(alone)]
     boxes = _boxes(circuit, rows, parts, membership)
     return Subgraph(boxes, *_summed(circuit, boxes))
@@ -173,11 +176,12 @@ def _boxes(
         at = np.array(members, np.int64)
         is_group = name in groups
         if is_group:
-            label, source = str(groups[name].get("label", "")) or "group", "person"
+            label = str(groups[name].get("label", "")) or "group"
+            source = str(groups[name].get("source", "person"))
         else:
             label, source = name_of(circuit, members[0], texts)
             source = str(labels[name].get("source", source)) if texts.get(name) else source
-        group = groups.get(membership.get(members[0], ""), {})
+        group = groups.get(name if is_group else membership.get(members[0], ""), {})
         kinds = np.unique(nodes.kind[at])
         position = nodes.position[at][nodes.position[at] >= 0]
         spot = places.get(name)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from circuitscope.core.binding import Binding
 from circuitscope.core.errors import ProjectError
+from circuitscope.core.nesting import inside, parents_of, upwards
 from circuitscope.core.rows import GROUP_COLORS, VIEW_DEFAULTS, Row, RowKey, Rows
 from circuitscope.project.edit import Edit, change
 from circuitscope.project.wording import Key, count, names_of, shown, what
@@ -59,37 +60,55 @@ def group(
     label: str,
     color: str | None = None,
     group_id: str | None = None,
+    source: str = "person",
 ) -> Edit:
     """Put nodes into a new group; nodes of other groups move, groups left empty go.
 
     Args:
         drawing: Where to.
-        keys: The members, at least one.
+        keys: The members, at least one; ids of groups nest these inside the new one.
         label: The group's name.
         color: One of `GROUP_COLORS`; None takes the one used least.
         group_id: Id of the new group; None makes one.
+        source: "machine" for a suggestion; renaming the group makes it the person's.
 
     Raises:
         ProjectError: There is nothing to group.
     """
-    names = names_of(keys)
-    if not names:
+    names, within = _nodes_and_groups(drawing, keys)
+    if not names and not within:
         raise ProjectError("There is nothing to group.", hint="Choose one or more nodes first.")
     group_id = group_id or new_id()
-    after: Rows = _moved(drawing, names, group_id)
-    after[_key(drawing, "group", group_id)] = {
-        "label": label,
-        "color": color or _next_color(drawing),
-        "open": False,
-    }
-    return change(f"Group {count(names, 'node')}", drawing.rows, after)
+    after: Rows = _moved(drawing, names, group_id, within)
+    row: dict[str, Any] = {
+        "label": label, "color": color or _next_color(drawing), "open": False,
+    }  # fmt: skip
+    groups = drawing.of_kind("group")
+    around = {parents_of(groups).get(name, "") for name in within}
+    if within and not names and len(around) == 1 and (above := around.pop()):
+        row["parent"] = above
+    if source != "person":
+        row["source"] = source
+    after[_key(drawing, "group", group_id)] = row
+    for name in within:
+        after[_key(drawing, "group", name)] = {**groups[name], "parent": group_id}
+    text = f"Group {count([*names, *within], 'item' if within else 'node')}"
+    return change(text, drawing.rows, after)
 
 
 def ungroup(drawing: "Drawing", group_id: str) -> Edit:
-    """Dissolve a group; its members stay where they are."""
+    """Dissolve a group; what was in it joins the group around it, if there is one."""
     row = _existing(drawing, "group", group_id)
+    groups = drawing.of_kind("group")
+    parents = parents_of(groups)
+    above = parents.get(group_id, "")
+    up = {"group": above} if above else None
     gone: Rows = {_key(drawing, "group", group_id): None, _key(drawing, "place", group_id): None}
-    gone.update({_key(drawing, "member", name): None for name in members(drawing, group_id)})
+    gone.update({_key(drawing, "member", name): up for name in members(drawing, group_id)})
+    for name, parent in parents.items():
+        if parent == group_id:
+            rest = {field: value for field, value in groups[name].items() if field != "parent"}
+            gone[_key(drawing, "group", name)] = {**rest, "parent": above} if above else rest
     return change(f"Ungroup “{short(row['label'])}”", drawing.rows, gone)
 
 
@@ -97,7 +116,8 @@ def rename_group(drawing: "Drawing", group_id: str, label: str) -> Edit:
     """Give a group another name."""
     row = _existing(drawing, "group", group_id)
     text = f"Rename group “{short(row['label'])}” to “{short(label)}”"
-    return _set(drawing, text, "group", group_id, **{**row, "label": label})
+    kept = {name: value for name, value in row.items() if name != "source"}
+    return _set(drawing, text, "group", group_id, **{**kept, "label": label})
 
 
 def color_group(drawing: "Drawing", group_id: str, color: str) -> Edit:
@@ -327,6 +347,13 @@ def members(drawing: "Drawing", group_id: str) -> list[str]:
     return [name for name, row in rows.items() if row.get("group") == group_id]
 
 
+def nodes_in(drawing: "Drawing", group_id: str) -> list[str]:
+    """Return the keys of all nodes of a group, those of the groups inside it included."""
+    within = inside(group_id, parents_of(drawing.of_kind("group")))
+    rows = drawing.of_kind("member")
+    return [name for name, row in rows.items() if row.get("group") in within]
+
+
 def new_id() -> str:
     """Return an id for a group, note or sketch that no other one has."""
     return uuid.uuid4().hex[:12]
@@ -373,17 +400,34 @@ def _existing(drawing: "Drawing", kind: str, name: str) -> Row:
     return row
 
 
-def _moved(drawing: "Drawing", names: list[str], group_id: str | None) -> Rows:
+def _nodes_and_groups(drawing: "Drawing", keys: Iterable[Key]) -> tuple[list[str], list[str]]:
+    """Return the nodes among some keys, and the groups; nodes inside these groups are left out."""
+    names, groups = names_of(keys), drawing.of_kind("group")
+    within = [name for name in names if name in groups]
+    covered = {key for name in within for key in nodes_in(drawing, name)}
+    return [name for name in names if name not in groups and name not in covered], within
+
+
+def _moved(
+    drawing: "Drawing", names: list[str], group_id: str | None, kept: Iterable[str] = ()
+) -> Rows:
     rows = drawing.of_kind("member")
     after: Rows = {
         _key(drawing, "member", name): None if group_id is None else {"group": group_id}
         for name in names
     }
-    touched = {rows[name]["group"] for name in names if name in rows} - {group_id}
-    for old in touched:
-        if not set(members(drawing, old)) - set(names):
-            after[_key(drawing, "group", old)] = None
-            after[_key(drawing, "place", old)] = None
+    parents, nested = parents_of(drawing.of_kind("group")), set(kept)
+    leaving = [rows[name]["group"] for name in names if name in rows]
+    leaving += [parents[name] for name in nested if name in parents]
+    gone: set[str] = set()
+    # From the inside out: a group goes when all in it have left.
+    for old in (group for first in leaving for group in upwards(first, parents)):
+        stays = {name for name, above in parents.items() if above == old} - gone - nested
+        if old != group_id and not stays and not set(members(drawing, old)) - set(names):
+            gone.add(old)
+    for old in gone:
+        after[_key(drawing, "group", old)] = None
+        after[_key(drawing, "place", old)] = None
     return after
 
 

@@ -1,14 +1,19 @@
 """Folding groups and what a view shows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from circuitscope.core.circuit import Circuit
+from circuitscope.core.circuit import Circuit, EdgeTable
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.rows import RowKey, Rows
 from circuitscope.graph.groups import fold, fold_nodes, unfold
 from circuitscope.graph.prune import Reason
 from circuitscope.graph.view import view_of
+from tests.graph.test_layout import random_circuit
 
 
 @pytest.fixture
@@ -105,3 +110,77 @@ def test_constants_are_shown_when_asked_for(small_circuit: Circuit) -> None:
     shown = view_of(small_circuit, rows)
     assert shown.nodes[bias].all()
     assert shown.edges[bias[small_circuit.edges.source]].all()
+
+
+NODES, MOST_GROUPS = 24, 6
+
+
+def linked_circuit(seed: int) -> Circuit:
+    rng = np.random.default_rng(seed)
+    bare = random_circuit(NODES, seed)
+    source, target = np.triu_indices(NODES, 1)
+    some = rng.random(len(source)) < 0.3
+    source, target = source[some], target[some]
+    order = np.argsort(target, kind="stable")
+    weight = rng.normal(size=len(order)).astype(np.float32)
+    edges = EdgeTable(
+        source[order].astype(np.int32), target[order].astype(np.int32), weight,
+        np.zeros(len(order), np.uint8),
+    )  # fmt: skip
+    return replace(bare, edges=edges)
+
+
+nestings = st.lists(
+    st.tuples(st.integers(-1, MOST_GROUPS - 1), st.booleans()), min_size=1, max_size=MOST_GROUPS
+)
+memberships = st.lists(st.integers(-2, MOST_GROUPS - 1), min_size=NODES, max_size=NODES)
+
+
+@settings(max_examples=60, deadline=None)
+@given(nestings, memberships, st.integers(0, 2**32 - 1))
+def test_sums_are_conserved_at_any_nesting_open_or_closed(
+    nesting: list[tuple[int, bool]], membership: list[int], seed: int
+) -> None:
+    circuit = linked_circuit(seed)
+    rows: Rows = {}
+    for number, (parent, is_open) in enumerate(nesting):
+        row = {"label": f"group {number}", "open": is_open}
+        if parent >= 0:
+            row["parent"] = f"g{parent}"  # rings and parents that are not there included
+        rows[RowKey("c", "group", f"g{number}")] = row
+    for node, group in enumerate(membership):
+        key = str(circuit.nodes.key(node))
+        if group >= 0:
+            rows[RowKey("c", "member", key)] = {"group": f"g{group}"}
+        elif group == -1:
+            rows[RowKey("c", "pin", key)] = {}
+    graph = fold(circuit, rows, everything(circuit))
+    covered = [int(i) for box in graph.boxes for i in box.members]
+    assert len(covered) == len(set(covered))
+    drawn = {i for i, group in enumerate(membership) if -1 <= group < len(nesting)}
+    assert set(covered) == drawn
+    box_of = {int(i): number for number, box in enumerate(graph.boxes) for i in box.members}
+    sums: dict[tuple[int, int], float] = {}
+    for edge in range(len(circuit.edges)):
+        ends = int(circuit.edges.source[edge]), int(circuit.edges.target[edge])
+        pair = box_of.get(ends[0]), box_of.get(ends[1])
+        if None not in pair and pair[0] != pair[1]:
+            sums[pair] = sums.get(pair, 0.0) + float(circuit.edges.weight[edge])
+    found = dict(zip(zip(graph.source.tolist(), graph.target.tolist(), strict=True),
+                     graph.weight.tolist(), strict=True))  # fmt: skip
+    assert found == pytest.approx(sums, abs=1e-4)
+
+
+def test_the_outermost_closed_group_stands_for_all_in_it(small_circuit: Circuit) -> None:
+    keys = [str(small_circuit.nodes.key(i)) for i in range(9)]
+    rows: Rows = {
+        RowKey("c", "group", "in"): {"label": "inner", "open": False, "parent": "out"},
+        RowKey("c", "group", "out"): {"label": "outer", "color": "violet", "open": False},
+        RowKey("c", "member", keys[3]): {"group": "in"},
+        RowKey("c", "member", keys[4]): {"group": "out"},
+    }
+    (box,) = fold(small_circuit, rows, everything(small_circuit)).boxes
+    assert (box.id, list(box.members), box.color) == ("out", [3, 4], "violet")
+    rows[RowKey("c", "group", "out")] = {"label": "outer", "open": True}
+    names = {box.id for box in fold(small_circuit, rows, everything(small_circuit)).boxes}
+    assert names == {"in", keys[4]}

@@ -131,3 +131,43 @@ def test_project_note(project: ProjectFile) -> None:
 def test_places_must_be_numbers(drawing: Drawing) -> None:
     with pytest.raises(AssertionError):
         verbs.place(drawing, {CITY: (float("nan"), 0.0)})
+
+
+def labels(drawing: Drawing) -> dict[str, str]:
+    groups = drawing.of_kind("group")
+    return {
+        row["label"]: groups.get(row.get("parent", ""), {"label": ""})["label"]
+        for row in groups.values()
+    }
+
+
+def test_groups_nest_and_dissolve_into_the_one_around_them(drawing: Drawing) -> None:
+    a, b, c = KEYS = ["token/embed/-1/2/5", "token/embed/-1/6/8", "feature/mlp_out/0/6/1"]
+    inner = drawing.group([a], "inner")
+    other = drawing.group([b], "other")
+    drawing.commit(verbs.group(drawing, [inner, other, a, c], "outer", group_id="outer"))
+    assert drawing.undo_text == "Group 3 items"
+    assert labels(drawing) == {"inner": "outer", "other": "outer", "outer": ""}
+    assert verbs.members(drawing, "outer") == [c]
+    assert sorted(verbs.nodes_in(drawing, "outer")) == sorted(KEYS)
+    drawing.commit(verbs.group(drawing, [inner, other], "between", group_id="between"))
+    assert labels(drawing)["inner"] == "between"
+    assert labels(drawing)["between"] == "outer"
+    drawing.commit(verbs.ungroup(drawing, "between"))
+    assert labels(drawing) == {"inner": "outer", "other": "outer", "outer": ""}
+    drawing.commit(verbs.ungroup(drawing, inner))
+    assert sorted(verbs.members(drawing, "outer")) == sorted([a, c])
+    drawing.commit(verbs.remove_from_group(drawing, KEYS))
+    assert not drawing.of_kind("group")
+    assert not drawing.of_kind("member")
+    for _ in range(7):
+        assert drawing.undo()
+    assert not drawing.rows
+
+
+def test_a_suggested_group_becomes_the_persons_by_its_name(drawing: Drawing) -> None:
+    edit = verbs.group(drawing, ["token/embed/-1/2/5"], "maybe", group_id="g", source="machine")
+    drawing.commit(edit)
+    assert drawing.row("group", "g")["source"] == "machine"
+    drawing.commit(verbs.rename_group(drawing, "g", "state"))
+    assert "source" not in drawing.row("group", "g")

@@ -6,6 +6,7 @@ from typing import Any
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.name import ask_name
 from circuitscope.app.words import plural, tr
+from circuitscope.core.nesting import box_of, parents_of
 from circuitscope.project import verbs
 
 LEAST, MOST, STEP = 0.05, 1.0, 0.05
@@ -27,7 +28,7 @@ def group(desk: Desk) -> None:
     hint = tr("What these nodes stand for together, in a word or two.")
     heading = tr("Group {0}").format(nodes)
     if name := ask_name(desk, heading, hint, _suggested_name(desk), tr("Group")):
-        desk.session.edit(verbs.group, desk.session.selected_keys(), name)
+        desk.session.edit(verbs.group, things_selected(desk), name)
 
 
 def _suggested_name(desk: Desk) -> str:
@@ -42,14 +43,35 @@ def _suggested_name(desk: Desk) -> str:
     return best if best and counts[best] > len(chosen) / 2 else ""
 
 
+def things_selected(desk: Desk) -> list[str]:
+    """Return what a new group takes in: nodes, and groups all of whose nodes are selected.
+
+    A single group that is all of the selection is given up for the new one, with what is in it.
+    """
+    drawing, keys = desk.session.drawing, desk.session.selected_keys()
+    parents = parents_of(drawing.of_kind("group"))
+    found = {name: set(verbs.nodes_in(drawing, name)) for name in drawing.of_kind("group")}
+    whole = {name for name, nodes in found.items() if nodes and nodes <= set(keys)}
+    while len(top := [name for name in whole if parents.get(name) not in whole]) == 1:
+        if found[top[0]] != set(keys):
+            break
+        whole -= set(top)
+    return [*top, *keys]
+
+
 def groups_of_selection(desk: Desk) -> list[str]:
-    """Return the groups that selected nodes belong to, each once."""
+    """Return the groups of the selected nodes, each once: those whose boxes stand for them.
+
+    Where all groups around a node are open, it is the innermost.
+    """
     drawing = desk.session.drawing
     if drawing is None:
         return []
-    members = drawing.of_kind("member")
-    found = [members[key]["group"] for key in desk.session.selected_keys() if key in members]
-    return list(dict.fromkeys(found))
+    members, groups = drawing.of_kind("member"), drawing.of_kind("group")
+    parents = parents_of(groups)
+    opened = {name for name, row in groups.items() if row.get("open")}
+    inner = [members[key]["group"] for key in desk.session.selected_keys() if key in members]
+    return list(dict.fromkeys(box_of(name, parents, opened) or name for name in inner))
 
 
 def ungroup(desk: Desk) -> None:
@@ -81,7 +103,7 @@ def select_group(desk: Desk, group_id: str) -> None:
     """Select the members of a group."""
     circuit, drawing = desk.session.circuit, desk.session.drawing
     if circuit is not None and drawing is not None:
-        found = (circuit.nodes.find(key) for key in verbs.members(drawing, group_id))
+        found = (circuit.nodes.find(key) for key in verbs.nodes_in(drawing, group_id))
         desk.session.select([node for node in found if node is not None])
 
 

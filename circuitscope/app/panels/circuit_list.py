@@ -12,6 +12,7 @@ from circuitscope.app.theme import swatch
 from circuitscope.app.words import plural, tr
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKey, NodeKind
+from circuitscope.core.nesting import parents_of, upwards
 from circuitscope.core.rows import GROUP_COLORS
 from circuitscope.project import verbs
 from circuitscope.project.edit import Edit
@@ -59,13 +60,17 @@ class CircuitList(QTreeWidget):
         self._filling = True
         self.clear()
         if drawing is not None and circuit is not None:
-            members = drawing.of_kind("member")
-            for group_id, row in drawing.of_kind("group").items():
-                keys = [key for key, member in members.items() if member["group"] == group_id]
+            members, groups = drawing.of_kind("member"), drawing.of_kind("group")
+            parents, items = parents_of(groups), dict[str, QTreeWidgetItem]()
+            for group_id in sorted(groups, key=lambda name: len(upwards(name, parents))):
+                row, keys = groups[group_id], verbs.nodes_in(drawing, group_id)
                 color = self._desk.palette.group(str(row.get("color", "")))
-                item = self._line(str(row["label"]), _member_words(keys), color)
+                above = items.get(parents.get(group_id, ""))
+                item = self._line(str(row["label"]), _member_words(keys), color, above)
+                items[group_id] = item
                 item.setData(0, GROUP, group_id)
                 item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
+                item.setExpanded(True)
             for key in drawing.of_kind("pin"):
                 if key not in members:
                     self._add_pin(circuit, key)
@@ -85,8 +90,10 @@ class CircuitList(QTreeWidget):
         item = self._line(self._desk.session.label(node), word, color)
         item.setData(0, NODE, node)
 
-    def _line(self, name: str, size: str, color: str) -> QTreeWidgetItem:
-        item = QTreeWidgetItem(self, [name, size])
+    def _line(
+        self, name: str, size: str, color: str, above: QTreeWidgetItem | None = None
+    ) -> QTreeWidgetItem:
+        item = QTreeWidgetItem(self if above is None else above, [name, size])
         if color:
             item.setIcon(0, swatch(color))
         item.setToolTip(0, name)
@@ -122,6 +129,11 @@ class CircuitList(QTreeWidget):
                 lambda *_, color=color: edits.color_group(self._desk, group_id, color)
             )
         menu.addSeparator()
+        is_open = bool((self._desk.session.drawing.row("group", group_id) or {}).get("open"))
+        menu.addAction(
+            tr("Fold") if is_open else tr("Unfold"),
+            lambda: self._desk.session.edit(verbs.open_group, group_id, not is_open),
+        )
         menu.addAction(tr("Ungroup"), lambda: self._desk.session.edit(verbs.ungroup, group_id))
         menu.popup(self.viewport().mapToGlobal(at))
 
