@@ -16,13 +16,24 @@ from numpy.typing import NDArray
 
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
+from circuitscope.core.nesting import parents_of, upwards
 from circuitscope.core.rows import Rows
 from circuitscope.exchange import caption
+from circuitscope.exchange.annotations import (
+    BY_HAND,
+    Item,
+    Page,
+    frames_of,
+    items_of,
+    leaders,
+    open_groups,
+    sketched_edges,
+)
 from circuitscope.exchange.badges import badge_glyphs, badge_legend
 from circuitscope.exchange.figure import Box, Curves, Figure, Layer, Text
 from circuitscope.exchange.placing import places_by_hand
 from circuitscope.exchange.routing import Link, place_numbers, route
-from circuitscope.exchange.theme import Preset, Theme, edge_width, share_text
+from circuitscope.exchange.theme import PRESETS, Preset, Theme, edge_width, share_text
 from circuitscope.exchange.typeface import (
     cap_height,
     elide,
@@ -36,7 +47,7 @@ from circuitscope.graph.evidence import Marks, Run, marks_of, untested
 from circuitscope.graph.groups import Subgraph, fold, fold_nodes
 from circuitscope.graph.influence import is_relevance
 from circuitscope.graph.layered import Gaps, LayoutBox, circuit_layout
-from circuitscope.graph.view import View, nodes_named, view_of
+from circuitscope.graph.view import View, nodes_named, rows_of, view_of
 
 LEAST_SHARE: Final = 0.03
 LEAST_NUMBER: Final = 0.005
@@ -55,29 +66,42 @@ def circuit_figure(
     boxes = [face_of(circuit, box, preset, theme) for box in subgraph.boxes]
     links, left_out = strongest_links(subgraph, reach_all=True)
     head, top = heading(circuit, preset, theme)
-    boxes, extent = _place(subgraph, boxes, links, top, preset)
+    items = items_of(rows, preset, theme)
+    faces, frames, extent = _place((subgraph, items, rows), boxes, links, top, (preset, theme))
+    boxes, added = faces[: len(boxes)], faces[len(boxes) :]
     grown = math.ceil(extent[0] + preset.margin - 0.01)
     width = max(preset.width, grown)
+    style = preset, theme
     inks = theme
     if is_relevance(circuit):
         inks = replace(theme, positive=theme.relevance[0], negative=theme.relevance[1])
     curves, numbers = _edges(subgraph, boxes, links, preset, inks)
 
+    ends = ends_of(circuit, subgraph, items, rows)
+    rects = [(face.x, face.y, face.width, face.height) for face in faces]
+    sketches, labels = sketched_edges(rows, ends, rects, *style)
     bottom = max([extent[1], *(n.y + n.height for n in numbers)])
     marks = marks_of(circuit, rows)
     places = _tested(subgraph, boxes, links, numbers, marks)
     signs, key, bottom = _badges(circuit, view, places, (marks, bottom, preset, theme))
     notes = caption.caption_of(circuit, view, caption.meaning_of_edges(circuit))
+    if sketches is not None or any(item.kind == "sketch_node" for item in items):
+        notes[0] += f" {BY_HAND}"
     if left_out:
         notes[0] += f" {caption.counted(left_out, 'weaker edge')} not drawn."
     foot, height = footer(notes, width, bottom, preset, theme)
+    by_hand = [Layer("frames", "Frames", boxes=tuple(frames))] if frames else []
+    if lines := leaders(rows, ends, rects, *style):
+        by_hand.append(Layer("leaders", "What notes are about", curves=lines))
+    written = [Layer("sketches", "Drawn by hand", sketches, (*added, *labels))]
     return Figure(
         width, max(height, preset.least_height),
         (
+            *by_hand,
             Layer("edges", "Edges", curves=curves),
             Layer("nodes", "Nodes", boxes=tuple(boxes)),
             Layer("numbers", "Shares", boxes=tuple(numbers)),
-            *signs, *key,
+            *(written if added or labels or sketches else []), *signs, *key,
             Layer("text", "Title and caption", texts=(*head, *foot)),
         ),
         theme.background, title(circuit), " ".join(notes),
@@ -297,39 +321,85 @@ def _tooltip(circuit: Circuit, box: groups.Box) -> str:
     return f"{printable(box.label)}: {', '.join(keys)}" + (f" and {more} more" if more else "")
 
 
+def ends_of(circuit: Circuit, subgraph: Subgraph, items: list[Item], rows: Rows) -> dict[str, int]:
+    """Return the number of the face that stands for each node key, group id and item id."""
+    found = {
+        str(circuit.nodes.key(int(i))): number
+        for number, box in enumerate(subgraph.boxes) for i in box.members
+    }  # fmt: skip
+    parents = parents_of(dict(rows_of(rows, "group")))
+    boxes = {box.id: number for number, box in enumerate(subgraph.boxes) if box.is_group}
+    for name in [*parents, *boxes]:
+        shown = next((boxes[one] for one in upwards(name, parents) if one in boxes), None)
+        if shown is not None:
+            found[name] = shown
+    found.update({item.id: len(subgraph.boxes) + at for at, item in enumerate(items)})
+    return found
+
+
 def _place(
-    subgraph: Subgraph, boxes: list[Box], links: list[Link], top: float, preset: Preset
-) -> tuple[list[Box], tuple[float, float]]:
-    """Return the boxes at their places, and the right and bottom edge of them all."""
-    if not boxes:
-        return [], (0.0, top)
-    room = preset.width - 2 * preset.margin
-    size = np.array([[box.width, box.height] for box in boxes])
+    what: tuple[Subgraph, list[Item], Rows],
+    boxes: list[Box],
+    links: list[Link],
+    top: float,
+    style: tuple[Preset, Theme],
+) -> tuple[list[Box], list[Box], tuple[float, float]]:
+    """Return boxes and items at their places, frames, and the right and bottom edge of it all."""
+    (subgraph, items, rows), (preset, theme) = what, style
+    if not boxes and not items:
+        return [], [], (0.0, top)
+    faces = [*boxes, *(item.face for item in items)]
+    size = np.array([[face.width, face.height] for face in faces])
     by_hand = [box.place for box in subgraph.boxes]
-    if any(place is not None for place in by_hand):
+    scale = preset.label / PRESETS["screen"].label
+    if any(place is not None for place in by_hand) or not boxes:
+        by_hand += [item.place for item in items]
         corners = places_by_hand(by_hand, size, top, preset)
     else:
-        gaps = Gaps(1.2 * preset.label, 4 * preset.label, room)
-        ends = {NodeKind.TOKEN: "bottom", NodeKind.LOGIT: "top"}
-        inputs = [
-            LayoutBox(
-                face.width, face.height, box.stage, box.position,
-                "" if box.kind is None or box.is_group else ends.get(box.kind, ""),  # type: ignore[arg-type]  # Literal by table
-            )
-            for box, face in zip(subgraph.boxes, boxes, strict=True)
-        ]  # fmt: skip
-        places = circuit_layout(inputs, [(link.source, link.target) for link in links], gaps)
-        spare = room - float((places + size)[:, 0].max())
-        corners = places + np.array([preset.margin + max(spare / 2, 0.0), top])
-    placed = [
-        replace(
-            box, x=float(x), y=float(y),
-            texts=tuple(replace(t, x=float(t.x + x), y=float(t.y + y)) for t in box.texts),
+        corners = _laid_out(subgraph, boxes, links, top, preset)
+        by_hand = [*map(tuple, corners / scale), *(item.place for item in items)]
+        corners = np.concatenate([corners, [np.multiply(item.place, scale) for item in items]]) \
+            if items else corners  # fmt: skip
+        corners += np.maximum(np.array([preset.margin, top]) - corners.min(axis=0), 0.0)
+    given = np.array([place or (np.nan, np.nan) for place in by_hand], np.float64)
+    page = Page(given, corners, size, scale, 0.9 * preset.label)
+    frames = frames_of(rows, page, preset, theme)
+    keys = {int(box.members[0]): box.id for box in subgraph.boxes if not box.is_group}
+    k = len(boxes)
+    frames += open_groups(subgraph, rows, corners[:k], size[:k], style, keys) if k else []
+    low = np.array([[frame.x, frame.y] for frame in frames] or [[np.inf, np.inf]]).min(axis=0)
+    shift = np.maximum(np.array([0.4 * preset.margin, top - 0.4 * preset.label]) - low, 0.0)
+    placed = [_moved(face, *corner) for face, corner in zip(faces, corners + shift, strict=True)]
+    frames = [_moved(frame, *shift) for frame in frames]
+    right = max(face.x + face.width for face in [*placed, *frames])
+    bottom = max(face.y + face.height for face in [*placed, *frames])
+    return placed, frames, (right, bottom)
+
+
+def _moved(box: Box, dx: float, dy: float) -> Box:
+    texts = tuple(replace(t, x=float(t.x + dx), y=float(t.y + dy)) for t in box.texts)
+    return replace(box, x=float(box.x + dx), y=float(box.y + dy), texts=texts)
+
+
+def _laid_out(
+    subgraph: Subgraph, boxes: list[Box], links: list[Link], top: float, preset: Preset
+) -> NDArray[np.float64]:
+    """Return the corners of boxes in layers, in the middle of the page, [k, 2]."""
+    room = preset.width - 2 * preset.margin
+    gaps = Gaps(1.2 * preset.label, 4 * preset.label, room)
+    ends = {NodeKind.TOKEN: "bottom", NodeKind.LOGIT: "top"}
+    inputs = [
+        LayoutBox(
+            face.width, face.height, box.stage, box.position,
+            "" if box.kind is None or box.is_group else ends.get(box.kind, ""),  # type: ignore[arg-type]  # Literal by table
         )
-        for box, (x, y) in zip(boxes, corners, strict=True)
+        for box, face in zip(subgraph.boxes, boxes, strict=True)
     ]  # fmt: skip
-    right, bottom = (corners + size).max(axis=0)
-    return placed, (float(right), float(bottom))
+    places = circuit_layout(inputs, [(link.source, link.target) for link in links], gaps)
+    width = np.array([box.width for box in boxes])
+    spare = room - float((places[:, 0] + width).max())
+    corners: NDArray[np.float64] = places + np.array([preset.margin + max(spare / 2, 0.0), top])
+    return corners
 
 
 def _edges(

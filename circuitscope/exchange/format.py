@@ -161,7 +161,11 @@ def figure_of(
 ) -> Figure:
     """Draw a circuit; "auto" draws the diagram where something is pinned or grouped."""
     if what == "auto":
-        drawn = any(True for kind in ("pin", "member") for _ in rows_of(rows, kind))
+        drawn = any(
+            True
+            for kind in ("pin", "member", "sketch_node", "note", "frame")
+            for _ in rows_of(rows, kind)
+        )
         what = "circuit" if drawn else "link_graph"
     draw = circuit_figure if what == "circuit" else link_figure
     return draw(circuit, rows, view, preset_named(preset), theme)
