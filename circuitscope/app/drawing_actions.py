@@ -2,7 +2,12 @@
 
 from circuitscope.app import conditions as when
 from circuitscope.app.action import SEPARATOR, Action
-from circuitscope.app.commands import contents
+from circuitscope.app.commands import contents, diagram
+
+_ALIGN_KEYS = {
+    "left": "Ctrl+Alt+Left", "centre": "Ctrl+Alt+C", "right": "Ctrl+Alt+Right",
+    "top": "Ctrl+Alt+Up", "middle": "Ctrl+Alt+M", "bottom": "Ctrl+Alt+Down",
+}  # fmt: skip
 
 DRAWING_ACTIONS: tuple[Action, ...] = (
     Action("trace.again", "Trace again with changes…",
@@ -19,9 +24,36 @@ DRAWING_ACTIONS: tuple[Action, ...] = (
            contents.delete_drawing, (), "trash-2", when.further_drawing_shown),
     Action("project.note", "New project note…", "Add a note on the project as a whole.",
            contents.add_project_note, (), "sticky-note", when.project_open),
+    Action("diagram.note", "New note…", "Write a note bound to what is selected.",
+           diagram.add_note, ("N",), "sticky-note", when.circuit_shown, "canvas"),
+    Action("diagram.frame", "New frame…", "Draw a titled rectangle behind what is selected.",
+           diagram.add_frame, ("Shift+F",), "square", when.circuit_shown, "canvas"),
+    Action("diagram.sketch_node", "Draw node by hand…",
+           "Add a node of your own; it is drawn dashed and is no evidence.",
+           diagram.add_sketch, ("Shift+N",), "pencil", when.circuit_shown, "canvas"),
+    Action("diagram.sketch_edge", "Draw edge by hand…",
+           "Link two selected boxes by a line of your own; it is no evidence.",
+           diagram.add_sketched_edge, ("Shift+E",), "pencil", when.circuit_shown, "canvas"),
+    Action("diagram.erase", "Erase note, frame or sketch",
+           "Take away what is selected of what was drawn by hand.",
+           diagram.erase, ("Backspace",), "x", when.circuit_shown, "canvas"),
+    *(
+        Action(f"diagram.align_{edge}", f"Align {edge}",
+               f"Line the selected boxes of the diagram up: {edge}.",
+               diagram.aligning(edge), (keys,) if keys else (), "", when.nodes_selected, "canvas")
+        for edge, keys in _ALIGN_KEYS.items()
+    ),
+    Action("diagram.distribute_across", "Distribute horizontally",
+           "Give the selected boxes equal gaps from left to right.",
+           diagram.distributing("across"), ("Ctrl+Alt+H",), "", when.nodes_selected, "canvas"),
+    Action("diagram.distribute_down", "Distribute vertically",
+           "Give the selected boxes equal gaps from top to bottom.",
+           diagram.distributing("down"), ("Ctrl+Alt+V",), "", when.nodes_selected, "canvas"),
 )  # fmt: skip
 
 DRAWING_MENU: tuple[str, ...] = (
     "project.new_drawing", "project.duplicate_drawing", "project.delete_drawing", SEPARATOR,
-    "project.note",
+    "project.note", "diagram.note", "diagram.frame", "diagram.sketch_node", "diagram.sketch_edge",
+    "diagram.erase", SEPARATOR, *(f"diagram.align_{edge}" for edge in _ALIGN_KEYS), SEPARATOR,
+    "diagram.distribute_across", "diagram.distribute_down",
 )  # fmt: skip

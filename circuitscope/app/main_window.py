@@ -24,7 +24,7 @@ from circuitscope.app.actions import MENUS, SEPARATOR, by_id, make_actions, refr
 from circuitscope.app.canvas.circuit_view import CircuitView
 from circuitscope.app.canvas.link_graph import LinkGraphView
 from circuitscope.app.canvas.view import CanvasView
-from circuitscope.app.commands import edits, files, views
+from circuitscope.app.commands import diagram, edits, files, views
 from circuitscope.app.desk import Desk, Watch
 from circuitscope.app.dialogs.errors import show_error
 from circuitscope.app.example_docks import ExampleDocks
@@ -123,7 +123,8 @@ class MainWindow(QMainWindow):
             if by_id(action.objectName()).on == "canvas":
                 view.addAction(action)
         for name, slot in (("label_wanted", self._label_node), ("pin_wanted", self._pin_node),
-                           ("menu_wanted", self._canvas_menu)):  # fmt: skip
+                           ("menu_wanted", self._canvas_menu),
+                           ("text_wanted", self._edit_item)):  # fmt: skip
             if (signal := getattr(view, name, None)) is not None:
                 signal.connect(slot)
 
@@ -286,6 +287,9 @@ class MainWindow(QMainWindow):
     def _label_node(self, node: int) -> None:
         self.session.select([node])
         self.desk.trigger("graph.label")
+
+    def _edit_item(self, name: str) -> None:
+        diagram.edit_item(self.desk, name)
 
     def _pin_node(self, node: int) -> None:
         self.session.select([node])

@@ -1,4 +1,4 @@
-"""Verbs on what a person adds to the diagram (notes, frames, sketches), and on places of anything."""
+"""Verbs on what a person adds to the diagram (notes, frames, sketches), and on all places."""
 
 from collections.abc import Iterable, Mapping
 from math import isfinite

@@ -240,8 +240,9 @@ def note(
         about: What it is bound to: nothing (the circuit), a node, a group, an edge.
     """
     verb = "Change" if note_id and drawing.row("note", note_id) else "Add"
+    words = short(text.lstrip("# "))
     return _set(
-        drawing, f"{verb} note “{short(text)}”", "note", note_id or new_id(),
+        drawing, f"{verb} note “{words}”", "note", note_id or new_id(),
         text=text, x=_number(at[0]), y=_number(at[1]), width=_number(width), about=str(about),
     )  # fmt: skip
 
@@ -266,8 +267,9 @@ def sketch_edge(
     drawing: "Drawing", source: Key, target: Key, label: str = "", sketch_id: str | None = None
 ) -> Edit:
     """Draw an edge by hand between nodes, groups or sketched nodes."""
+    ends = _called(drawing, source), _called(drawing, target)
     return _set(
-        drawing, f"Draw edge {describe(source)} to {describe(target)}", "sketch_edge",
+        drawing, f"Draw edge {ends[0]} to {ends[1]}", "sketch_edge",
         sketch_id or new_id(), source=str(source), target=str(target), label=label,
     )  # fmt: skip
 
@@ -357,6 +359,14 @@ def nodes_in(drawing: "Drawing", group_id: str) -> list[str]:
 def new_id() -> str:
     """Return an id for a group, note or sketch that no other one has."""
     return uuid.uuid4().hex[:12]
+
+
+def _called(drawing: "Drawing", key: Key) -> str:
+    """Name a node, a group or a sketch for a menu."""
+    for kind in ("group", "sketch_node"):
+        if (row := drawing.row(kind, key)) is not None:
+            return f"“{short(str(row['label']), 20)}”"
+    return describe(key)
 
 
 def _number(value: float) -> float:

@@ -6,11 +6,13 @@ one edit that holds the places of all boxes, so that the first drag turns the au
 into the user's own.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
-from PySide6.QtCore import QPointF, QRectF, Qt
+from numpy.typing import NDArray
+from PySide6.QtCore import QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import (
     QColor,
     QContextMenuEvent,
@@ -24,12 +26,13 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QPushButton, QWidget
 
 from circuitscope.app.canvas.camera import Camera
+from circuitscope.app.canvas.diagram_things import Thing, things_of
 from circuitscope.app.canvas.figure_picture import FigurePicture, Lifted
 from circuitscope.app.canvas.link_paint import paint_band, text_font
 from circuitscope.app.canvas.view import CLICK, SHIFT, CanvasView
 from circuitscope.app.theme import Palette
 from circuitscope.app.words import count, tr
-from circuitscope.core.rows import RowKey, Rows
+from circuitscope.core.rows import Rows
 from circuitscope.exchange.diagram import circuit_figure, strongest_links, subgraph_of
 from circuitscope.exchange.figure import Box, Figure
 from circuitscope.exchange.routing import Link
@@ -37,6 +40,8 @@ from circuitscope.exchange.theme import PRESETS, PRINT, Theme
 from circuitscope.graph import groups
 from circuitscope.graph.view import view_of
 from circuitscope.project import verbs
+from circuitscope.project.arranging import move
+from circuitscope.project.wording import count as counted
 from circuitscope.session.session import Session
 
 MOST_BOXES: Final = 1_000
@@ -58,6 +63,9 @@ def screen_theme(palette: Palette) -> Theme:
 class CircuitView(CanvasView):
     """Show the active circuit's diagram; see `CanvasView`."""
 
+    text_wanted = Signal(str)
+    """Emitted with the id of a note, frame or sketch that was double clicked."""
+
     FARTHEST, CLOSEST = 0.1, 12.0
 
     def __init__(self, session: Session, palette: Palette, parent: QWidget | None = None) -> None:
@@ -65,6 +73,8 @@ class CircuitView(CanvasView):
         self._figure: Figure | None = None
         self._boxes: tuple[groups.Box, ...] = ()
         self._faces: tuple[Box, ...] = ()
+        self._things: tuple[Thing, ...] = ()
+        self._chosen: frozenset[str] = frozenset()
         self._links: list[Link] = []
         self._lifted: Lifted | None = None
         self._dragged: dict[str, tuple[float, float]] = {}
@@ -91,7 +101,7 @@ class CircuitView(CanvasView):
 
     def frame_selection(self) -> None:
         """Bring the selected boxes into view; everything where nothing is selected."""
-        chosen = [QRectF(f.x, f.y, f.width, f.height) for f in self._selected_faces()]
+        chosen = [thing.rect for thing in self.selected()]
         if not chosen:
             self.fit()
             return
@@ -108,6 +118,7 @@ class CircuitView(CanvasView):
             return
         circuit, self._lifted = self._session.circuit, None
         self._figure, self._boxes, self._faces, self._links = None, (), (), []
+        self._things = ()
         if circuit is not None:
             rows = self._rows()
             view = view_of(circuit, rows)
@@ -121,6 +132,7 @@ class CircuitView(CanvasView):
                 layers = self._figure.layers
                 self._faces = next(layer.boxes for layer in layers if layer.id == "nodes")
                 self._links = strongest_links(subgraph)[0]
+                self._things = things_of(self._figure, self._boxes, rows)
         self._offer.setVisible(len(self._boxes) > MOST_BOXES)
         if self._fitted and not self._dragged:
             self.fit()
@@ -140,14 +152,14 @@ class CircuitView(CanvasView):
 
     # ---- following the session -------------------------------------------------------------
     def _new_circuit(self) -> None:
-        self._dragged, self._lifted = {}, None
+        self._dragged, self._lifted, self._chosen = {}, None, frozenset()
         super()._new_circuit()
 
     def _rows(self) -> Rows:
-        """Return the drawing's rows, with the places of boxes that are being dragged."""
+        """Return the drawing's rows, with the places of what is being dragged."""
         rows: Rows = dict(self._drawing.rows) if self._drawing is not None else {}
-        for name, (x, y) in self._dragged.items():
-            rows[RowKey(self._drawing.circuit_id, "place", name)] = {"x": x, "y": y}
+        if self._dragged:
+            rows.update(move(self._drawing, self._dragged).after)
         return rows
 
     def _hand_width(self) -> float:
@@ -173,9 +185,93 @@ class CircuitView(CanvasView):
         chosen = set(self._session.selection)
         return [not chosen.isdisjoint(box.members.tolist()) for box in self._boxes]
 
-    def _selected_faces(self) -> list[Box]:
-        pairs = zip(self._faces, self._selected(), strict=False)
-        return [face for face, selected in pairs if selected]
+    # ---- what stands in the diagram --------------------------------------------------------
+    def thing_at(self, pixel: QPointF) -> Thing | None:
+        """Return what is under a pixel: boxes before frames."""
+        x, y = self._camera.to_units(pixel)
+        return next((thing for thing in self._things if thing.is_at(x, y)), None)
+
+    def selected(self) -> list[Thing]:
+        """Return the selected boxes, notes, frames and sketches."""
+        return [thing for thing in self._things if self._is_selected(thing)]
+
+    def selected_items(self) -> tuple[str, ...]:
+        """Return the ids of selected notes, frames and nodes drawn by hand."""
+        return tuple(thing.id for thing in self._things if thing.id in self._chosen)
+
+    def places(self) -> dict[str, tuple[float, float]]:
+        """Return where everything stands, by node key, group id or row id."""
+        return {thing.id: (thing.face.x, thing.face.y) for thing in self._things if thing.has_place}
+
+    def _is_selected(self, thing: Thing) -> bool:
+        return thing.id in self._chosen or not thing.members.isdisjoint(self._session.selection)
+
+    def _choose(self, things: list[Thing], *, add: bool = False) -> None:
+        """Select things; with `add`, one that was selected already is dropped."""
+        items = {thing.id for thing in things if not thing.members}
+        self._chosen = self._chosen ^ items if add else frozenset(items)
+        members = [node for thing in things for node in sorted(thing.members)]
+        self._session.select(members, add=add, toggle=add)
+        self.update()
+
+    def _shift(self, dx: float, dy: float, *, alone: bool) -> None:
+        """Move what is selected by points, the rest staying where it is on screen.
+
+        Args:
+            dx: Rightwards.
+            dy: Downwards.
+            alone: Frames leave their contents behind.
+        """
+        moving = {thing.id for thing in self.selected()}
+        if not alone:
+            frames = [thing for thing in self.selected() if thing.kind in ("frame", "open")]
+            moving |= {one.id for frame in frames for one in self._things if frame.holds(one)}
+        self._place({
+            name: (x + dx, y + dy) if name in moving else (x, y)
+            for name, (x, y) in self.places().items()
+        }, next((name for name in self.places() if name not in moving), None))  # fmt: skip
+
+    def _place(self, places: dict[str, tuple[float, float]], still: str | None) -> None:
+        """Make the figure anew with other places, one thing staying where it is on screen."""
+        before = None if still is None else self.places()[still]
+        self._dragged, self._fitted = places, False
+        self.refresh()
+        if before is not None and still is not None:
+            after, scale = self.places()[still], self._camera.scale_x
+            moved = ((before[0] - after[0]) * scale, (before[1] - after[1]) * scale)
+            self.look(self._camera.panned(*moved))
+
+    def rearrange(
+        self, places: Callable[[NDArray[np.float64]], NDArray[np.float64]], text: str
+    ) -> None:
+        """Give the selected things new places, as one edit.
+
+        Args:
+            places: Turns rectangles x, y, width, height [k, 4] into corners [k, 2].
+            text: What the Edit menu calls it.
+        """
+        chosen = [thing for thing in self.selected() if thing.has_place]
+        rects = np.array([thing.rect.getRect() for thing in chosen], np.float64).reshape(-1, 4)
+        corners = map(tuple, places(rects).tolist())
+        new = dict(zip((thing.id for thing in chosen), corners, strict=True))
+        self._session.edit(move, {**self.places(), **new}, text)
+
+    def free_spot(self) -> tuple[float, float]:
+        """Return a place for something new: beside what is selected, else in the middle."""
+        chosen = self.selected()
+        if chosen:
+            return chosen[0].face.x + chosen[0].face.width + 32, chosen[0].face.y
+        return self._camera.to_units(QRectF(self.rect()).center())
+
+    def frame_around_selection(self) -> tuple[float, float, float, float]:
+        """Return x, y, width, height of a frame around what is selected, or in the middle."""
+        chosen = self.selected()
+        if not chosen:
+            return (*self.free_spot(), 240.0, 160.0)
+        rect = chosen[0].rect
+        for thing in chosen[1:]:
+            rect = rect.united(thing.rect)
+        return rect.adjusted(-20, -36, 20, 20).getRect()
 
     def _lift(self, dx: float, dy: float) -> None:
         """Move the selected boxes by points on screen; `_put_down` makes it an edit."""
@@ -194,23 +290,14 @@ class CircuitView(CanvasView):
     def _put_down(self) -> None:
         """Store the places of all boxes as one edit, those not moved staying where they are."""
         lifted, self._lifted = self._lifted, None
-        if lifted is None:
-            return
-        still = next((i for i, moved in enumerate(lifted.moving) if not moved), None)
-        name, before = None, None
-        if still is not None:
-            name, before = self._boxes[still].id, self._faces[still]
-        self._dragged = {box.id: lifted.place(i) for i, box in enumerate(self._boxes)}
-        self._fitted = False
-        self.refresh()
-        if before is not None:
-            after = next(f for b, f in zip(self._boxes, self._faces, strict=True) if b.id == name)
-            scale = self._camera.scale_x
-            moved = ((before.x - after.x) * scale, (before.y - after.y) * scale)
-            self.look(self._camera.panned(*moved))
-        places = {b.id: (f.x, f.y) for b, f in zip(self._boxes, self._faces, strict=True)}
-        self._dragged = {}
-        self._session.edit(verbs.place, places)
+        if lifted is not None:
+            still = next((i for i, moved in enumerate(lifted.moving) if not moved), None)
+            boxes = {box.id: lifted.place(i) for i, box in enumerate(self._boxes)}
+            name = None if still is None else self._boxes[still].id
+            self._place({**self.places(), **boxes}, name)
+        if self._dragged:
+            places, self._dragged = self.places(), {}
+            self._session.edit(move, places, f"Move {counted(self.selected(), 'item')}")
 
     # ---- camera ----------------------------------------------------------------------------
     def _frame(self, world: QRectF, closest: float) -> None:
@@ -224,50 +311,64 @@ class CircuitView(CanvasView):
 
     # ---- mouse and keyboard ----------------------------------------------------------------
     def _pressed(self, event: QMouseEvent) -> None:
-        add, number = bool(event.modifiers() & SHIFT), self.box_at(event.position())
-        if number is None:
-            self._session.select([], add=add)
+        add, thing = bool(event.modifiers() & SHIFT), self.thing_at(event.position())
+        if thing is None:
+            self._choose([], add=add)
             self._start_band(event.position())
-        elif add or not self._selected()[number]:
-            members = [int(i) for i in self._boxes[number].members]
-            self._session.select(members, add=add, toggle=add)
+        elif add or not self._is_selected(thing):
+            self._choose([thing], add=add)
 
     def _moved(self, event: QMouseEvent) -> None:
         if self._press is None:
-            number = self.box_at(event.position())
-            self.setToolTip("" if number is None else self._faces[number].title)
+            thing = self.thing_at(event.position())
+            self.setToolTip("" if thing is None else thing.face.title)
             return
         moved = event.position() - self._press
-        far = self._lifted is not None or moved.manhattanLength() > CLICK
-        if event.buttons() & Qt.MouseButton.LeftButton and far and self._selected_faces():
+        drags = self._lifted is not None or bool(self._dragged)
+        far = drags or moved.manhattanLength() > CLICK
+        if event.buttons() & Qt.MouseButton.LeftButton and far and self.selected():
             self._press = event.position()
-            self._lift(moved.x() / self._camera.scale_x, moved.y() / self._camera.scale_y)
+            alone = bool(event.modifiers() & Qt.KeyboardModifier.AltModifier)
+            self._carry(
+                moved.x() / self._camera.scale_x, moved.y() / self._camera.scale_y, alone=alone
+            )
+
+    def _carry(self, dx: float, dy: float, *, alone: bool = False) -> None:
+        """Move what is selected: boxes as a picture, what belongs to no box with a new figure."""
+        if self._chosen:
+            self._shift(dx, dy, alone=alone)
+        else:
+            self._lift(dx, dy)
 
     def _released(self) -> None:
         self._put_down()
 
     def _inside(self, low: tuple[float, float], high: tuple[float, float]) -> list[int]:
-        """Return the nodes of the boxes that a band touches."""
+        """Return the nodes of the boxes that a band touches; it selects notes and frames too."""
         band = QRectF(QPointF(*low), QPointF(*high))
-        return [
-            int(node)
-            for box, face in zip(self._boxes, self._faces, strict=False)
-            if band.intersects(QRectF(face.x, face.y, face.width, face.height))
-            for node in box.members
+        touched = [thing for thing in self._things if band.intersects(thing.rect)]
+        inside = [
+            t for t in touched if t.kind == "item" or (t.kind == "frame" and band.contains(t.rect))
         ]
+        self._chosen = frozenset(thing.id for thing in inside)
+        return [node for thing in touched for node in sorted(thing.members)]
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
-        number = self.box_at(event.position())
-        if number is None:
+        thing = self.thing_at(event.position())
+        if thing is None:
             self.fit()
+        elif thing.kind == "open":
+            self._session.edit(verbs.open_group, thing.id.removeprefix("open "), open=False)
+        elif thing.members:
+            self.label_wanted.emit(min(thing.members))
         else:
-            self.label_wanted.emit(int(self._boxes[number].members[0]))
+            self.text_wanted.emit(thing.id)
 
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:
-        number = self.box_at(QPointF(event.pos()))
-        if number is not None and not self._selected()[number]:
-            self._session.select([int(i) for i in self._boxes[number].members])
-        node = -1 if number is None else int(self._boxes[number].members[0])
+        thing = self.thing_at(QPointF(event.pos()))
+        if thing is not None and not self._is_selected(thing):
+            self._choose([thing])
+        node = min(thing.members) if thing is not None and thing.members else -1
         self.menu_wanted.emit(node, event.globalPos())
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -276,8 +377,8 @@ class CircuitView(CanvasView):
             Qt.Key.Key_Up: (0.0, -_NUDGE), Qt.Key.Key_Down: (0.0, _NUDGE),
         }  # fmt: skip
         key = Qt.Key(event.key())
-        if key in steps and self._selected_faces():
-            self._lift(*steps[key])
+        if key in steps and self.selected():
+            self._carry(*steps[key])
             self._put_down()
         else:
             super().keyPressEvent(event)
@@ -325,7 +426,7 @@ class CircuitView(CanvasView):
             painter.translate(*self._lifted.offset)
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(QPen(QColor(self._palette.accent), 2.0))
-        for face in self._selected_faces():
-            frame = QRectF(face.x, face.y, face.width, face.height).adjusted(-3, -3, 3, 3)
-            painter.drawRoundedRect(frame, face.radius + 3, face.radius + 3)
+        for thing in self.selected():
+            radius = thing.face.radius + 3
+            painter.drawRoundedRect(thing.rect.adjusted(-3, -3, 3, 3), radius, radius)
         painter.restore()

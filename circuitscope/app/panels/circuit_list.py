@@ -31,6 +31,7 @@ class CircuitList(QTreeWidget):
         self.setColumnCount(2)
         self.setHeaderHidden(True)
         self.setRootIsDecorated(False)
+        self.setIndentation(12)
         self.setIconSize(QSize(10, 10))
         self.setUniformRowHeights(True)
         self.setTextElideMode(Qt.TextElideMode.ElideRight)

@@ -111,16 +111,21 @@ def _subject(session: Session, run: Run) -> str:
 def _notes(session: Session) -> list[Line]:
     rows = session.project.contents.of_kind("text")
     lines = [
-        Line("text", name, short(str(row["text"]), 60), str(row["text"]), "sticky-note")
+        Line("text", name, _plain(str(row["text"])), str(row["text"]), "sticky-note")
         for name, row in rows.items()
     ]
     if session.drawing is None:
         return lines
     return lines + [
-        Line("note", name, short(str(row["text"]), 60),
+        Line("note", name, _plain(str(row["text"])),
              f"{_bound(str(row.get('about', '')))}\n{row['text']}", "sticky-note")
         for name, row in session.drawing.of_kind("note").items()
     ]  # fmt: skip
+
+
+def _plain(text: str) -> str:
+    """Return the beginning of a note without the marks of Markdown."""
+    return short(text.replace("*", "").replace("`", "").lstrip("# "), 60)
 
 
 def _bound(about: str) -> str:

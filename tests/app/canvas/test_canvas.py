@@ -159,25 +159,25 @@ def test_a_drag_on_the_ground_selects_the_boxes_it_touches(diagram, session) -> 
     QTest.mouseMove(diagram, end)
     diagram.grab()
     QTest.mouseRelease(diagram, Qt.MouseButton.LeftButton, pos=end)
-    assert set(session.selection) == {int(i) for box in diagram._boxes for i in box.members}
+    assert set(session.selection) == {i for thing in diagram._things for i in thing.members}
     QTest.mouseClick(diagram, Qt.MouseButton.LeftButton, pos=QPoint(2, 2))
     assert session.selection == ()
 
 
 def test_dragging_a_box_is_one_edit_and_undo_brings_it_back(diagram, session) -> None:
     session.edit(verbs.pin, ["feature/mlp_out/1/7/88", "token/embed/-1/6/8"])
-    before = [(f.x, f.y) for f in diagram._faces]
-    face = diagram._faces[0]
+    before = list(diagram.places().values())
+    face = diagram._things[0].face
     start = QPointF(*diagram._camera.to_pixels(np.array([[face.x + 9, face.y + 9]]))[0]).toPoint()
     QTest.mousePress(diagram, Qt.MouseButton.LeftButton, pos=start)
     for step in range(1, 6):
         QTest.mouseMove(diagram, start + QPoint(12 * step, 0))
     QTest.mouseRelease(diagram, Qt.MouseButton.LeftButton, pos=start + QPoint(60, 0))
-    apart = diagram._faces[0].x - diagram._faces[1].x
+    apart = diagram._things[0].face.x - diagram._things[1].face.x
     assert apart > before[0][0] - before[1][0] + 20
     assert session.undo_text.startswith("Move")
     session.undo()
-    assert [(f.x, f.y) for f in diagram._faces] == before
+    assert list(diagram.places().values()) == before
 
 
 def test_what_is_dragged_shows_where_it_is_before_it_is_let_go(diagram, session) -> None:
