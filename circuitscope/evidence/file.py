@@ -19,7 +19,7 @@ import math
 import os
 import sqlite3
 from collections.abc import Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
@@ -389,6 +389,17 @@ def _foreign(path: Path) -> EvidenceMissing:
         kept="Nothing was changed.",
         hint="Collect the evidence again, or get the file anew.",
     )
+
+
+def stamps(folder: Path | str) -> list[tuple[str, int, int]]:
+    """Return path, time and size of the evidence files that `find` would look into."""
+    start = Path(folder).absolute()
+    found = []
+    for place in (start, *start.parents[:3]):
+        with suppress(OSError):
+            stat = (place / NAME).stat()
+            found.append((str(place / NAME), stat.st_mtime_ns, stat.st_size))
+    return found
 
 
 def find(folder: Path | str, digest: str, layer: int) -> EvidenceFile | None:

@@ -288,6 +288,7 @@ def build(folder: Path) -> Path:
         report = "\n".join([_WHAT, *swap_report(model, found)])
         log.info("%s", report)
         project.contents.commit(verbs.project_note(project, report))
+        project.settle()
         project.save()
         cs.export(project, folder / "capitals.png", circuit="Dallas", what="circuit", dpi=72)
     return path

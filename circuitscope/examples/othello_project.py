@@ -178,6 +178,7 @@ def build(folder: Path) -> Path:
         )  # fmt: skip
         log.info("%s", note)
         project.contents.commit(verbs.project_note(project, note))
+        project.settle()
         project.save()
         cs.export(project, folder / "othello.png", circuit=NAMES[0], what="circuit", dpi=72)
     card = {

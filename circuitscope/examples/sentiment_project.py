@@ -57,6 +57,7 @@ def build(folder: Path) -> Path:
         note = write_note(found)
         log.info("%s", note)
         project.contents.commit(verbs.project_note(project, note))
+        project.settle()
         project.save()
         cs.export(project, folder / "sentiment.png", circuit=NAMES[0], what="circuit", dpi=72)
     card = {

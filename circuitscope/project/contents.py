@@ -247,6 +247,19 @@ class Contents:
             self.findings_changed.emit()
         return len(gone)
 
+    def settle(self, name: str = "As delivered") -> None:
+        """Let undo end here: each drawing is kept under a name, and what led to it is forgotten.
+
+        For projects that are handed on: the reader's undo takes back the reader's own changes.
+
+        Raises:
+            ProjectError: It cannot be written; nothing was forgotten.
+        """
+        with self._copy.transaction() as connection:
+            history.settle(connection, name)
+        for drawing in self._drawings.values():
+            drawing.reload()
+
     def _drawing(self, circuit_id: str) -> Drawing:
         if circuit_id not in self._drawings:
             self._drawings[circuit_id] = Drawing(self._copy, circuit_id)

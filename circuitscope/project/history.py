@@ -299,6 +299,15 @@ def add_checkpoint(
     return made.lastrowid
 
 
+def settle(connection: sqlite3.Connection, name: str) -> None:
+    """Keep every circuit's drawing under a name, and forget the edits of all and of the project."""
+    found = connection.execute("SELECT DISTINCT circuit_id FROM drawing_row").fetchall()
+    for (circuit_id,) in found:
+        if circuit_id:
+            add_checkpoint(connection, circuit_id, name, read_rows(connection, circuit_id))
+    connection.execute("DELETE FROM edit")
+
+
 def checkpoints(connection: sqlite3.Connection, circuit_id: str) -> list[Checkpoint]:
     """Return a drawing's checkpoints, oldest first."""
     found = connection.execute(

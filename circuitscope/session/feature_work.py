@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKey, NodeKind
 from circuitscope.engine.features import CollectEvidence, ReadFeature, TrainDictionary
 from circuitscope.evidence import person_labels
-from circuitscope.evidence.file import EvidenceFile, find
+from circuitscope.evidence.file import EvidenceFile, find, stamps
 from circuitscope.evidence.pages import DictionaryEvidence
 from circuitscope.evidence.records import EvidenceMissing, FeatureId, FeaturePage
 from circuitscope.graph.prune import prune
@@ -100,7 +102,20 @@ def name_feature(circuit: Circuit, node: int, text: str) -> None:
 
 
 def page_on_disk(places: Iterable[str | Path], feature: FeatureId) -> FeaturePage | None:
-    """Return a feature's page from the evidence beside its dictionaries, or None."""
+    """Return a feature's page from the evidence beside its dictionaries, or None.
+
+    It is read once, and again when an evidence file there has changed.
+    """
+    names = tuple(str(place) for place in places)
+    return _read_page(names, tuple(found for name in names for found in stamps(name)), feature)
+
+
+@lru_cache(maxsize=512)
+def _read_page(
+    places: tuple[str, ...], _stamps: tuple[tuple[str, int, int], ...], feature: FeatureId
+) -> FeaturePage | None:
+    if not _stamps:
+        return None
     for place in places:
         file = find(place, feature.digest, feature.layer)
         if file is not None:
@@ -120,15 +135,25 @@ def pages_of_project(project: ProjectFile) -> dict[FeatureId, FeaturePage]:
     """Return the pages that a project carries; what cannot be read is left out."""
     found: dict[FeatureId, FeaturePage] = {}
     for entry in project.originals():
-        if entry.kind != KIND:
-            continue
+        if entry.kind == KIND:
+            found |= _parsed(project, entry.id)
+    return found
+
+
+_READ: WeakKeyDictionary[ProjectFile, dict[str, dict[FeatureId, FeaturePage]]] = WeakKeyDictionary()
+"""Originals never change, so what one holds is read once while its project is open."""
+
+
+def _parsed(project: ProjectFile, original: str) -> dict[FeatureId, FeaturePage]:
+    known = _READ.setdefault(project, {})
+    if original not in known:
         try:
-            data = json.loads(project.original(entry.id))
+            data = json.loads(project.original(original))
             pages = [FeaturePage.from_json(item) for item in data["pages"]]
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-            continue
-        found |= {page.feature: page for page in pages}
-    return found
+            pages = []
+        known[original] = {page.feature: page for page in pages}
+    return known[original]
 
 
 def page(session: Session, node: int) -> FeaturePage | None:

@@ -206,3 +206,23 @@ def test_checkpoint_leaves_rows_of_unknown_kinds_alone(document, tamper) -> None
         assert drawing.row("spell", "s") == {}
         assert drawing.of_kind("hidden") == {}
         assert drawing.row("pin", "token/embed/-1/6/8") == {}
+
+
+def test_a_settled_project_undoes_only_what_its_reader_does(document: Path) -> None:
+    with ProjectFile.open(document) as project:
+        project.contents.commit(verbs.project_note(project, "what to look at"))
+        project.drawing("Dallas").pin(CITY, FACT)
+        project.settle()
+        project.save()
+    with ProjectFile.open(document) as project:
+        drawing = project.drawing("Dallas")
+        rows = dict(drawing.rows)
+        assert drawing.history() == []
+        assert project.undo("Dallas") is None
+        drawing.hide(CITY)
+        project.undo("Dallas")
+        assert project.undo("Dallas") is None
+        assert dict(drawing.rows) == rows
+        assert len(rows) == 2
+        assert [kept.name for kept in drawing.checkpoints()] == ["As delivered"]
+        assert project.contents.rows

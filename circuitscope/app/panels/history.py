@@ -3,7 +3,7 @@
 from typing import Any
 
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtGui import QColor
+from PySide6.QtGui import QColor, QResizeEvent
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QListWidget,
@@ -24,6 +24,16 @@ ENTRY = Qt.ItemDataRole.UserRole
 CHECKPOINT = Qt.ItemDataRole.UserRole + 1
 SHOWN = 500
 _UNHURRIED_MS = 200
+_LINE = 26
+
+
+class _WholeLines(QListWidget):
+    """A list that shows whole lines only: what is left of its height stays empty below."""
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        rest = (self.height() - 2 * self.frameWidth()) % _LINE
+        self.setViewportMargins(0, 0, 0, rest)
 
 
 class HistoryPanel(QWidget):
@@ -41,7 +51,7 @@ class HistoryPanel(QWidget):
         self._empty = text_label(tr("Each change of the drawing is listed here."), "quiet")
         self._empty.setContentsMargins(STEP, 0, STEP, 0)
         column.addWidget(self._empty)
-        self._list = QListWidget()
+        self._list = _WholeLines()
         self._list.setAccessibleName(tr("History"))
         self._list.setUniformItemSizes(True)
         self._list.setTextElideMode(Qt.TextElideMode.ElideRight)
@@ -82,9 +92,11 @@ class HistoryPanel(QWidget):
         now = done[-1].id if done else 0
         lines = [(entry.when, self._entry_item(entry, is_now=entry.id == now)) for entry in entries]
         lines += [(checkpoint.when, self._checkpoint_item(checkpoint)) for checkpoint in kept]
-        start = QListWidgetItem(tr("As traced"))
+        first = entries[0].when if entries else ""
+        drawn = bool(kept) and (not first or kept[0].when < first)
+        start = QListWidgetItem(tr("Start") if drawn else tr("As traced"))
         start.setData(ENTRY, 0)
-        start.setSizeHint(QSize(0, 26))
+        start.setSizeHint(QSize(0, _LINE))
         self._list.clear()
         # Times are in whole seconds: of two edits in one second the later one is listed first.
         for _, item in reversed(sorted(lines, key=lambda line: line[0])):  # noqa: C413
@@ -99,7 +111,7 @@ class HistoryPanel(QWidget):
     def _entry_item(self, entry: Any, *, is_now: bool) -> QListWidgetItem:
         item = QListWidgetItem(entry.label)
         item.setData(ENTRY, entry.id)
-        item.setSizeHint(QSize(0, 26))
+        item.setSizeHint(QSize(0, _LINE))
         item.setToolTip(tr("Go to this state") if not is_now else tr("The drawing as it is now"))
         if entry.undone:
             item.setForeground(QColor(self._desk.palette.faint))
@@ -113,7 +125,7 @@ class HistoryPanel(QWidget):
         palette = self._desk.palette
         item = QListWidgetItem(icon("star", palette, palette.accent_ink), checkpoint.name)
         item.setData(CHECKPOINT, checkpoint.id)
-        item.setSizeHint(QSize(0, 26))
+        item.setSizeHint(QSize(0, _LINE))
         item.setToolTip(tr("A kept version; a click returns to it, and can be undone"))
         return item
 
