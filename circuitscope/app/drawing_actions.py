@@ -24,6 +24,9 @@ DRAWING_ACTIONS: tuple[Action, ...] = (
            contents.delete_drawing, (), "trash-2", when.further_drawing_shown),
     Action("project.note", "New project note…", "Add a note on the project as a whole.",
            contents.add_project_note, (), "sticky-note", when.project_open),
+    Action("graph.suggest", "Suggest groups…",
+           "List groups of features with similar edges, to be taken one by one.",
+           diagram.suggest_groups, ("Ctrl+G",), "sparkles", when.circuit_shown),
     Action("diagram.note", "New note…", "Write a note bound to what is selected.",
            diagram.add_note, ("N",), "sticky-note", when.circuit_shown, "canvas"),
     Action("diagram.frame", "New frame…", "Draw a titled rectangle behind what is selected.",
@@ -53,7 +56,8 @@ DRAWING_ACTIONS: tuple[Action, ...] = (
 
 DRAWING_MENU: tuple[str, ...] = (
     "project.new_drawing", "project.duplicate_drawing", "project.delete_drawing", SEPARATOR,
-    "project.note", "diagram.note", "diagram.frame", "diagram.sketch_node", "diagram.sketch_edge",
+    "project.note", "graph.suggest", SEPARATOR, "diagram.note", "diagram.frame",
+    "diagram.sketch_node", "diagram.sketch_edge",
     "diagram.erase", SEPARATOR, *(f"diagram.align_{edge}" for edge in _ALIGN_KEYS), SEPARATOR,
     "diagram.distribute_across", "diagram.distribute_down",
 )  # fmt: skip

@@ -230,6 +230,8 @@ def describe(circuit: Circuit, box: groups.Box) -> str:
     if number == 1:
         what = what.removeprefix("1 ")
     low, high = box.layers
+    if box.is_group and box.label_source == "machine":
+        what = f"suggested · {what}"
     if box.kind in (NodeKind.TOKEN, NodeKind.POSITION, NodeKind.LOGIT) or high < 0:
         return what
     low = max(low, 0)

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from functools import partial
 
+from PySide6.QtWidgets import QDialog
+
 from circuitscope.app.commands.edits import groups_of_selection
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.name import ask_name
@@ -34,6 +36,15 @@ def _rearrange(desk: Desk, places: Callable, text: str, least: int) -> None:
         desk.window.say(tr("Select at least {0} boxes in the circuit view first.").format(least))
         return
     view.rearrange(places, text)
+
+
+def suggest_groups(desk: Desk) -> QDialog:
+    """Open the list of groups that features with similar edges would make."""
+    from circuitscope.app.dialogs.suggestions import SuggestionsDialog
+
+    dialog = SuggestionsDialog(desk)
+    dialog.show()
+    return dialog
 
 
 def add_note(desk: Desk) -> None:

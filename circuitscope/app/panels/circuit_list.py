@@ -69,6 +69,11 @@ class CircuitList(QTreeWidget):
                 above = items.get(parents.get(group_id, ""))
                 item = self._line(str(row["label"]), _member_words(keys), color, above)
                 items[group_id] = item
+                if row.get("source") == "machine":
+                    font = item.font(0)
+                    font.setItalic(True)
+                    item.setFont(0, font)
+                    item.setToolTip(0, tr("Suggested by the program; rename it to make it yours"))
                 item.setData(0, GROUP, group_id)
                 item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
                 item.setExpanded(True)
