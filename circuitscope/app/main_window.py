@@ -29,6 +29,7 @@ from circuitscope.app.desk import Desk, Watch
 from circuitscope.app.dialogs.errors import show_error
 from circuitscope.app.example_docks import ExampleDocks
 from circuitscope.app.later import Later
+from circuitscope.app.notices import Notices
 from circuitscope.app.panels.history import HistoryPanel
 from circuitscope.app.panels.inspector import InspectorPanel
 from circuitscope.app.panels.jobs import JobsPanel
@@ -81,6 +82,7 @@ class MainWindow(QMainWindow):
         self.search = self.toolbar.search
         self.addToolBar(self.toolbar)
         self.setStatusBar(StatusLine(self.desk, self))
+        Notices(self.desk)
         self._later = Later(self, self.refresh)
         watch = self.desk.watch
         for signal in (watch.project, watch.contents, watch.active, watch.edited, watch.selection,
@@ -166,7 +168,7 @@ class MainWindow(QMainWindow):
         self.resizeDocks(wide, [232, 328], Qt.Orientation.Horizontal)
         low = [docks["jobs"], docks["tests"], docks["history"]]
         self.resizeDocks(low, [184, 184, 184], Qt.Orientation.Vertical)
-        self.resizeDocks(low, [210, 460, 160], Qt.Orientation.Horizontal)
+        self.resizeDocks(low, [330, 340, 160], Qt.Orientation.Horizontal)
 
     def _make_menus(self) -> None:
         for title, entries in MENUS:

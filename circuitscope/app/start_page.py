@@ -158,16 +158,18 @@ class StartPage(QWidget):
         column.setSpacing(STEP)
         column.addWidget(section(tr("Begin")))
         column.addSpacing(4)
+        pictures = {"trace.new": "play", "file.new": "file-plus", "file.open": "folder-open",
+                    "file.import": "file-json"}  # fmt: skip
         for action_id, words, style in (
             ("trace.new", tr("New trace…"), "primary"),
+            ("file.new", tr("New project"), ""),
             ("file.open", tr("Open project…"), ""),
             ("file.import", tr("Import graph JSON…"), ""),
         ):
             made = button(words, style, lambda action_id=action_id: self._desk.trigger(action_id))
             made.setToolTip(self._desk.actions[action_id].statusTip())
             color = self._desk.palette.on_accent if style else ""
-            picture = {"trace.new": "play", "file.open": "folder-open"}.get(action_id, "file-json")
-            made.setIcon(icon(picture, self._desk.palette, color))
+            made.setIcon(icon(pictures[action_id], self._desk.palette, color))
             made.setMinimumHeight(32)
             column.addWidget(made)
         column.addWidget(DropTarget(self._desk))
@@ -302,7 +304,7 @@ class DropTarget(QFrame):
         picture = QLabel()
         picture.setPixmap(pixmap("upload", desk.palette.secondary, 18))
         picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        words = text_label(tr("or drop a project or graph here"), "small")
+        words = text_label(tr("or drop a project, a graph or a model folder"), "small")
         words.setAlignment(Qt.AlignmentFlag.AlignCenter)
         column.addStretch()
         column.addWidget(picture)

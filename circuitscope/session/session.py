@@ -242,6 +242,10 @@ class Session(Document):
                 kept="The circuit is unchanged.", hint="Trace the prompt first.",
             )  # fmt: skip
         settings = replace(TraceSettings.from_json(record), prompt=circuit.token_ids)
+        if settings.dictionaries and not all(Path(name).exists() for name in settings.dictionaries):
+            # Shipped and moved projects name no folders of this machine.
+            around = dictionary_folders(circuit, self._model.status.path, self.preferences.now)
+            settings = replace(settings, dictionaries=around or settings.dictionaries)
         ends = None
         if edge is not None:
             found = circuit.edge(edge)

@@ -77,6 +77,7 @@ class DictionaryChoiceBox(QWidget):
         self._desk = desk
         self._model: Path | None = None
         self._rows: dict[str, QCheckBox] = {}
+        self._cards: dict[str, tuple[DictionaryCard, ...]] = {}
         self._n_fitting = 0
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -119,6 +120,7 @@ class DictionaryChoiceBox(QWidget):
         self._model = path
         clear(self._list)
         self._rows.clear()
+        self._cards.clear()
         self._n_fitting = 0
         self._checks.hide()
         self._none.setText(tr("None found beside the model: neurons, heads and tokens are traced."))
@@ -158,6 +160,7 @@ class DictionaryChoiceBox(QWidget):
         cards: Any = job.result.cards if job.state == "done" and job.result is not None else ()
         if found and not cards:
             return
+        self._cards[place] = cards
         reason = str(job.error.message) if job.error else self._unfit(cards)
         path = Path(place)
         name = f"{path.parent.name} / {path.name}" if path.is_absolute() else place
@@ -205,6 +208,11 @@ class DictionaryChoiceBox(QWidget):
     def chosen(self) -> tuple[str, ...]:
         """Return the folders and repositories that are checked."""
         return tuple(path for path, row in self._rows.items() if row.isChecked())
+
+    def only_transcoders(self) -> bool:
+        """Say whether all that is checked reads what an MLP reads and writes what it writes."""
+        cards = [card for path in self.chosen() for card in self._cards.get(path, ())]
+        return bool(cards) and all(card.is_transcoder for card in cards)
 
     def show_checks(self, job: Job) -> None:
         """Show what a check found, the least explained first."""

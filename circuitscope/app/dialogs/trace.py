@@ -22,7 +22,7 @@ from circuitscope.app.dialogs.means_choice import MeansChoiceBox
 from circuitscope.app.dialogs.model_choice import ModelChoiceBox
 from circuitscope.app.dialogs.prompt import PromptBox
 from circuitscope.app.dialogs.score_choice import ScoreChoiceBox
-from circuitscope.app.forms import SettingsForm
+from circuitscope.app.forms import SettingsForm, set_value
 from circuitscope.app.theme import icon
 from circuitscope.app.widgets import button, hairline, section, text_label
 from circuitscope.app.words import gigabytes, tr
@@ -109,10 +109,11 @@ class TraceDialog(QDialog):
         self.model.changed.connect(self._model_changed)
         self.prompt.changed.connect(self._refresh)
         self.score.changed.connect(self._refresh)
-        self.dictionaries.changed.connect(self._refresh)
+        self.dictionaries.changed.connect(self._fit_rule)
         self.dictionaries.check_asked.connect(self._check_dictionaries)
         self._held = None
         self._room = ""
+        self._by_transcoders = False
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.setInterval(_ROOM_MS)
@@ -236,6 +237,15 @@ class TraceDialog(QDialog):
         self.trace_button.setToolTip(reason)
         self._summary.setText(reason or self._plan() + self._room)
 
+    def _fit_rule(self) -> None:
+        """Read MLPs through transcoders where nothing else is chosen; no other rule uses them."""
+        only = self.dictionaries.only_transcoders()
+        if only != self._by_transcoders:
+            self._by_transcoders = only
+            kept = self._desk.session.preferences.now.trace.mlp
+            set_value(self._advanced.fields["mlp"], "transcoder" if only else kept)
+        self._refresh()
+
     def _asks_room(self) -> None:
         """Ask what memory the trace would need, once nothing has been changed for a while."""
         if self.reason() or self._desk.session.model.state != "ready":
@@ -297,7 +307,9 @@ class TraceDialog(QDialog):
         except CircuitScopeError as error:
             show_error(self, error)
             return
-        values = {"max_nodes": settings.max_nodes, "units": settings.units, "mlp": settings.mlp}
+        values = {"max_nodes": settings.max_nodes, "units": settings.units}
+        if not self._by_transcoders:
+            values["mlp"] = settings.mlp
         self._desk.session.preferences.change("trace", **values)
         self.accept()
 

@@ -99,8 +99,8 @@ class JobRow(QWidget):
         self._cancel.setToolTip(tr("Cancel"))
         self._cancel.setAccessibleName(tr("Cancel {0}").format(job.title))
         self._cancel.clicked.connect(lambda: desk.session.jobs.cancel(job))
-        self._log = button(tr("Log"), "link", self._show_log)
-        for widget in (self._mark, self._title, self._state, self._log, self._cancel):
+        self.log_button = button(tr("Log"), "link", self._show_log)
+        for widget in (self._mark, self._title, self._state, self.log_button, self._cancel):
             row.addWidget(widget, 1 if widget is self._title else 0)
         column.addLayout(row)
         self._bar = QProgressBar()
@@ -133,7 +133,7 @@ class JobRow(QWidget):
         self._title.setFont(font)
         self._state.setText(job_words(job))
         self._cancel.setVisible(running)
-        self._log.setVisible(bool(job.log) and not running)
+        self.log_button.setVisible(bool(job.log))
         self._bar.setVisible(job.state == "running")
         self._bar.setRange(0, job.total)
         self._bar.setValue(job.done if job.total else 0)
@@ -152,7 +152,14 @@ class JobRow(QWidget):
         column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
         text = QPlainTextEdit("\n".join(self.job.log))
         text.setReadOnly(True)
+        text.setAccessibleName(tr("Log"))
         column.addWidget(text)
+
+        def follow(job: Job) -> None:
+            for line in job.log[text.blockCount() if text.toPlainText() else 0 :]:
+                text.appendPlainText(line)
+
+        to_gui(self.job.changed, follow, dialog)
         close = button(tr("Close"), on_click=dialog.accept)
         column.addWidget(close, 0, Qt.AlignmentFlag.AlignRight)
         dialog.open()

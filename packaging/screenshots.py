@@ -1,0 +1,367 @@
+"""Drive the real window and take a picture of every panel, dialog, empty state, error and theme.
+
+    .venv/bin/python packaging/screenshots.py build/screenshots
+    .venv/bin/python packaging/screenshots.py build/screenshots search
+
+The second word chooses scenes. The window runs on a private X server (Xvfb), with settings and
+copies of the bundled projects in a temporary folder. A picture is what that screen shows: title
+bars are missing, nothing is composed. Without Xvfb Qt draws offscreen, and windows are grabbed one
+by one.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SIZE = (1440, 900)
+PROMPT = "the capital of the state containing Oakland is"
+THEMES = ("light", "dark", "contrast")
+_DISPLAY = ":97"
+_SETTLE_MS = 400
+
+
+@contextmanager
+def screen() -> Iterator[bool]:
+    """Run a private X server; False where there is none and Qt draws offscreen."""
+    program = shutil.which("Xvfb")
+    if program is None:
+        os.environ["QT_QPA_PLATFORM"] = "offscreen"
+        yield False
+        return
+    size = f"{SIZE[0]}x{SIZE[1]}x24"
+    server = subprocess.Popen(
+        [program, _DISPLAY, "-screen", "0", size, "-nolisten", "tcp"], stderr=subprocess.DEVNULL
+    )
+    os.environ.update(DISPLAY=_DISPLAY, QT_QPA_PLATFORM="xcb")
+    os.environ.pop("WAYLAND_DISPLAY", None)
+    try:
+        yield True
+    finally:
+        server.terminate()
+        server.wait()
+
+
+class Stage:
+    """The program on its screen, and the folder that takes the pictures."""
+
+    def __init__(self, folder: Path, *, whole: bool) -> None:
+        from PySide6.QtWidgets import QApplication
+
+        from circuitscope.app.application import Application
+        from circuitscope.app.theme import app_icon
+        from circuitscope.engine.client import InProcessEngine
+        from circuitscope.session.session import Session
+
+        self.app = QApplication(sys.argv[:1])
+        self.app.setStyle("Fusion")
+        self.app.setWindowIcon(app_icon())
+        self.folder, self._whole = folder, whole
+        self.started = Application(self.app, Session(InProcessEngine()))
+        self.session = self.started.session
+        self.prefix = ""
+        self.copies = Path(os.environ["CIRCUITSCOPE_HOME"]).parent / "projects"
+        self.show()
+
+    @property
+    def window(self):
+        """The main window, made anew when the colours change."""
+        return self.started.window
+
+    def show(self) -> None:
+        self.window.setGeometry(0, 0, *SIZE)
+        self.window.show()
+        self.settle()
+
+    def settle(self, ms: int = _SETTLE_MS) -> None:
+        """Let everything be drawn, and every job end."""
+        from PySide6.QtTest import QTest
+
+        QTest.qWait(ms)
+        while not all(job.is_over for job in self.session.jobs.jobs):
+            QTest.qWait(50)
+        QTest.qWait(100)
+
+    def look(self, theme: str, scale: float = 1.0) -> None:
+        self.session.preferences.change("appearance", theme=theme, text_scale=scale)
+        self.settle()
+        self.show()
+
+    def take(self, name: str, ms: int = _SETTLE_MS) -> None:
+        """Take a picture of the screen, or of the window in front."""
+        self.settle(ms)
+        front = self.app.activePopupWidget() or self.app.activeModalWidget()
+        if self._whole:
+            picture = self.app.primaryScreen().grabWindow(0)
+        else:
+            picture = (front or self.dialog() or self.window).grab()
+        target = self.folder / f"{self.prefix}{name}.png"
+        picture.save(str(target))
+        sys.stdout.write(f"{target}\n")
+
+    def dialog(self):
+        """The dialog in front, if any."""
+        from PySide6.QtWidgets import QDialog
+
+        open_ones = [w for w in self.app.topLevelWidgets() if isinstance(w, QDialog)]
+        return next((w for w in reversed(open_ones) if w.isVisible()), None)
+
+    def close_dialogs(self) -> None:
+        while (dialog := self.dialog()) is not None:
+            dialog.reject() if not dialog.isModal() else dialog.done(0)
+            self.settle(50)
+
+    def run(self, action: str) -> None:
+        self.window.desk.trigger(action)
+        self.settle()
+        if (dialog := self.dialog()) is not None:
+            around = self.window.geometry()
+            dialog.move(around.center() - dialog.rect().center())
+            self.settle(100)
+
+    def open(self, name: str) -> None:
+        """Open a copy of a bundled project."""
+        self.copies.mkdir(exist_ok=True)
+        (found,) = (ROOT / "projects").glob(f"**/{name}.circuitscope")
+        target = self.copies / found.name
+        if not target.exists():
+            shutil.copy(found, target)
+        self.session.close()
+        self.window.open_path(target)
+        self.settle()
+
+    def group(self, label: str) -> None:
+        """Select the members of a group."""
+        from circuitscope.app.commands.edits import select_group
+
+        rows = self.session.drawing.of_kind("group")
+        select_group(self.window.desk, next(k for k, r in rows.items() if r["label"] == label))
+        self.settle()
+
+
+def start_page(stage: Stage) -> None:
+    stage.session.close()
+    stage.take("start")
+
+
+def link_graph(stage: Stage) -> None:
+    stage.open("capitals")
+    stage.window.show_view("link")
+    stage.take("link-graph")
+    stage.group("Texas")
+    stage.take("selected")
+    stage.window.statusBar().show_reasons()
+    stage.take("why-hidden")
+    stage.app.activePopupWidget().close()
+
+
+def circuit_view(stage: Stage) -> None:
+    stage.open("capitals")
+    stage.window.show_view("circuit")
+    stage.take("circuit")
+    stage.window.show_view("link")
+
+
+def search(stage: Stage) -> None:
+    stage.open("capitals")
+    stage.window.search.start()
+    stage.take("search-empty")
+    for name, text in (("search", "layer:0-2 kind:feature texas"), ("search-problem", "layer:top"),
+                       ("search-none", "kind:feature zebra")):  # fmt: skip
+        stage.window.search.setText(text)
+        stage.take(name)
+    stage.window.search.clear()
+    stage.window.canvas().setFocus()
+
+
+def command_palette(stage: Stage) -> None:
+    stage.open("capitals")
+    stage.run("edit.commands")
+    stage.take("palette")
+    stage.dialog().field.setText("sel")
+    stage.take("palette-typed")
+    stage.close_dialogs()
+
+
+def preferences(stage: Stage) -> None:
+    stage.run("edit.preferences")
+    stage.take("preferences")
+    stage.close_dialogs()
+
+
+def empty_project(stage: Stage) -> None:
+    stage.session.new_project()
+    stage.take("empty-project")
+    stage.session.close()
+
+
+def trace_dialog(stage: Stage) -> None:
+    stage.open("capitals")
+    stage.run("trace.new")
+    dialog = stage.dialog()
+    stage.take("trace", 1500)
+    dialog.prompt.field.setPlainText(PROMPT)
+    stage.settle(1500)
+    dialog.prompt.generate()
+    stage.take("trace-generated", 1500)
+    dialog.prompt.field.setPlainText("the capital of Dalas")
+    stage.take("trace-problem", 1500)
+    stage.close_dialogs()
+
+
+def try_it(stage: Stage) -> None:
+    stage.open("capitals")
+    stage.group("Texas")
+    stage.run("trace.try")
+    dialog = stage.dialog()
+    stage.take("try", 1500)
+    dialog.mode.setCurrentIndex(dialog.mode.findData("group"))
+    dialog.run()
+    stage.take("try-swapped", 1500)
+    stage.close_dialogs()
+
+
+def test_dialog(stage: Stage) -> None:
+    stage.open("capitals")
+    stage.group("Texas")
+    stage.run("verify.test")
+    stage.take("test", 1500)
+    stage.close_dialogs()
+
+
+def dialogs_of_actions(stage: Stage) -> None:
+    stage.open("capitals")
+    for action, name in (
+        ("trace.model", "model"), ("trace.lens", "lens"), ("trace.words", "words"),
+        ("trace.heads", "heads"), ("file.export", "export"), ("help.manual", "manual"),
+        ("help.shortcuts", "shortcuts"), ("help.about", "about"),
+    ):  # fmt: skip
+        if stage.window.desk.actions[action].isEnabled():
+            stage.run(action)
+            stage.take(name, 1200)
+            stage.close_dialogs()
+
+
+def attention(stage: Stage) -> None:
+    stage.open("capitals")
+    stage.group("bring Texas to “is”")
+    stage.session.select(stage.session.selection[:1])
+    stage.run("trace.why")
+    stage.take("why-there", 1500)
+    stage.close_dialogs()
+
+
+def other_examples(stage: Stage) -> None:
+    for name in sorted(path.stem for path in (ROOT / "projects").glob("**/*.circuitscope")):
+        if name != "capitals":
+            stage.open(name)
+            stage.take(f"example-{name}", 1200)
+
+
+def jobs(stage: Stage) -> None:
+    stage.open("capitals")
+    from circuitscope.engine.requests import Ping
+
+    for title, request in (("A job that counts", Ping(40, 0.05)), ("A job that waits", Ping())):
+        stage.session.jobs.add(title, request)
+    stage.take("jobs-done", 100)
+    from circuitscope.app.panels.jobs import JobRow
+
+    rows = [row for row in stage.window.findChildren(JobRow) if row.job.log]
+    if rows:
+        rows[0].log_button.click()
+        stage.take("job-log")
+    stage.close_dialogs()
+
+
+def errors(stage: Stage) -> None:
+    stage.open("capitals")
+    broken = stage.copies / "broken.circuitscope"
+    broken.write_bytes(b"this is no project")
+    stage.window.open_path(broken)
+    stage.take("error-no-project")
+    stage.close_dialogs()
+    graph = stage.copies / "graph.json"
+    graph.write_text('{"nodes": [')
+    stage.window.open_path(graph)
+    stage.take("error-graph")
+    stage.close_dialogs()
+    stage.session.load_model(stage.copies)
+    stage.take("error-model")
+    from circuitscope.app.dialogs.errors import CrashDialog
+
+    CrashDialog(stage.window, "CircuitScope, Python, Qt\n\nValueError: a fault made up").open()
+    stage.take("crash")
+    stage.close_dialogs()
+
+
+def name_dialog(stage: Stage) -> None:
+    from circuitscope.app.dialogs.name import NameDialog
+
+    NameDialog(stage.window.desk, "Group 3 nodes", "What they stand for.", "Texas", "Group").open()
+    stage.take("name")
+    stage.close_dialogs()
+
+
+def tour(stage: Stage) -> None:
+    from circuitscope.app.tour import Tour
+
+    stage.session.close()
+    stage.run("help.tour")
+    stage.take("tour-1")
+    stage.open("capitals")
+    stage.take("tour-2", 800)
+    found = stage.window.findChild(Tour)
+    if found is not None:
+        found.end()
+
+
+SCENES: tuple[Callable[[Stage], None], ...] = (
+    start_page, link_graph, circuit_view, search, command_palette, preferences, empty_project,
+    trace_dialog, try_it, test_dialog, dialogs_of_actions, attention, other_examples, jobs,
+    errors, name_dialog, tour,
+)  # fmt: skip
+IN_EVERY_THEME = (start_page, link_graph, circuit_view, search, command_palette, preferences)
+
+
+def play(stage: Stage, wanted: str) -> list[str]:
+    """Play the scenes; return what went wrong, so that one fault does not hide the rest."""
+    faults = []
+    for theme, scale in (*((theme, 1.0) for theme in THEMES), ("light", 1.5)):
+        stage.look(theme, scale)
+        stage.prefix = f"{theme}-" if scale == 1 else "large-"
+        plain = (theme, scale) == ("light", 1.0)
+        for scene in SCENES if plain or theme == "dark" else IN_EVERY_THEME:
+            if wanted not in scene.__name__:
+                continue
+            try:
+                scene(stage)
+            except Exception as error:  # noqa: BLE001 - told at the end
+                faults.append(f"{stage.prefix}{scene.__name__}: {type(error).__name__}: {error}")
+                stage.close_dialogs()
+    return faults
+
+
+def main(arguments: list[str]) -> int:
+    """Take the pictures; return how many scenes failed."""
+    folder = Path(arguments[0] if arguments else ROOT / "build" / "screenshots").absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as place, screen() as whole:
+        os.environ.update(CIRCUITSCOPE_HOME=str(Path(place) / "home"), HF_HUB_OFFLINE="1",
+                          HF_HUB_CACHE=str(Path(place) / "cache"))  # fmt: skip
+        stage = Stage(folder, whole=whole)
+        faults = play(stage, arguments[1] if len(arguments) > 1 else "")
+        stage.close_dialogs()
+        stage.started.finish()
+    for fault in faults:
+        sys.stdout.write(f"FAILED {fault}\n")
+    return len(faults)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
