@@ -80,6 +80,25 @@ def nodes_selected(session: Session) -> str:
     return "" if session.selection else tr("Select one or more nodes first.")
 
 
+def something_to_leave(session: Session) -> str:
+    """Ask for a selection or a focus."""
+    return "" if session.focus is not None else nodes_selected(session)
+
+
+def two_selected(session: Session) -> str:
+    """Ask for exactly two selected nodes."""
+    if reason := circuit_shown(session):
+        return reason
+    return "" if len(session.selection) == 2 else tr("Select two nodes first: Shift-click adds.")
+
+
+def filtered(session: Session) -> str:
+    """Ask for a filter."""
+    if reason := circuit_shown(session):
+        return reason
+    return "" if session.view().filter else tr("No filter is set.")
+
+
 def one_selected(session: Session) -> str:
     """Ask for exactly one selected node."""
     if reason := circuit_shown(session):

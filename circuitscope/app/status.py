@@ -204,7 +204,8 @@ def _ways(desk: Desk) -> dict[Reason, tuple[str, str, Callable[[], object] | Non
         Reason.ERROR: (tr("unexplained parts, switched off"), tr("Show them"),
                        lambda: session.set_view(show_errors=True)),
         Reason.BY_HAND: (tr("hidden by hand"), tr("Show them"), lambda: edits.show_all(desk)),
-        Reason.FILTER: (tr("left out by a filter"), "", None),
+        Reason.FILTER: (tr("left out by the filter {0}").format(view.filter), tr("Show them"),
+                        lambda: session.set_view(filter="")),
     }  # fmt: skip
 
 

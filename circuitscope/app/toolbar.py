@@ -42,8 +42,10 @@ class MainToolBar(QToolBar):
         self.addSeparator()
         self._button("trace.new", tr("Trace…"), look="primary")
         self.addSeparator()
-        self.threshold = ThresholdSlider(desk)
+        self.threshold = ThresholdSlider(desk, "node_threshold")
+        self.edge_threshold = ThresholdSlider(desk, "edge_threshold")
         self.addWidget(self.threshold)
+        self.addWidget(self.edge_threshold)
         spacer = QWidget()
         spacer.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.addWidget(spacer)
@@ -90,7 +92,8 @@ class MainToolBar(QToolBar):
     def set_width(self, width: int) -> None:
         """Say less where the window is narrow, so that nothing falls off the end."""
         self.threshold.set_compact(compact=width < px(NARROW))
-        self.search.setFixedWidth(px(150 if width < px(NARROW) else 260))
+        self.edge_threshold.set_compact(compact=width < px(NARROW))
+        self.search.setFixedWidth(px(150 if width < px(1520) else 260))
 
 
 def _padded(widget: QWidget) -> QWidget:
@@ -102,21 +105,29 @@ def _padded(widget: QWidget) -> QWidget:
 
 
 class ThresholdSlider(QWidget):
-    """Choose how much of all influence the shown nodes hold together."""
+    """Choose how much the shown nodes, or edges, hold together.
 
-    def __init__(self, desk: Desk) -> None:
+    Args:
+        desk: What it works on.
+        field: "node_threshold" or "edge_threshold".
+    """
+
+    def __init__(self, desk: Desk, field: str) -> None:
         super().__init__()
-        self._desk = desk
+        self._desk, self._field = desk, field
+        self._of_nodes = field == "node_threshold"
         self._compact = False
         row = QHBoxLayout(self)
         row.setContentsMargins(2, 0, 2, 0)
         row.setSpacing(8)
-        self._caption = text_label(tr("Influence"), "quiet")
+        name = tr("Influence") if self._of_nodes else tr("Edges")
+        self._caption = text_label(name, "quiet")
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(_LEAST, _MOST)
         self.slider.setPageStep(5)
-        self.slider.setFixedWidth(112)
-        self.slider.setAccessibleName(tr("Influence threshold"))
+        self.slider.setFixedWidth(84)
+        title = tr("Influence threshold") if self._of_nodes else tr("Edge threshold")
+        self.slider.setAccessibleName(title)
         self.slider.valueChanged.connect(self._moved)
         self._numbers = text_label("", "quiet")
         for widget in (self._caption, self.slider, self._numbers):
@@ -127,11 +138,12 @@ class ThresholdSlider(QWidget):
         self.refresh()
 
     def set_compact(self, *, compact: bool) -> None:
-        """Leave the caption and the noun out where there is little room."""
+        """Leave out what others say too where there is little room: caption, and the edges."""
         if compact != self._compact:
             self._compact = compact
-            self._caption.setVisible(not compact)
-            self.slider.setFixedWidth(84 if compact else 112)
+            self._caption.setVisible(not (compact and self._of_nodes))
+            self._numbers.setVisible(self._of_nodes or not compact)
+            self.slider.setFixedWidth(56 if compact else 84)
             self.refresh()
 
     def refresh(self) -> None:
@@ -142,15 +154,19 @@ class ThresholdSlider(QWidget):
             self._numbers.setText("")
             self.setToolTip(tr("Open a project with a circuit, or trace a sentence, first."))
             return
+        threshold = view.node_threshold if self._of_nodes else view.edge_threshold
         self.slider.blockSignals(True)
-        self.slider.setValue(round(100 * view.node_threshold))
+        self.slider.setValue(round(100 * threshold))
         self.slider.blockSignals(False)
-        shown, total = count(int(view.nodes.sum())), count(len(circuit.nodes))
-        words = tr("{0} of {1}") if self._compact else tr("{0} of {1} nodes")
-        self._numbers.setText(words.format(shown, total))
-        tip = tr("Shows the strongest nodes that together hold {0:.0f} % of the influence.")
-        self.setToolTip(tip.format(100 * view.node_threshold))
+        if self._of_nodes:
+            shown, total = int(view.nodes.sum()), len(circuit.nodes)
+            tip = tr("Shows the strongest nodes that together hold {0:.0f} % of the influence.")
+        else:
+            shown, total = int(view.edges.sum()), len(circuit.edges)
+            tip = tr("Shows the strongest edges that together hold {0:.0f} % of the edge scores.")
+        self._numbers.setText(tr("{0} of {1}").format(count(shown), count(total)))
+        self.setToolTip(tip.format(100 * threshold))
 
     def _moved(self, value: int) -> None:
         if self._desk.session.circuit is not None:
-            self._desk.session.set_view(node_threshold=value / 100)
+            self._desk.session.set_view(**{self._field: value / 100})

@@ -3,6 +3,8 @@
 Tokens, labels and file names are the user's and are never translated.
 """
 
+import math
+
 from PySide6.QtCore import QCoreApplication
 
 from circuitscope.core.errors import CircuitScopeError
@@ -52,6 +54,13 @@ def plain(number: float, digits: int = 2) -> str:
 def percent(share: float, digits: int = 0) -> str:
     """Write a share as a percentage: 0.86 becomes 86 %."""
     return f"{100 * share:.{digits}f}{THIN}%".replace("-", MINUS)
+
+
+def signed_percent(share: float) -> str:
+    """Write a signed share as a percentage with two significant digits: +12 %, −0.034 %."""
+    value = 100 * abs(share)
+    digits = 0 if value >= 10 or not value else min(1 - math.floor(math.log10(value)), 6)
+    return (MINUS if share < 0 else "+") + f"{value:.{digits}f}{THIN}%"
 
 
 def probability(share: float) -> str:

@@ -18,7 +18,8 @@ project itself), which kind it is, and which thing it is about.
     sketch_node   sketch id                 label, x, y
     sketch_edge   sketch id                 source, target, label
     run           run id                    fields of `core.badges.Outcome`: one test on the model
-    view          "link_graph", "circuit"   node_threshold, edge_threshold, show_errors, show_biases
+    view          "link_graph", "circuit"   node_threshold, edge_threshold, show_errors,
+                                            show_biases, filter (see `graph.query`)
     name          (project) finding id      text
     order         (project) finding id      index
     deleted       (project) finding id      (none)
@@ -56,7 +57,8 @@ GROUP_COLORS: Final = ("teal", "violet", "amber", "rose", "sky", "olive", "slate
 """Names of group colours, in the order new groups take them; themes say how each looks."""
 
 VIEW_DEFAULTS: Final[Row] = {
-    "node_threshold": 0.8, "edge_threshold": 0.98, "show_errors": True, "show_biases": False
+    "node_threshold": 0.8, "edge_threshold": 0.98, "show_errors": True, "show_biases": False,
+    "filter": "",
 }  # fmt: skip
 """What a `view` row holds where nobody has changed it."""
 
@@ -86,7 +88,7 @@ _FIELDS: Final[dict[str, dict[str, tuple[type, ...]]]] = {
     "sketch_edge": {"source": _TEXT, "target": _TEXT, "label": _TEXT},
     "view": {
         "node_threshold": _NUMBER, "edge_threshold": _NUMBER, "show_errors": (bool,),
-        "show_biases": (bool,),
+        "show_biases": (bool,), "filter": _TEXT,
     },
     "name": {"text": _TEXT},
     "order": {"index": (int,)},

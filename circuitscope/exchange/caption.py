@@ -95,6 +95,8 @@ def caption_of(circuit: Circuit, view: View, opening: str) -> list[str]:
         _method(circuit),
         f"{grouped(int(view.nodes.sum()))} of {counted(len(view.nodes), 'node')}",
         *_numbers(circuit, view),
+        "" if view.show_errors else "unexplained parts not shown",
+        f"only {view.filter}" if view.filter else "",
         circuit.digest[:8],
     ]
     line = " · ".join(printable(part) for part in parts if part)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuitscope.core.circuit import Circuit
-from circuitscope.core.errors import CircuitScopeError
+from circuitscope.core.errors import CircuitScopeError, QueryError
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.rows import VIEW_DEFAULTS, Row, Rows
 from circuitscope.graph.influence import CONSTANTS
@@ -32,6 +32,7 @@ class View:
         pinned: Nodes the user pinned or grouped, bool [n].
         node_threshold: Fraction of influence that the nodes hold together; edge_threshold
             likewise for edge scores.
+        filter: Query that the shown nodes meet, "" for none.
     """
 
     nodes: NDArray[np.bool_]
@@ -42,6 +43,7 @@ class View:
     edge_threshold: float = EDGE_THRESHOLD
     show_errors: bool = True
     show_biases: bool = False
+    filter: str = ""
 
     def counts(self) -> dict[Reason, int]:
         """Return how many nodes each reason hides; their sum is all that is hidden."""
@@ -110,11 +112,28 @@ def view_of(circuit: Circuit, rows: Rows, name: str = "link_graph") -> View:
     by_hand = nodes_named(circuit, rows, "hidden") & shown
     shown &= ~by_hand
     reasons[by_hand] = Reason.BY_HAND
+    query = str(settings.get("filter", ""))
+    if query:
+        left_out = shown & ~_asked_for(circuit, rows, query)
+        shown &= ~left_out
+        reasons[left_out] = Reason.FILTER
     edges &= shown[circuit.edges.source] & shown[circuit.edges.target]
     return View(
         shown, edges, reasons, pinned & shown, node_threshold, edge_threshold, show_errors,
-        show_biases,
+        show_biases, query,
     )  # fmt: skip
+
+
+def _asked_for(circuit: Circuit, rows: Rows, query: str) -> NDArray[np.bool_]:
+    """Return which nodes a filter asks for, bool [n]; the roots always, and all if unreadable."""
+    from circuitscope.graph.query import Matcher, parse_query  # it asks this module for rows
+
+    try:
+        found = Matcher(circuit, rows).find(parse_query(query))
+    except QueryError:
+        return np.ones(len(circuit.nodes), np.bool_)
+    found[circuit.roots] = True
+    return found
 
 
 def _edges_of_constants(circuit: Circuit, shown: NDArray[np.bool_]) -> NDArray[np.bool_]:

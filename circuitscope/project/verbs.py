@@ -30,6 +30,7 @@ _VIEW_NAMES = {
     "edge_threshold": "Edges",
     "show_errors": "Error nodes",
     "show_biases": "Biases",
+    "filter": "Filter",
 }
 
 
@@ -210,7 +211,7 @@ def set_view(
         drawing: Where to.
         view: "link_graph" or "circuit".
         merge_key: Same text for all steps of one drag of a slider; None never merges.
-        fields: node_threshold, edge_threshold, show_errors, show_biases.
+        fields: node_threshold, edge_threshold, show_errors, show_biases, filter.
     """
     row = dict(drawing.row("view", view) or {})
     before = {**VIEW_DEFAULTS, **row}

@@ -21,7 +21,7 @@ from circuitscope.project.file import ProjectFile
 from circuitscope.project.recovery import LeftOver
 from circuitscope.session import showing
 from circuitscope.session.preferences import PreferenceFile, Preferences
-from circuitscope.session.showing import SearchResult, ViewSettings
+from circuitscope.session.showing import Focus, SearchResult, ViewSettings
 
 _SAME_DRAG = 1.0
 _LINK_GRAPH = "link_graph"
@@ -33,6 +33,7 @@ class Document:
     Attributes:
         preferences: What the user chose once for all; recent files are noted there.
         selection: Chosen nodes of the active circuit, in the order they were chosen.
+        focus: What of it the canvas is restricted to.
     """
 
     project_opened = Signal(object)
@@ -40,6 +41,8 @@ class Document:
     project_closed = Signal()
     selection_changed = Signal(object)
     """Emitted with the selection: a tuple of node indices in the order they were chosen."""
+    focus_changed = Signal(object)
+    """Emitted with the `Focus`, None when it is left."""
     active_changed = Signal(str)
     """Emitted with the id of the circuit that is active now, "" for none."""
 
@@ -47,6 +50,7 @@ class Document:
         self.preferences = PreferenceFile()
         self.preferences.changed.connect(self._sign)
         self.selection: tuple[int, ...] = ()
+        self.focus: Focus | None = None
         self._project: ProjectFile | None = None
         self._active = ""
         self._drawing_id = ""
@@ -176,6 +180,12 @@ class Document:
         if chosen != self.selection:
             self.selection = chosen
             self.selection_changed.emit(chosen)
+
+    def set_focus(self, focus: Focus | None) -> None:
+        """Let the canvas step back from all but some nodes, or from none; nothing is edited."""
+        if focus is not self.focus:
+            self.focus = focus
+            self.focus_changed.emit(focus)
 
     def selected_keys(self) -> list[str]:
         """Return the key texts of the selected nodes."""
@@ -310,11 +320,12 @@ class Document:
         drawing = self.drawing
         if drawing is not None:
             drawing.changed.connect(self._drawing_changed, unique=True)
+        self.set_focus(None)
         self.select(())
         self.active_changed.emit(circuit_id)
 
     def _drawing_changed(self, edit: Edit) -> None:
-        if any(key.kind in showing.SHOWN_BY for key in edit.after):
+        if any(key.kind in showing.SHOWN_BY for key in edit.after) or self.view().filter:
             self._view = self._pruned = None
 
     def _drag_of(self, changes: dict[str, Any]) -> str:

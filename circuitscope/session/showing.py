@@ -26,6 +26,24 @@ class ViewSettings:
     edge_threshold: float = EDGE_THRESHOLD
     show_errors: bool = True
     show_biases: bool = False
+    filter: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Focus:
+    """Nodes and edges that the canvas is restricted to until the user leaves.
+
+    Attributes:
+        title: What they are, such as "what feeds Texas".
+        nodes: Bool [n].
+        edges: Bool [m].
+        is_path: Whether they are paths, which are drawn as strongly as a circuit.
+    """
+
+    title: str
+    nodes: NDArray[np.bool_]
+    edges: NDArray[np.bool_]
+    is_path: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,8 @@ from PySide6.QtWidgets import QPushButton, QWidget
 
 from circuitscope.app.canvas.camera import Camera
 from circuitscope.app.canvas.diagram_things import Thing, things_of
-from circuitscope.app.canvas.figure_picture import FigurePicture, Lifted
 from circuitscope.app.canvas.link_paint import paint_band, text_font
+from circuitscope.app.canvas.picture import Lifted, MovedPicture, paint_seen
 from circuitscope.app.canvas.view import CLICK, SHIFT, CanvasView
 from circuitscope.app.theme import Palette
 from circuitscope.app.words import count, tr
@@ -79,7 +79,7 @@ class CircuitView(CanvasView):
         self._lifted: Lifted | None = None
         self._dragged: dict[str, tuple[float, float]] = {}
         self._stale = False
-        self._picture = FigurePicture(self)
+        self._picture = MovedPicture(self)
         self._picture.changed.connect(self.update)
         self._offer = QPushButton(tr("Group them by layer"), self)
         self._offer.clicked.connect(self.group_by_layer)
@@ -398,8 +398,9 @@ class CircuitView(CanvasView):
         if self._lifted is not None:
             self._lifted.paint(painter)
         else:
-            ratio = self.devicePixelRatioF()
-            self._picture.paint(painter, self._figure, self._camera, self.size(), ratio)
+            figure, camera = self._figure, self._camera
+            view = (camera, self.size(), self.devicePixelRatioF())
+            self._picture.paint(painter, figure, view, lambda p: paint_seen(p, figure, camera))
         self._paint_selection(painter)
         if self._band is not None:
             paint_band(painter, self._band, self._palette)

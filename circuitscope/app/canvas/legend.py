@@ -14,7 +14,7 @@ from circuitscope.app.canvas.badge_paint import paint_badge
 from circuitscope.app.canvas.link_paint import LEFT, RIGHT, paint_glyph, text_font
 from circuitscope.app.canvas.link_scene import LinkScene
 from circuitscope.app.theme import Palette
-from circuitscope.app.words import MINUS, count, tr
+from circuitscope.app.words import MINUS, count, percent, tr
 from circuitscope.core.anatomy import Site
 from circuitscope.core.badges import Badge
 from circuitscope.core.circuit import Circuit
@@ -22,7 +22,7 @@ from circuitscope.core.keys import NodeKind
 from circuitscope.exchange.caption import holds_fixed
 from circuitscope.exchange.figure import Shape
 from circuitscope.graph.evidence import Marks
-from circuitscope.graph.influence import is_relevance
+from circuitscope.graph.influence import is_relevance, scores
 
 _NAMES: Final = {
     Shape.SQUARE: "token, logit", Shape.DISC: "MLP feature", Shape.TRIANGLE: "attention feature",
@@ -36,12 +36,16 @@ _GLYPH_ROOM: Final = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One piece of the legend: a glyph, a line of one sign, a badge, or words alone."""
+    """One piece of the legend: a glyph, a line of one sign, a badge, or words alone.
+
+    Strong ones say what restricts the view.
+    """
 
     text: str
     shape: Shape | None = None
     sign: int = 0
     badge: Badge | None = None
+    strong: bool = False
 
     @property
     def room(self) -> float:
@@ -71,6 +75,14 @@ def legend_entries(scene: LinkScene, marks: Marks = Marks()) -> list[Entry]:  # 
         Entry(f"{tr(badge.value)} ({number})", badge=badge)
         for badge, number in marks.counts().items()
     ]
+    if scene.view.filter:
+        found.append(Entry(tr("only {0}").format(scene.view.filter), strong=True))
+    present_at_all = set(scene.glyph.tolist())
+    if not scene.view.show_errors and Shape.HOLLOW_DIAMOND in present_at_all:
+        share = percent(scores(scene.circuit)["error_share"])
+        found.append(Entry(tr("unexplained not shown ({0})").format(share)))
+    if not scene.view.show_biases and Shape.CROSS in present_at_all:
+        found.append(Entry(tr("constant not shown")))
     if scene.n_edges > len(scene.edges):
         text = tr("the strongest {0} of {1} edges")
         found.append(Entry(text.format(count(len(scene.edges)), count(scene.n_edges))))
@@ -129,6 +141,6 @@ def _paint_entry(painter: QPainter, entry: Entry, at: QRectF, palette: Palette) 
             pen.setDashPattern([3.0, 2.2])
         painter.setPen(pen)
         painter.drawLine(QLineF(at.left(), middle, at.left() + _SIGN - 6, middle))
-    painter.setPen(QColor(palette.secondary))
+    painter.setPen(QColor(palette.accent if entry.strong else palette.secondary))
     words = at.adjusted(entry.room, 0, 0, 0)
     painter.drawText(words, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, entry.text)

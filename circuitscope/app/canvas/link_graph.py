@@ -22,6 +22,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QWidget
 
+from circuitscope.app.bridge import to_gui
 from circuitscope.app.canvas import link_paint as draw
 from circuitscope.app.canvas.badge_paint import paint_badges
 from circuitscope.app.canvas.camera import Camera
@@ -33,6 +34,7 @@ from circuitscope.app.canvas.legend import (
     relevance_palette,
 )
 from circuitscope.app.canvas.link_scene import LinkScene, make_scene
+from circuitscope.app.canvas.picture import MovedPicture
 from circuitscope.app.canvas.view import SHIFT, CanvasView
 from circuitscope.app.theme import Palette
 from circuitscope.app.words import tr
@@ -67,7 +69,10 @@ class LinkGraphView(CanvasView):
         self._column: int | None = None
         self._edges = EdgeLayer(self)
         self._edges.changed.connect(self.update)
+        self._nodes = MovedPicture(self)
+        self._nodes.changed.connect(self.update)
         self.setAccessibleName(tr("Link graph"))
+        to_gui(session.focus_changed, lambda *_: self.refresh(), self)
         self._new_circuit()
 
     # ---- what the window asks for ----------------------------------------------------------
@@ -114,12 +119,17 @@ class LinkGraphView(CanvasView):
         widths = np.array([metrics.horizontalAdvance(token) for token in circuit.tokens])
         rows = dict(self._drawing.rows) if self._drawing is not None else {}
         self._inks = relevance_palette(self._palette, circuit)
-        scene = make_scene(circuit, view, rows, self._palette, widths)
+        scene = make_scene(circuit, view, rows, self._palette, widths, self._session.focus)
         self._scene = scene
         named = {circuit.nodes.find(key.id) for key in rows if key.kind == "label"} - {None}
+        if (focus := self._session.focus) is not None:
+            named = {node for node in named if node is not None and focus.nodes[node]}
+            named |= set(np.flatnonzero(focus.nodes).tolist()) if focus.is_path else set()
         self._names = draw.wanted_names(scene, self._session.label, named)
         self._marks = marks_of(circuit, rows)
         self._legend = legend_entries(scene, self._marks)
+        if focus is not None:
+            self._legend.append(Entry(tr("{0} (Esc leaves)").format(focus.title), strong=True))
         background = scene.edges[~np.isin(scene.edges, scene.circuit_edges)]
         self._edges.set_edges(
             scene.ends(background), pen_indices(scene.share[background]), edge_pens(self._inks)
@@ -254,7 +264,10 @@ class LinkGraphView(CanvasView):
         draw.paint_curves(painter, scene, scene.circuit_edges, camera, palette, strength)
         if focus is not None:
             draw.paint_curves(painter, scene, scene.touching(focus), camera, palette)
-        draw.paint_nodes(painter, scene, camera, palette, size)
+        view = (camera, self.size(), self.devicePixelRatioF())
+        self._nodes.paint(
+            painter, scene, view, lambda p: draw.paint_nodes(p, scene, camera, palette, size)
+        )
         paint_badges(painter, scene, camera, palette, self._marks)
         for node in self._session.selection:
             self._ring(painter, node, palette.accent)

@@ -26,6 +26,8 @@ GLYPH = 9.0
 LEFT, RIGHT, TOP, STRIP = 84.0, 16.0, 36.0, 44.0
 """Margins around the graph in pixels; the strip of tokens lies at the bottom."""
 MOST_NAMES = 48
+SMOOTH_NODES = 2_000
+"""Nodes up to which each has smooth edges and a rim; more overlap each other anyway."""
 STRONGEST = 4.0
 """Width in pixels of an edge that is all of its target's input; others on the figure's scale."""
 
@@ -108,11 +110,11 @@ def paint_nodes(
     painter: QPainter, scene: LinkScene, camera: Camera, palette: Palette, size: QRectF
 ) -> None:
     """Draw the glyph of every visible node: discs and squares in bulk, the rest one by one."""
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     pixels = camera.to_pixels(scene.places[scene.shown])
     inside = (pixels[:, 0] > LEFT - 8) & (pixels[:, 0] < size.width())
     inside &= (pixels[:, 1] > 0) & (pixels[:, 1] < size.height() - STRIP + 4)
     nodes, pixels = scene.shown[inside], pixels[inside]
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing, len(nodes) <= SMOOTH_NODES)
     for number, color in enumerate(scene.colors):
         tinted = scene.color[nodes] == number
         if not tinted.any():
@@ -146,7 +148,8 @@ def _points(
         return
     points = np.ascontiguousarray(places)
     side = GLYPH if cap is Qt.PenCapStyle.RoundCap else GLYPH - 1
-    for width, tint in ((side + 2, palette.panel), (side, color)):
+    rim = (side + 2, palette.panel)
+    for width, tint in (rim, (side, color)) if len(places) <= SMOOTH_NODES else ((side, color),):
         pen = QPen(QColor(tint), width)
         pen.setCapStyle(cap)
         painter.setPen(pen)

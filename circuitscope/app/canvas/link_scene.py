@@ -20,6 +20,7 @@ from circuitscope.exchange.theme import shape_of
 from circuitscope.graph.influence import signed_shares
 from circuitscope.graph.layout import LinkLayout, link_layout
 from circuitscope.graph.view import View
+from circuitscope.session.showing import Focus
 
 MOST_EDGES: Final = 20_000
 """Edges drawn at most, strongest first; the legend says how many there are."""
@@ -124,6 +125,7 @@ def make_scene(
     rows: dict[RowKey, Row],
     palette: Palette,
     token_widths: NDArray[np.float64] | None = None,
+    focus: Focus | None = None,
 ) -> LinkScene:
     """Work out what the link graph shows.
 
@@ -133,19 +135,26 @@ def make_scene(
         rows: The drawing's rows; groups, members and pins decide what is in the circuit.
         palette: Colours.
         token_widths: Width of each token's text in layout units, [n_tokens].
+        focus: Outside it nodes are grey and edges are left out.
     """
     layout = link_layout(circuit, view.nodes, token_widths=token_widths)
     places = np.stack([layout.x, layout.y], axis=1).astype(np.float64)
     shown = np.flatnonzero(view.nodes)
     shown = shown[np.argsort(circuit.nodes.influence[shown], kind="stable")]
     share = signed_shares(circuit).astype(np.float32)
-    edges = np.flatnonzero(view.edges)
+    edges = np.flatnonzero(view.edges if focus is None else view.edges & focus.edges)
     edges = edges[np.argsort(np.abs(share[edges]), kind="stable")]
     groups, group_of, pinned = _membership(circuit, rows)
     in_circuit = np.zeros(len(circuit.nodes), np.bool_)
     in_circuit[[*group_of, *pinned]] = True
     in_circuit[circuit.roots] = in_circuit.any()
+    if focus is not None:
+        in_circuit &= focus.nodes
+        in_circuit |= focus.nodes if focus.is_path else False
     color, colors = _colors(circuit, shown, palette, in_circuit, groups, group_of)
+    if focus is not None:
+        color[~focus.nodes] = 0
+        color[focus.nodes & (color == 0)] = 1
     return LinkScene(
         circuit, view, layout, shown, places, glyphs(circuit), color, colors, in_circuit,
         edges[-MOST_EDGES:], len(edges), share, groups, group_of,

@@ -6,7 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuitscope.app.desk import Desk
-from circuitscope.app.words import tr
+from circuitscope.app.dialogs.name import ask_name
+from circuitscope.app.words import plural, signed_percent, tr
+from circuitscope.graph.influence import stages
+from circuitscope.graph.paths import reached, strongest_paths
+from circuitscope.graph.query import parse_query
+from circuitscope.session.showing import Focus
+
+MOST_PATHS = 5
+"""Paths shown between two nodes, strongest first."""
 
 
 def quit_window(desk: Desk) -> None:
@@ -91,8 +99,80 @@ def invert_selection(desk: Desk) -> None:
 
 
 def select_none(desk: Desk) -> None:
-    """Clear the selection."""
-    desk.session.select([])
+    """Leave the focus; without one, clear the selection."""
+    if desk.session.focus is not None:
+        desk.session.set_focus(None)
+    else:
+        desk.session.select([])
+
+
+def focus_inputs(desk: Desk) -> None:
+    """Step back from all that does not feed the selected nodes."""
+    _focus(desk, tr("what feeds {0}"), (True,))
+
+
+def focus_outputs(desk: Desk) -> None:
+    """Step back from all that the selected nodes do not feed."""
+    _focus(desk, tr("what {0} feeds"), (False,))
+
+
+def focus_both(desk: Desk) -> None:
+    """Step back from all that neither feeds the selected nodes nor is fed by them."""
+    _focus(desk, tr("what feeds {0} and what it feeds"), (True, False))
+
+
+def _focus(desk: Desk, title: str, ways: tuple[bool, ...]) -> None:
+    session = desk.session
+    circuit, edges, chosen = session.circuit, session.pruned().edge_mask, list(session.selection)
+    inside = np.zeros(len(circuit.nodes), np.bool_)
+    kept = np.zeros(len(edges), np.bool_)
+    for down in ways:
+        found = reached(circuit, edges, chosen, down=down)
+        kept |= edges & found[circuit.edges.source] & found[circuit.edges.target]
+        inside |= found
+    name = session.label(chosen[0]) if len(chosen) == 1 else plural(len(chosen), "node", "nodes")
+    session.set_focus(Focus(title.format(name), inside, kept))
+    desk.window.show_view("link")
+
+
+def focus_paths(desk: Desk) -> None:
+    """Show the strongest paths between the two selected nodes, and name the strongest."""
+    session = desk.session
+    circuit, ends = session.circuit, list(session.selection)
+    start, end = sorted(ends, key=lambda node: int(stages(circuit.nodes)[node]))
+    paths = strongest_paths(circuit, start, end, MOST_PATHS, session.pruned().edge_mask)
+    if not paths:
+        text = tr("No path of shown edges leads from {0} to {1}.")
+        desk.window.say(text.format(session.label(start), session.label(end)))
+        return
+    inside = np.zeros(len(circuit.nodes), np.bool_)
+    kept = np.zeros(len(circuit.edges), np.bool_)
+    for path in paths:
+        inside[list(path.nodes)] = True
+        kept[list(path.edges)] = True
+    way = " → ".join(session.label(node) for node in paths[0].nodes)
+    shown = tr("{0} strongest paths, {1} of the input").format(
+        len(paths), signed_percent(sum(path.share for path in paths))
+    )
+    title = shown if len(paths) > 1 else tr("the only path of shown edges")
+    session.set_focus(Focus(title, inside, kept, is_path=True))
+    desk.window.show_view("link")
+    desk.window.say(tr("{0}: {1}").format(signed_percent(paths[0].share), way))
+
+
+def set_filter(desk: Desk) -> None:
+    """Ask which nodes are shown, in the words of the search."""
+    hint = tr("Such as layer:2-5 kind:feature token:Dallas untested; empty shows all.")
+    now = desk.session.view().filter
+    text = ask_name(desk, tr("Show only"), hint, now, tr("Show"))
+    if text:
+        query = str(parse_query(text))
+        desk.session.set_view(f"filter {query}", filter=query)
+
+
+def no_filter(desk: Desk) -> None:
+    """Show nodes whether they meet the filter or not."""
+    desk.session.set_view("no filter", filter="")
 
 
 def _neighbours(desk: Desk, *, inputs: bool) -> list[int]:

@@ -13,7 +13,9 @@ from circuitscope.app.canvas.circuit_view import CircuitView
 from circuitscope.app.canvas.legend import legend_entries, legend_rows
 from circuitscope.app.canvas.link_graph import LinkGraphView
 from circuitscope.app.theme import LIGHT
+from circuitscope.app.words import percent
 from circuitscope.core.circuit import Circuit
+from circuitscope.graph.influence import scores
 from circuitscope.project import verbs
 from circuitscope.session.session import Session
 
@@ -91,7 +93,12 @@ def test_a_click_beside_a_node_selects_it(graph, session) -> None:
 def test_the_legend_tells_shapes_signs_and_what_is_held_fixed(graph, session) -> None:
     texts = [entry.text for entry in legend_entries(graph.scene)]
     assert texts[:2] == ["token, logit", "MLP feature"]
-    assert texts[-3:] == ["+ adds", "− takes away", "attention patterns and norms held fixed"]
+    fixed = "attention patterns and norms held fixed"
+    assert texts[-4:] == ["+ adds", "− takes away", fixed, "constant not shown"]
+    session.set_view(show_errors=False, show_biases=True)
+    error = scores(session.circuit)["error_share"]
+    words = [entry.text for entry in legend_entries(graph.scene)]
+    assert words[-1] == f"unexplained not shown ({percent(error)})"
 
 
 def test_the_legend_takes_another_row_where_there_is_little_room(graph) -> None:

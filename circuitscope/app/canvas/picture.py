@@ -1,4 +1,4 @@
-"""A painted figure kept as a picture, and the picture of what is being dragged over it.
+"""A painted graph kept as a picture, and the picture of what is being dragged over it.
 
 A diagram of a thousand boxes takes a fifth of a second to paint, and seconds to route. So it is
 painted once; while the camera moves the picture moves with it, and it is painted anew when the
@@ -8,7 +8,7 @@ boxes are let go.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -28,15 +28,19 @@ FRAME_S: Final = 0.012
 _REST_MS: Final = 90
 
 
+View = tuple[Camera, QSize, float]
+"""Camera, size and pixel ratio of a widget."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Picture:
-    figure: Figure
+    shown: object
     pixmap: QPixmap
     camera: Camera
 
 
-class FigurePicture(QObject):
-    """Paint a figure through a cached picture."""
+class MovedPicture(QObject):
+    """Paint something through a cached picture."""
 
     changed = Signal()
 
@@ -47,15 +51,22 @@ class FigurePicture(QObject):
         self._rest = QTimer(self, singleShot=True, interval=_REST_MS, timeout=self._rested)
 
     def paint(
-        self, painter: QPainter, figure: Figure, camera: Camera, size: QSize, ratio: float
+        self, painter: QPainter, shown: object, view: View, act: Callable[[QPainter], object]
     ) -> None:
-        """Draw the figure as the camera sees it, or its latest picture moved there."""
-        kept = self._kept
-        fresh = kept is not None and kept.figure is figure
+        """Draw what the camera sees, or the latest picture moved there.
+
+        Args:
+            painter: Of the widget.
+            shown: What is painted; another object is painted anew.
+            view: How the widget looks at it.
+            act: Paints it in the widget's pixels.
+        """
+        (camera, size, ratio), kept = view, self._kept
+        fresh = kept is not None and kept.shown is shown
         fresh = fresh and kept is not None and kept.pixmap.size() == size * ratio
-        if kept is None or not fresh or (kept.camera != camera and self._may_paint()):
+        if kept is None or not fresh or (kept.camera != camera and self._cost < FRAME_S):
             start = time.perf_counter()
-            kept = self._kept = _Picture(figure, painted(figure, camera, size, ratio), camera)
+            kept = self._kept = _Picture(shown, _pixmap(size, ratio, act), camera)
             self._cost = time.perf_counter() - start
             self._rest.stop()
         if kept.camera == camera:
@@ -68,25 +79,28 @@ class FigurePicture(QObject):
         painter.drawPixmap(target, kept.pixmap, QRectF(kept.pixmap.rect()))
         self._rest.start()
 
-    def _may_paint(self) -> bool:
-        return self._cost < FRAME_S
-
     def _rested(self) -> None:
         self._kept = None
         self.changed.emit()
 
 
-def painted(figure: Figure, camera: Camera, size: QSize, ratio: float) -> QPixmap:
-    """Return the figure as the camera sees it on a transparent pixmap of the widget's size."""
+def _pixmap(size: QSize, ratio: float, act: Callable[[QPainter], object]) -> QPixmap:
     pixmap = QPixmap(size * ratio)
     pixmap.setDevicePixelRatio(ratio)
     pixmap.fill(Qt.GlobalColor.transparent)
     painter = QPainter(pixmap)
+    act(painter)
+    painter.end()
+    return pixmap
+
+
+def paint_seen(painter: QPainter, figure: Figure, camera: Camera) -> None:
+    """Paint a figure as the camera sees it."""
+    painter.save()
     painter.translate(camera.offset_x, camera.offset_y)
     painter.scale(camera.scale_x, camera.scale_y)
     paint_figure(painter, figure, background=False)
-    painter.end()
-    return pixmap
+    painter.restore()
 
 
 class Lifted:
@@ -104,7 +118,7 @@ class Lifted:
         figure: Figure,
         links: Sequence[Link],
         moving: NDArray[np.bool_],
-        view: tuple[Camera, QSize, float],
+        view: View,
     ) -> None:
         self.camera, size, ratio = view
         self.offset = (0.0, 0.0)
@@ -116,13 +130,18 @@ class Lifted:
             (links[int(i)], int(i)) for i in np.flatnonzero(source != target)
         ]  # fmt: skip
         self._curves = _layer(figure, "edges").curves
-        whole = self.camera, size, ratio
-        self._still = painted(_part(figure, ~moving, ~source & ~target, words=True), *whole)
+        self._still = self._painted(
+            _part(figure, ~moving, ~source & ~target, words=True), self.camera, size, ratio
+        )
         # What moves may come from outside the widget: its picture is larger on every side.
         self._border = (size.width() // 2, size.height() // 2)
         shifted = self.camera.panned(*self._border)
         larger = QSize(size.width() + 2 * self._border[0], size.height() + 2 * self._border[1])
-        self._lifted = painted(_part(figure, moving, source & target), shifted, larger, ratio)
+        self._lifted = self._painted(_part(figure, moving, source & target), shifted, larger, ratio)
+
+    @staticmethod
+    def _painted(figure: Figure, camera: Camera, size: QSize, ratio: float) -> QPixmap:
+        return _pixmap(size, ratio, lambda painter: paint_seen(painter, figure, camera))
 
     def place(self, box: int) -> tuple[float, float]:
         """Return where the top left corner of a box is now."""
