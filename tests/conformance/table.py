@@ -11,6 +11,7 @@ CHECKS = {
     "walks": "walks in both directions agree, per map and whole",
     "autograd": "walks agree with autograd on the frozen module",
     "trace": "rows add up; direct effects measured on the module",
+    "features": "rows through dictionaries of every kind add up",
     "hooks": "interventions equal plain forward hooks",
     "lens": "the lens's last row is what the model says",
     "halves": "held in bfloat16: equal to float32 of the same weights",

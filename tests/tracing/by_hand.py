@@ -105,7 +105,9 @@ class ByHand:
         self.plain: dict[nn.Module, tuple[Tensor, Tensor]] = {}
         self.seen: dict[Any, Tensor] = {}
         self.leaf: dict[Any, Tensor] = {}
-        prompt = torch.tensor([ids])
+        self.before: dict[Any, Tensor] = {}
+        self.changed: tuple[Any, int, Tensor] | None = None
+        self.prompt = prompt = torch.tensor([ids])
         hooks = [m.register_forward_hook(self._note(m)) for m in self.module.modules()]
         with torch.no_grad():
             out = self.module(prompt, output_attentions=True)
@@ -162,8 +164,20 @@ class ByHand:
 
         return note
 
+    def without(self, name: Any, position: int, vector: Tensor) -> None:
+        """Run again with every leaf held, but for a vector taken off one: a measurement."""
+        self.seen, self.changed = {}, (name, position, vector)
+        with torch.no_grad():
+            self.module(self.prompt, use_cache=False)
+        self.changed = None
+
     def _cut(self, name: Any, output: Tensor) -> Tensor:
         self.seen[name] = output[0]
+        if self.changed is not None:
+            held, (place, position, vector) = self.leaf[name].detach().clone(), self.changed
+            if name == place:
+                held.reshape(-1, held.shape[-1])[position] -= vector
+            return held
         self.leaf[name] = output.detach().clone().requires_grad_()
         return self.leaf[name]
 
@@ -175,7 +189,8 @@ class ByHand:
         for sae in self.saes.values():
             if sae.at == (name, layer) and "W_skip" in sae.w:
                 x = self.seen[sae.read, layer]
-                leaf = leaf + ((x - x.detach()) @ sae.w["W_skip"].T)[None]
+                before = self.before.setdefault((sae.read, layer), x.detach())
+                leaf = leaf + ((x - before) @ sae.w["W_skip"].T)[None]
         return leaf
 
     def _freeze_norm(self, norm: Any, name: Any) -> None:

@@ -15,6 +15,15 @@ from circuitscope.core.settings import Logit, TraceSettings
 from circuitscope.dictionaries.format import DictionarySet, load_dictionaries
 from circuitscope.models.loading import LoadedModel, load_model
 from circuitscope.tracing.method import trace
+from tests.tracing import golden_table
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if golden_table.WORST:
+        terminalreporter.section("agreement with circuit-tracer: worst error by case")
+        for line in golden_table.lines():
+            terminalreporter.write_line(line)
+
 
 PROMPT = "the capital of the state containing Dallas is"
 

@@ -96,15 +96,16 @@ def folder_of(variant: str, root: Path) -> Path:
     return make_folder(root / "model", *VARIANTS[variant])
 
 
-NORMED = ["gemma2", "gemma3", "olmo2"]
-PARALLEL = ["gpt-neox"]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("gemma3", "olmo2")]
+FAMILIES = ["gemma2", "gpt-neox", *SLOW]
+"""Norms of outputs, parallel blocks, and more of the first kind."""
 WRITES = {
     "after": ({"attn_out": "standard", "mlp_out": "topk"}, ("attn", "mlp")),
     "before": ({"attn_write": "jumprelu", "mlp_write": "standard"}, ("attn_write", "mlp_write")),
 }
 
 
-@pytest.mark.parametrize("variant", NORMED + PARALLEL)
+@pytest.mark.parametrize("variant", FAMILIES)
 @pytest.mark.parametrize("where", WRITES)
 def test_autoencoders_before_and_after_the_norm_of_an_output(variant, where, tmp_path):
     kinds, cuts = WRITES[where]
@@ -117,7 +118,7 @@ def test_autoencoders_before_and_after_the_norm_of_an_output(variant, where, tmp
     compare(circuit, ByHand(folder, tuple(IDS), saes, cuts))
 
 
-@pytest.mark.parametrize("variant", NORMED + PARALLEL)
+@pytest.mark.parametrize("variant", FAMILIES)
 @pytest.mark.parametrize("kind", ["transcoder", "to_write"])
 @pytest.mark.parametrize("architecture", ["jumprelu_transcoder", "skip_transcoder"])
 @pytest.mark.parametrize("method", ["attribution", "direct"])
@@ -136,3 +137,50 @@ def test_transcoders_before_and_after_the_norm_of_an_output(
     write = SEEN[kind][1]
     cuts = (write,) if method == "attribution" else ("attn", write)
     compare(circuit, ByHand(folder, tuple(IDS), saes, cuts))
+
+
+MEASURED = {
+    "direct": ({"attn_out": "standard", "mlp_out": "topk"}, {}, ("attn", "mlp")),
+    "direct-transcoders": (
+        {"attn_out": "jumprelu", "transcoder": "skip_transcoder"}, {"mlp": "transcoder"},
+        ("attn", "mlp"),
+    ),
+    "attribution": (
+        {"transcoder": "jumprelu_transcoder"}, {"method": "attribution", "units": "features"},
+        ("mlp",),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", ["gpt2", "llama-grouped", "gemma2"])
+@pytest.mark.parametrize("way", MEASURED)
+def test_edges_are_what_switching_their_source_off_measures(variant, way, tmp_path):
+    """200 edges at random; the frozen module is run again without what the source wrote."""
+    kinds, how, cuts = MEASURED[way]
+    folder = folder_of(variant, tmp_path)
+    saes = write_all(tmp_path / "set", 3, kinds, d=24, seed=4)
+    model, found = load_model(folder, "cpu"), load_dictionaries(tmp_path / "set")
+    settings = TraceSettings(tuple(IDS), targets=(Logit(9), Logit(4, 3)), max_nodes=None, **how)
+    circuit = trace(model, settings, found)
+    by_hand = ByHand(folder, tuple(IDS), saes, cuts)
+    nodes, edges = circuit.nodes, circuit.edges
+    centred = settings.method == "attribution"
+    largest = np.zeros(len(nodes))
+    np.maximum.at(largest, edges.target, np.abs(edges.weight))
+
+    def held(node: int) -> float:
+        return float(by_hand.scalar(nodes.key(node), centred=centred).detach())
+
+    chosen = sampled(circuit)
+    assert len(chosen) == 200
+    before = {int(node): held(int(node)) for node in np.unique(edges.target[chosen])}
+    written = {int(node): by_hand.written(nodes.key(int(node)))
+               for node in np.unique(edges.source[chosen])}  # fmt: skip
+    worst = 0.0
+    for source, (name, vector) in written.items():
+        by_hand.without(name, nodes.key(source).position, vector.detach())
+        for edge in chosen[edges.source[chosen] == source]:
+            target = int(edges.target[edge])
+            change = before[target] - held(target)
+            worst = max(worst, abs(change - edges.weight[edge]) / largest[target])
+    assert worst < 1e-5
