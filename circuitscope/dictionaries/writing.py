@@ -142,7 +142,8 @@ def _architecture(dictionary: Dictionary) -> str:
         raise _cannot("SAELens", card.name, "writes to several layers")
     if card.activation == "signed_topk" or dictionary.weights.rank_scale is not None:
         raise _cannot("SAELens", card.name, f"chooses its features by {card.activation} otherwise")
-    if card.keeps_negative and bool((dictionary.weights.threshold < 0).any()):
+    threshold = dictionary.weights.threshold
+    if card.keeps_negative and threshold is not None and bool((threshold < 0).any()):
         raise _cannot("SAELens", card.name, "keeps what exceeds thresholds below zero")
     kind = {"relu": "standard", "gated": "jumprelu"}.get(card.activation, card.activation)
     if not card.is_transcoder and not card.skip:
