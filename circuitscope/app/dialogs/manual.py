@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QUrl
+from PySide6.QtGui import QImage, QTextDocument
 from PySide6.QtWidgets import QDialog, QHBoxLayout, QListWidget, QTextBrowser, QVBoxLayout
 
 from circuitscope.app.desk import Desk
@@ -11,7 +12,7 @@ from circuitscope.app.words import tr
 from circuitscope.core.shipped import shipped_path
 
 PAGES = (
-    "getting-started", "which-models", "the-example", "othello", "othello-findings",
+    "getting-started", "the-window", "which-models", "the-example", "othello", "othello-findings",
     "sentiment",
     "tracing", "dictionaries", "features", "contextual-decomposition", "reading-a-circuit",
     "interventions", "testing", "exactness", "projects", "exporting", "command-line", "actions",
@@ -23,6 +24,21 @@ def page_title(page: Path) -> str:
     """Return a page's first heading."""
     first = page.read_text("utf-8").partition("\n")[0]
     return first.lstrip("# ").strip()
+
+
+class PageText(QTextBrowser):
+    """A page whose pictures are no wider than itself."""
+
+    def loadResource(self, kind: int, name: QUrl) -> object:
+        """Read a picture, as wide as there is room for; anything else as usual."""
+        found = super().loadResource(kind, name)
+        if kind != QTextDocument.ResourceType.ImageResource.value:
+            return found
+        image = QImage(str(shipped_path("resources", "manual") / name.toString()))
+        room = self.viewport().width() - 3 * MARGIN
+        if image.width() > room > 0:
+            image = image.scaledToWidth(room, Qt.TransformationMode.SmoothTransformation)
+        return image
 
 
 class ManualDialog(QDialog):
@@ -44,7 +60,7 @@ class ManualDialog(QDialog):
         self.contents.setAccessibleName(tr("Pages"))
         self.contents.addItems([page_title(page) for page in self._pages])
         self.contents.setFixedWidth(self.contents.sizeHintForColumn(0) + 2 * MARGIN)
-        self.text = QTextBrowser()
+        self.text = PageText()
         self.text.setOpenLinks(False)
         self.text.setSearchPaths([str(shipped_path("resources", "manual"))])
         self.text.document().setDocumentMargin(MARGIN)
