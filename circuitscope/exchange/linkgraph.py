@@ -7,6 +7,7 @@
 4. Token strip, legend, title above, caption below.
 """
 
+from bisect import bisect_left, insort
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,7 +23,13 @@ from circuitscope.exchange.badges import badge_glyphs, badge_legend
 from circuitscope.exchange.figure import Box, Curves, Figure, Glyphs, Layer, Shape, Text
 from circuitscope.exchange.legend import legend_layer
 from circuitscope.exchange.theme import Preset, Theme, color_of, shape_of
-from circuitscope.exchange.typeface import cap_height, elide, printable, text_width
+from circuitscope.exchange.typeface import (
+    ELLIPSIS,
+    cap_height,
+    elide,
+    printable,
+    text_width,
+)
 from circuitscope.graph.evidence import Marks, marks_of, untested
 from circuitscope.graph.groups import name_of
 from circuitscope.graph.influence import is_relevance, signed_shares
@@ -35,6 +42,9 @@ _PALE: Final = (0.14, 0.22, 0.34, 0.5)
 _STRONG: Final = (0.3, 0.5, 0.75, 1.0)
 """The same where nothing is in focus."""
 _TALLEST: Final = 0.62
+_LONGEST_TOKEN: Final = 6
+_BETWEEN_TOKENS: Final = 0.25
+"""Lengths in the token strip, in heights of its type."""
 _LOUD: Final = 0.05
 """Least share of the target's input that an edge in focus needs for its full colour."""
 
@@ -263,17 +273,27 @@ def _token_strip(page: _Page, top: float) -> tuple[Box, list[Text]]:
         preset.hairline, 0.4 * preset.label,
     )  # fmt: skip
     in_focus = set(page.circuit.nodes.position[page.focus].tolist())
-    texts = []
-    for band in page.columns:
-        weight = 600 if band.key in in_focus and band.key >= 0 else 400
-        color = theme.ink if weight == 600 else theme.secondary
-        room = band.stop - band.start - min(0.6 * page.pad, 2.0)
-        label = elide(printable(band.label), room, preset.small, weight)
-        inset = min(
-            page.pad, max((band.stop - band.start - text_width(label, preset.small)) / 2, 0.5)
-        )
-        y = low + height / 2 + cap_height(preset.small) / 2
-        texts.append(Text(band.stop - inset, y, label, preset.small, color, weight, anchor="end"))
+    y = low + height / 2 + cap_height(preset.small) / 2
+    texts: list[Text] = []
+    taken: list[tuple[float, float]] = []
+    # What is drawn in full colour is named first, over columns of its neighbours where need be.
+    for band in sorted(page.columns, key=lambda band: band.key < 0 or band.key not in in_focus):
+        is_drawn = band.key >= 0 and band.key in in_focus
+        weight, color = (600, theme.ink) if is_drawn else (400, theme.secondary)
+        wide = band.stop - band.start
+        before = bisect_left(taken, (band.stop, 0.0))
+        free = taken[before - 1][1] if before else left
+        room = wide - min(0.6 * page.pad, 2.0)
+        reach = max(room, _LONGEST_TOKEN * preset.small) if is_drawn else room
+        end = band.stop - 0.5
+        room = min(reach, end - free - _BETWEEN_TOKENS * preset.small * bool(taken))
+        label = elide(printable(band.label), max(room, 0.0), preset.small, weight)
+        if label in ("", ELLIPSIS):
+            continue
+        size = text_width(label, preset.small, weight)
+        end -= max(min(page.pad, (wide - size) / 2) - 0.5, 0.0)
+        insort(taken, (end - size, end))
+        texts.append(Text(end, y, label, preset.small, color, weight, anchor="end"))
     return strip, texts
 
 

@@ -1,7 +1,7 @@
 """The circuit diagram and the link graph: what touches what, what is said, what is left out."""
 
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -285,3 +285,17 @@ def test_a_box_that_only_weak_edges_reach_keeps_its_strongest(dallas: Drawn) -> 
     assert alone in {end for link in every for end in (link.source, link.target)}
     nothing = replace(subgraph, share=np.where(touches, 0.001, subgraph.share).astype(np.float32))
     assert strongest_links(nothing, reach_all=True)[0] == strongest_links(nothing)[0]
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_crowded_tokens_never_overlap_and_those_drawn_are_named(dallas: Drawn, preset: str) -> None:
+    circuit, rows = dallas
+    figure = link_figure(circuit, rows, preset=PRESETS[preset])
+    texts = [text for text in figure.texts() if text.text.rstrip("…") and text.anchor == "end"]
+    strip = max(text.y for text in texts if text.text.startswith("Dallas"))
+    named = sorted((extent(text), text.text) for text in texts if text.y == strip)
+    assert all(a[0][1] < b[0][0] for a, b in pairwise(named))
+    words = [text for _, text in named]
+    assert "Dallas" in words
+    assert words[-1] == "is"
+    assert "…" not in words
