@@ -210,7 +210,8 @@ MENUS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Graph", ("graph.group", "graph.ungroup", "graph.open_group", SEPARATOR, "graph.label",
                "graph.unlabel", SEPARATOR, "graph.pin", "graph.hide", "graph.show_all", SEPARATOR,
                "graph.strongest_input", "graph.strongest_output")),
-    ("Window", ("window.panels", SEPARATOR, "window.reset")),
+    ("Window", ("window.panels", SEPARATOR, "window.next_tab", "window.previous_tab",
+                "window.close_tab", SEPARATOR, "window.reset")),
     ("Help", ("help.manual", "help.tour", "help.shortcuts", SEPARATOR, "help.about")),
 )  # fmt: skip
 SUBMENUS = frozenset({"file.recent", "view.theme", "window.panels"})

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
     QMenu,
     QStackedWidget,
     QTabWidget,
+    QVBoxLayout,
     QWidget,
 )
 
@@ -27,6 +28,7 @@ from circuitscope.app.canvas.view import CanvasView
 from circuitscope.app.commands import diagram, edits, files, views
 from circuitscope.app.desk import Desk, Watch
 from circuitscope.app.dialogs.errors import show_error
+from circuitscope.app.drawing_tabs import DrawingTabs
 from circuitscope.app.example_docks import ExampleDocks
 from circuitscope.app.later import Later
 from circuitscope.app.notices import Notices
@@ -116,7 +118,14 @@ class MainWindow(QMainWindow):
         empty.add_button(trace)
         self._center = QStackedWidget()
         self._start = StartPage(desk)
-        for page in (self._start, empty, self._tabs):
+        self.drawing_tabs = DrawingTabs(desk, self)
+        work = QWidget()
+        column = QVBoxLayout(work)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.drawing_tabs)
+        column.addWidget(self._tabs, 1)
+        for page in (self._start, empty, work):
             self._center.addWidget(page)
         self.setCentralWidget(self._center)
 

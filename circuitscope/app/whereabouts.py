@@ -12,6 +12,7 @@ from PySide6.QtCore import QSettings
 
 from circuitscope.app.desk import Desk
 from circuitscope.core.places import state_home
+from circuitscope.project.drawings import circuit_of
 
 
 def window_settings() -> QSettings:
@@ -20,17 +21,18 @@ def window_settings() -> QSettings:
 
 
 def remember(desk: Desk, view: str) -> None:
-    """Keep the active circuit and the view in front for the next time."""
+    """Keep the open drawings, the one shown and the view in front for the next time."""
     project = desk.session.project
     if project is not None and project.path is not None and desk.session.active:
         settings, key = window_settings(), _key(project.path)
-        settings.setValue(key, [desk.session.active, view])
+        settings.setValue(key, [desk.session.active_drawing, view])
+        settings.setValue(key + "-tabs", json.dumps(desk.window.drawing_tabs.opened()))
         looks = {name: canvas.looks() for name, canvas in desk.window.canvases().items()}
         settings.setValue(key + "-looks", json.dumps(looks))
 
 
 def recall(path: Path | str | None) -> tuple[str, str]:
-    """Return the circuit's id and the view, "" where nothing is known."""
+    """Return the drawing's id and the view, "" where nothing is known."""
     kept = window_settings().value(_key(path)) if path is not None else None
     if isinstance(kept, list) and len(kept) == 2:
         return str(kept[0]), str(kept[1])
@@ -38,16 +40,33 @@ def recall(path: Path | str | None) -> tuple[str, str]:
 
 
 def go_back(desk: Desk, place: tuple[str, str]) -> None:
-    """Show the circuit and the view of `recall`, as far as the project still has them."""
-    circuit_id, view = place
+    """Open the tabs, the drawing and the view of `recall`, as far as the project still has them."""
+    drawing_id, view = place
     session = desk.session
-    known = {info.id for info in session.project.findings()} if session.project else set()
-    if circuit_id in known and circuit_id != session.active:
-        session.activate(circuit_id)
+    known = _drawings(desk)
+    if session.project is not None and session.project.path is not None:
+        kept = window_settings().value(_key(session.project.path) + "-tabs")
+        desk.window.drawing_tabs.open_all([name for name in _listed(kept) if name in known])
+    if drawing_id in known:
+        session.activate(circuit_of(drawing_id), drawing_id)
     if view:
         desk.window.show_view(view)
     if session.project is not None and session.project.path is not None:
         _look_again(desk, session.project.path)
+
+
+def _drawings(desk: Desk) -> set[str]:
+    project = desk.session.project
+    infos = project.findings() if project is not None else []
+    return {one.id for info in infos if info.kind == "circuit" for one in project.drawings(info.id)}
+
+
+def _listed(kept: object) -> list[str]:
+    try:
+        found = json.loads(str(kept or "[]"))
+    except ValueError:
+        return []
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
 
 
 def _look_again(desk: Desk, path: Path) -> None:

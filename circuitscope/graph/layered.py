@@ -5,8 +5,9 @@
    is split.
 2. Order within a level: start from mean token position; then sweeps of the median heuristic
    (Eades and Wormald 1994), long edges represented by thin stand-ins on the levels they pass, and
-   swaps of neighbours where that removes crossings. Boxes of the lowest rank (tokens) keep their
-   reading order.
+   swaps of neighbours where that removes crossings. Where crossings are left, other starts (fixed
+   seed) and the barycentre instead of the median are tried and the best is kept. Boxes of the
+   lowest rank (tokens) keep their reading order.
 3. x: every box is drawn to the mean of its neighbours and its start, and kept apart from the next
    one by the exact solution of that least-squares problem (pool adjacent violators).
 
@@ -14,7 +15,7 @@ Deterministic: the same boxes and edges give the same places.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -23,6 +24,9 @@ from numpy.typing import NDArray
 
 _SWEEPS: Final = 12
 _IN_VAIN: Final = 3
+_STARTS: Final = 5
+_MANY: Final = 100
+"""Boxes and stand-ins beyond which one start has to do."""
 _THIN: Final = 8.0
 _HOME: Final = 0.2
 _SPLIT_GAP: Final = 0.4
@@ -201,10 +205,40 @@ class _Net:
 
 
 def _few_crossings(net: _Net) -> list[list[int]]:
+    """Sweep from the start by position; where crossings are left, from other starts as well."""
     order = [list(level) for level in net.order]
     for number, level in enumerate(order):
         if not net.is_fixed[number]:
             level.sort(key=lambda v: np.nan_to_num(net.hint[v], nan=1e9))
+    best = _swept(net, order, _median)
+    fewest = crossings(best, net.links)
+    chance = np.random.default_rng(0)
+    for start in range(_STARTS if len(net.width) <= _MANY else 0):
+        if not fewest:
+            break
+        if start:
+            for number, level in enumerate(order):
+                if not net.is_fixed[number]:
+                    chance.shuffle(level)
+        found = _swept(net, order, _median if start % 2 else _mean)
+        number_found = crossings(found, net.links)
+        if number_found < fewest:
+            best, fewest = found, number_found
+    return best
+
+
+def _median(places: list[int]) -> float:
+    return float(np.median(places))
+
+
+def _mean(places: list[int]) -> float:
+    return sum(places) / len(places)
+
+
+def _swept(
+    net: _Net, start: list[list[int]], middle: Callable[[list[int]], float]
+) -> list[list[int]]:
+    order = [list(level) for level in start]
     best, fewest = [list(level) for level in order], crossings(order, net.links)
     in_vain = 0
     for sweep in range(_SWEEPS):
@@ -213,7 +247,7 @@ def _few_crossings(net: _Net) -> list[list[int]]:
         for number in numbers:
             if not net.is_fixed[number]:
                 beside = order[number - 1] if upward else order[number + 1]
-                _by_median(order[number], beside, net.below if upward else net.above)
+                _by_middle(order[number], beside, net.below if upward else net.above, middle)
         _swap(net, order)
         found = crossings(order, net.links)
         in_vain += 1
@@ -224,16 +258,21 @@ def _few_crossings(net: _Net) -> list[list[int]]:
     return best
 
 
-def _by_median(level: list[int], beside: list[int], neighbours: list[list[int]]) -> None:
+def _by_middle(
+    level: list[int],
+    beside: list[int],
+    neighbours: list[list[int]],
+    middle: Callable[[list[int]], float],
+) -> None:
     at = {v: i for i, v in enumerate(beside)}
     size = max(len(level) - 1, 1)
     own = {v: i * max(len(beside) - 1, 0) / size for i, v in enumerate(level)}
 
-    def median(v: int) -> float:
+    def wanted(v: int) -> float:
         places = [at[u] for u in neighbours[v] if u in at]
-        return float(np.median(places)) if places else own[v]
+        return middle(places) if places else own[v]
 
-    level.sort(key=median)
+    level.sort(key=wanted)
 
 
 def _swap(net: _Net, order: list[list[int]]) -> None:

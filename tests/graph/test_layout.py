@@ -188,3 +188,47 @@ def test_nothing_to_place_is_fine() -> None:
     assert circuit_layout([], []).shape == (0, 2)
     circuit = random_circuit(5, 0)
     assert link_layout(circuit, np.zeros(5, bool)).rows == ()
+
+
+def planted_without_crossings(
+    seed: int, levels: int = 5, width: int = 6
+) -> tuple[list[LayoutBox], list[tuple[int, int]]]:
+    """Return a graph that can be drawn without crossings, its boxes in no order above the first."""
+    rng = np.random.default_rng(seed)
+    upper = rng.permutation([(row, i) for row in range(1, levels) for i in range(width)])
+    order = [(0, i) for i in range(width)] + [(int(row), int(i)) for row, i in upper]
+    number = {place: n for n, place in enumerate(order)}
+    boxes = [
+        LayoutBox(60, 30, 10.0 * row if row else -1.0, float(i) if not row else float("nan"),
+                  "" if row else "bottom")
+        for row, i in order
+    ]  # fmt: skip
+    pairs = [(row, i, j) for row in range(levels - 1) for i in range(width) for j in (i, i + 1)]
+    edges = [
+        (number[row, i], number[row + 1, j])
+        for row, i, j in pairs if j < width and rng.random() < 0.8
+    ]  # fmt: skip
+    return boxes, edges
+
+
+def drawn_crossings(boxes: list[LayoutBox], edges: list[tuple[int, int]], x: np.ndarray) -> int:
+    rows = sorted({box.rank for box in boxes})
+    order = [sorted((i for i, box in enumerate(boxes) if box.rank == row), key=lambda i: x[i])
+             for row in rows]  # fmt: skip
+    links = [[edge for edge in edges if boxes[edge[0]].rank == row] for row in rows[:-1]]
+    return crossings(order, links)
+
+
+def test_planted_graphs_are_drawn_nearly_without_crossings() -> None:
+    found, by_chance, clean = 0, 0, 0
+    for seed in range(12):
+        boxes, edges = planted_without_crossings(seed)
+        x = circuit_layout(boxes, edges)[:, 0]
+        number = drawn_crossings(boxes, edges, x)
+        clean += not number
+        found += number
+        start = np.where([box.end == "bottom" for box in boxes], x, np.arange(len(boxes)))
+        by_chance += drawn_crossings(boxes, edges, start)
+    assert by_chance > 300
+    assert found <= 0.02 * by_chance
+    assert clean >= 9

@@ -38,6 +38,21 @@ def show_drawing(desk: Desk, drawing_id: str) -> None:
     _show(desk, drawing_id)
 
 
+def next_tab(desk: Desk) -> None:
+    """Show the next of the open drawings."""
+    desk.window.drawing_tabs.step(1)
+
+
+def previous_tab(desk: Desk) -> None:
+    """Show the one before of the open drawings."""
+    desk.window.drawing_tabs.step(-1)
+
+
+def close_tab(desk: Desk) -> None:
+    """Close the tab in front; the drawing stays in the project."""
+    desk.window.drawing_tabs.close_tab(desk.window.drawing_tabs.currentIndex())
+
+
 def delete_drawing(desk: Desk, drawing_id: str = "") -> None:
     """Take a drawing out of the project; undo brings it back."""
     chosen = drawing_id or desk.session.active_drawing
