@@ -9,7 +9,7 @@ import typer
 from circuitscope.core.badges import Outcome, adjusted, badge_of
 from circuitscope.core.finding import Curves
 from circuitscope.core.settings import parse_target
-from circuitscope.exchange.measurement_page import numbers_of, shown_number
+from circuitscope.exchange.measurement_page import numbers_of
 from circuitscope.graph import compare as comparison
 from circuitscope.graph.compare import Comparison
 from circuitscope.session import evidence, measuring
@@ -181,7 +181,7 @@ def _tell_measurement(found: Curves, print_json: Callable[[Any], None] | None) -
         )  # fmt: skip
         return
     for title, value, words in numbers_of(found):
-        typer.echo(f"{shown_number(value):>8}  {title}: {words}")
+        typer.echo(f"{value:>8}  {title}: {words}")
     for remark in record.remarks:
         typer.echo(remark)
 

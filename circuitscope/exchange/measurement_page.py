@@ -39,8 +39,8 @@ pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:12px}
 )
 
 
-def numbers_of(found: Curves) -> list[tuple[str, float, str]]:
-    """Return what was measured: name, number and what it means."""
+def numbers_of(found: Curves) -> list[tuple[str, str, str]]:
+    """Return what was measured: name, number as text, and what it means."""
     scores, things = found.provenance.scores, found.x_name
     said = (
         ("faithfulness", "Faithfulness",
@@ -67,7 +67,11 @@ def numbers_of(found: Curves) -> list[tuple[str, float, str]]:
         ("size", f"Number of {things}", "in the circuit"),
         ("n_prompts", "Prompts", "measured on"),
     )  # fmt: skip
-    return [(name, scores[key], words) for key, name, words in said if key in scores]
+    return [
+        (name, _number(scores[key], whole=key in ("size", "n_prompts")), words)
+        for key, name, words in said
+        if key in scores
+    ]
 
 
 def plots_of(found: Curves, look: Look = PAPER) -> list[tuple[str, str]]:
@@ -100,7 +104,7 @@ def measurement_html(found: Curves, name: str) -> str:
         f"replaced by {settings.get('ablation', '')}; model {record.model.get('name', '')}"
     )
     rows = "".join(
-        f'<tr><th>{escape(title)}</th><td class="n">{shown_number(value)}</td>'
+        f'<tr><th>{escape(title)}</th><td class="n">{value}</td>'
         f'<td class="quiet">{escape(words)}</td></tr>'
         for title, value, words in numbers_of(found)
     )
@@ -116,7 +120,5 @@ def measurement_html(found: Curves, name: str) -> str:
     )  # fmt: skip
 
 
-def shown_number(value: float) -> str:
-    """Return a number of the report as text."""
-    text = f"{value:.0f}" if value == round(value) and abs(value) >= 2 else f"{value:.3f}"
-    return text.replace("-", "−")
+def _number(value: float, *, whole: bool) -> str:
+    return f"{value:.{0 if whole else 3}f}".replace("-", "−")

@@ -1,4 +1,4 @@
-"""Small plots as SVG: lines, dots against a diagonal, bars and a heat map; no script, no request.
+"""Small plots as SVG: lines, dots against a diagonal and bars; no script, no request.
 
 Series differ by dash and mark as well as by colour, so that they can be told apart in print.
 """
@@ -10,7 +10,7 @@ from math import floor, log10
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 WIDTH, HEIGHT = 520, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 26, 46
@@ -155,7 +155,7 @@ def _number(value: float) -> str:
 def _text(x: float, y: float, words: str, colour: str, anchor: str = "start") -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}" text-anchor="{anchor}" '
-        f'font-size="12" font-family="Inter, Helvetica, Arial, sans-serif">{escape(words)}</text>'
+        f'font-size="12" font-family="Inter">{escape(words)}</text>'
     )
 
 
@@ -165,14 +165,3 @@ def _svg(parts: Sequence[str], look: Look, words: str) -> str:
         f'aria-label="{escape(words, quote=True)}"><rect width="{WIDTH}" height="{HEIGHT}" '
         f'fill="{look.paper}"/>{"".join(parts)}</svg>'
     )
-
-
-def colours(values: NDArray[np.float32], most: float) -> list[str]:
-    """Return a colour for each value: blue for positive, orange for negative, pale at 0."""
-    found = []
-    for value in np.asarray(values, float).ravel().tolist():
-        share = min(1.0, abs(value) / (most or 1.0))
-        end = (43, 108, 176) if value >= 0 else (183, 86, 15)
-        mixed = (round(255 + (part - 255) * share) for part in end)
-        found.append("#{:02X}{:02X}{:02X}".format(*mixed))
-    return found

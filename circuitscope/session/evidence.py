@@ -7,9 +7,11 @@ from typing import Any
 
 from circuitscope.core.badges import Outcome
 from circuitscope.core.errors import CircuitScopeError, ProjectError
+from circuitscope.core.finding import Grid
 from circuitscope.core.rows import Row, RowKey
 from circuitscope.engine.evidence import RunTests, SweepPatches
 from circuitscope.engine.requests import Prompt
+from circuitscope.graph.cells import circuit_of_cells
 from circuitscope.project import runs
 from circuitscope.project.wording import describe
 from circuitscope.session.jobs import Job
@@ -117,6 +119,19 @@ def sweep(
     """
     request = SweepPatches(session.model_choice, clean, corrupted, metric, component)
     return session.jobs.add("Sweep of activation patching", request)
+
+
+def keep_cells(session: Session, grid: Grid, cells: Sequence[tuple[int, int]]) -> str:
+    """Add cells of a sweep to the project as a circuit, show it and return its id.
+
+    Raises:
+        CircuitScopeError: No cell, or one that stands for no node.
+    """
+    circuit = circuit_of_cells(grid, cells)
+    project = session.project or session.new_project()
+    found = project.add_finding(circuit, f"{''.join(circuit.tokens).strip()} (patched)")
+    session.activate(found)
+    return found
 
 
 def group_keys(rows: Mapping[RowKey, Row], keys: Sequence[str]) -> list[tuple[str, ...]]:

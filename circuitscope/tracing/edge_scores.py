@@ -90,7 +90,7 @@ def open_task(
     with torch.no_grad():
         plain = PartRun(meter, ids).run()
         own = plain.rows[0]
-        words = "mean over positions"
+        words = "the mean over positions"
         if instead == "zero":
             other, words = torch.zeros_like(own), "zero"
         elif instead == "mean" or corrupted is None:
@@ -104,7 +104,7 @@ def open_task(
                     hint="Choose a prompt of as many tokens, so that every position has its "
                     "partner.",
                 )
-            other, words = PartRun(meter, bad).run().rows[0], "counterfactual"
+            other, words = PartRun(meter, bad).run().rows[0], "the corrupted prompt"
         nothing = torch.zeros(parts_of(blueprint).n_readers, *own.shape[:2], device=own.device)
         empty = values_of(meter, ids, other, [nothing])[0]
     return Task(meter, ids, own, other, float(plain.value[0]), empty, words)

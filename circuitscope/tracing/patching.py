@@ -116,6 +116,8 @@ def patching_grid(
             "prompt": clean if isinstance(clean, str) else list(good),
             "corrupted": corrupted if isinstance(corrupted, str) else list(bad),
             "component": component, "metric": target_as_json(metric),
+            "token_ids": list(good), "tokens": [token_text(model, one) for one in good],
+            "words": columns,
         },
         model=anatomy.as_json(), dtype=str(model.dtype).removeprefix("torch."),
         device=str(model.device), started=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -25,6 +25,15 @@ def measure(desk: Desk) -> QDialog:
     return dialog
 
 
+def sweep(desk: Desk) -> QDialog:
+    """Open the dialog that sweeps activation patching."""
+    from circuitscope.app.dialogs.sweep import SweepDialog
+
+    dialog = SweepDialog(desk)
+    dialog.open()
+    return dialog
+
+
 def select_untested(desk: Desk) -> None:
     """Select every shown node that could be tested and was not."""
     session = desk.session

@@ -25,7 +25,7 @@ from circuitscope.app.widgets import button, text_label
 from circuitscope.app.words import error_words, plural, tr
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.finding import Curves
-from circuitscope.exchange.measurement_page import numbers_of, plots_of, shown_number
+from circuitscope.exchange.measurement_page import numbers_of, plots_of
 from circuitscope.exchange.plots import HEIGHT, WIDTH, Look
 from circuitscope.session.measuring import (
     measurements,
@@ -50,7 +50,7 @@ class PlotView(QWidget):
         self._picture = QSvgRenderer(QByteArray(picture.encode()))
         self.setAccessibleName(words)
         self.setToolTip(words)
-        self.setMinimumSize(QSize(WIDTH * 3 // 4, HEIGHT * 3 // 4))
+        self.setMinimumSize(QSize(WIDTH, HEIGHT))
 
     def paintEvent(self, event: QPaintEvent) -> None:
         del event
@@ -228,7 +228,7 @@ class MeasureDialog(AskingDialog):
         grid.setHorizontalSpacing(16)
         grid.setColumnStretch(2, 1)
         for row, (title, value, words) in enumerate(numbers_of(self.found)):
-            number = text_label(shown_number(value))
+            number = text_label(value)
             number.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             for place, label in enumerate(
                 (text_label(tr(title)), number, text_label(tr(words), "quiet", wrap=True))

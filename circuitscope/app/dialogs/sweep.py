@@ -1,0 +1,172 @@
+"""Sweep activation patching over a prompt, as a heat map whose cells become nodes."""
+
+from typing import Any
+
+from PySide6.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QLineEdit, QWidget
+
+from circuitscope.app.desk import Desk
+from circuitscope.app.dialogs.asking import AskingDialog
+from circuitscope.app.panels.heat_map import HeatMap
+from circuitscope.app.widgets import button, text_label
+from circuitscope.app.words import error_words, plural, signed, tr
+from circuitscope.core.errors import CircuitScopeError
+from circuitscope.core.finding import Grid
+from circuitscope.core.settings import Logit, LogitDifference
+from circuitscope.graph.cells import MADE_OF
+from circuitscope.session.evidence import keep_cells, sweep
+
+_COMPONENTS = (
+    ("resid_pre", "the residual stream, by layer and word"), ("head_z", "heads, by layer"),
+    ("attn_out", "attention, by layer and word"), ("mlp_out", "MLPs, by layer and word"),
+)  # fmt: skip
+_HELP = (
+    "The corrupted prompt is run once for each cell, which holds there what the clean prompt has. "
+    "0 brings nothing of the clean answer back, 1 all of it."
+)
+
+
+class SweepDialog(AskingDialog):
+    """Ask for two prompts and two words; chosen cells become a circuit."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk, tr("Sweep of activation patching"), (820, 720))
+        self.grid: Grid | None = None
+        self.model = self._add_model_choice()
+        self._column.addLayout(self._form())
+        self._column.addWidget(text_label(tr(_HELP), "note", wrap=True))
+        row = QHBoxLayout()
+        self._told = text_label("", "quiet", wrap=True)
+        row.addWidget(self._told, 1)
+        self.run_button = button(tr("Sweep"), "primary", self.run)
+        row.addWidget(self.run_button)
+        self._column.addLayout(row)
+        self.map = HeatMap(desk.palette)
+        self.map.pointed.connect(self._tell_cell)
+        self.map.chosen_changed.connect(self._refresh)
+        self._column.addWidget(self.map, 1)
+        self._column.addLayout(self._foot())
+        self.model.changed.connect(lambda *_: self._refresh())
+        self.model.begin()
+        self._begin()
+        self._refresh()
+
+    def _form(self) -> QFormLayout:
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self.clean, self.corrupted = QLineEdit(), QLineEdit()
+        self.answer, self.against = QLineEdit(), QLineEdit()
+        self.against.setPlaceholderText(tr("empty: the answer's logit alone"))
+        self.component = QComboBox()
+        for name, words in _COMPONENTS:
+            self.component.addItem(tr(words), name)
+        fields: tuple[tuple[str, QWidget], ...] = (
+            (tr("Clean prompt"), self.clean), (tr("Corrupted prompt"), self.corrupted),
+            (tr("Answer"), self.answer), (tr("Against"), self.against),
+            (tr("Patch"), self.component),
+        )  # fmt: skip
+        for name, field in fields:
+            field.setAccessibleName(name)
+            form.addRow(text_label(name, "quiet"), field)
+            if isinstance(field, QLineEdit):
+                field.textChanged.connect(lambda *_: self._refresh())
+        return form
+
+    def _begin(self) -> None:
+        circuit = self._desk.session.circuit
+        settings = {} if circuit is None else circuit.provenance.settings
+        for name, field in (("prompt", self.clean), ("corrupted", self.corrupted)):
+            if isinstance(settings.get(name), str):
+                field.setText(settings[name])
+        target = next(iter(settings.get("targets") or ()), {})
+        self.answer.setText(str(target.get("token") or target.get("a") or ""))
+        self.against.setText(str(target.get("b") or ""))
+
+    def _foot(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        self.make_button = button(tr("Make a circuit"), "", self.make)
+        self.clear_button = button(tr("Clear choice"), "", lambda: self.map.choose(()))
+        row.addWidget(self.make_button)
+        row.addWidget(self.clear_button)
+        row.addStretch()
+        row.addWidget(button(tr("Close"), "", self.reject))
+        return row
+
+    def reason(self) -> str:
+        """Return why nothing can be swept yet, "" where it can."""
+        if self._desk.session.model.state in ("none", "failed"):
+            return tr("Choose a model first.")
+        if not (self.clean.text().strip() and self.corrupted.text().strip()):
+            return tr("Write a clean and a corrupted prompt of as many tokens.")
+        return "" if self.answer.text().strip() else tr("Write the word that answers.")
+
+    def why_not_made(self) -> str:
+        """Return why no circuit can be made, "" where it can."""
+        if self.grid is None:
+            return tr("Sweep first.")
+        if self.grid.provenance.settings.get("component") not in MADE_OF:
+            return tr("Only heads and MLPs become nodes; patch one of these.")
+        return "" if self.map.chosen else tr("Click cells, or use arrows and Space.")
+
+    def _refresh(self) -> None:
+        reason = self.reason()
+        busy = self._job is not None and not self._job.is_over
+        self.run_button.setEnabled(busy or not reason)
+        self.run_button.setText(tr("Stop") if busy else tr("Sweep"))
+        why = self.why_not_made()
+        self.make_button.setEnabled(not why)
+        self.make_button.setToolTip(why)
+        self.clear_button.setEnabled(bool(self.map.chosen))
+        if reason or not busy:
+            self._told.setText(reason)
+
+    def run(self) -> None:
+        """Sweep, or stop."""
+        if self._job is not None and not self._job.is_over:
+            self.stop()
+            self._refresh()
+            return
+        answer, against = self.answer.text().strip(), self.against.text().strip()
+        metric = LogitDifference(answer, against) if against else Logit(answer)
+        try:
+            job = sweep(
+                self._desk.session, self.clean.text().strip(), self.corrupted.text().strip(),
+                metric, self.component.currentData(),
+            )  # fmt: skip
+        except CircuitScopeError as error:
+            self._told.setText(error_words(error))
+            return
+        self._await(job)
+        self._refresh()
+        self._told.setText(tr("Patching…"))
+
+    def _came_back(self) -> None:
+        self._refresh()
+
+    def _answered(self, result: Any) -> None:
+        self.grid = result
+        self.map.show_grid(result)
+        self._refresh()
+        scores = result.provenance.scores
+        words = tr("Clean {0}, corrupted {1}.")
+        self._told.setText(words.format(signed(scores["clean"]), signed(scores["corrupted"])))
+
+    def _tell_cell(self, row: int, column: int) -> None:
+        if self.grid is None:
+            return
+        ticks = self.grid.ticks
+        words = tr("Layer {0}, {1} {2}: {3} of the answer comes back.")
+        value = signed(float(self.grid.values[row, column]))
+        self._told.setText(
+            words.format(ticks[0][row], tr(self.grid.axes[1]), ticks[1][column], value)
+        )
+
+    def make(self) -> None:
+        """Add the chosen cells to the project as a circuit, and show it."""
+        assert self.grid is not None, "the button is disabled without a sweep"
+        number = plural(len(self.map.chosen), "cell", "cells")
+        try:
+            keep_cells(self._desk.session, self.grid, self.map.chosen)
+        except CircuitScopeError as error:
+            self._told.setText(error_words(error))
+            return
+        self._told.setText(tr("Made a circuit of {0}.").format(number))
