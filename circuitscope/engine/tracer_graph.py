@@ -80,7 +80,7 @@ def _graph(found: dict[str, Any], stem: str) -> tuple[GraphFile, str]:
         values = values[_tensor(found["selected_features"]).long()]
     logits = _logits(found)
     nodes = _nodes(matrix, tokens, features.tolist(), values.tolist(), logits)
-    target, source = np.nonzero(matrix.numpy())
+    target, source = (ends.astype(np.int32) for ends in np.nonzero(matrix.numpy()))
     weight = matrix.numpy()[target, source].astype(np.float64)
     ids = [str(node["node_id"]) for node in nodes]
     config = vars(found.get("cfg")) if isinstance(found.get("cfg"), Record) else {}

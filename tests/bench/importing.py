@@ -38,7 +38,8 @@ def write_graph(path: Path, n_links: int) -> None:
             "jsNodeId": f"{layer}_{unit}-0", "clerp": "", "token_prob": 0.0, "run_idx": 0,
             "is_target_logit": False, "influence": rng.random(), "activation": 9 * rng.random(),
         }  # fmt: skip
-    names = list(nodes)
+    names = sorted(nodes, key=lambda name: int(name.split("_")[0]))
+    n_nodes = len(names)
     logit = {
         "node_id": "27_1_39", "feature": 1, "layer": "27", "ctx_idx": 39, "jsNodeId": "L_1-39",
         "feature_type": "logit", "clerp": 'Output " a" (p=0.500)', "token_prob": 0.5,
@@ -51,12 +52,14 @@ def write_graph(path: Path, n_links: int) -> None:
         "nodes": [*nodes.values(), logit],
     }  # fmt: skip
     with path.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(head, indent=1)[:-2] + ',\n "links": [\n')
+        file.write(json.dumps(head, indent=1)[:-2] + ',\n "links": [')
         for number in range(n_links):
-            lower, upper = sorted(rng.sample(names, 2), key=lambda name: int(name.split("_")[0]))
-            target = "27_1_39" if number < 100 else upper
-            link = {"source": lower, "target": target, "weight": rng.gauss(0, 1)}
-            file.write(("  " if not number else ",\n  ") + json.dumps(link))
+            lower, upper = sorted((rng.randrange(n_nodes), rng.randrange(n_nodes)))
+            target = "27_1_39" if number < 100 or lower == upper else names[upper]
+            link = (
+                f'{{"source": "{names[lower]}", "target": "{target}", "weight": {rng.gauss(0, 1)}}}'
+            )
+            file.write(f"{',' if number else ''}\n  {link}")
         file.write("\n ]\n}\n")
 
 
