@@ -136,8 +136,13 @@ def root_share(circuit: Circuit, root: int) -> str:
 
 
 def is_attention(circuit: Circuit, index: int) -> bool:
-    """Say whether attention feeds a node, or it is a score of attention."""
+    """Say whether attention feeds a node, or it is a score of attention.
+
+    All edges of an attribution graph may pass attention on their way.
+    """
     kind, site = int(circuit.nodes.kind[index]), int(circuit.nodes.site[index])
+    if circuit.provenance.method == "attribution" and circuit.expanded[index]:
+        return True
     feature = kind == NodeKind.FEATURE and site == Site.ATTN_OUT
     return feature or kind in (NodeKind.HEAD, NodeKind.SCORE)
 
