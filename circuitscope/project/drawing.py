@@ -122,6 +122,15 @@ class Drawing:
         with self._copy.reading() as connection:
             return history.entries(connection, [self.circuit_id])
 
+    def row_history(self, kind: str, id: Key) -> list[tuple[str, Row]]:
+        """Return what edits, undone ones left out, made of one row, with their times; oldest first.
+
+        Edits that took the row away are left out.
+        """
+        key = RowKey(self.circuit_id, kind, str(id))
+        with self._copy.reading() as connection:
+            return history.row_history(connection, key)
+
     def go_to(self, entry_id: int) -> None:
         """Undo or redo until the named entry is the last one done; 0 undoes everything.
 

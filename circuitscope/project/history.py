@@ -244,6 +244,22 @@ def entries(
     ]
 
 
+def row_history(connection: sqlite3.Connection, key: RowKey) -> list[tuple[str, Row]]:
+    """Return time and fields of one row after each edit that wrote it, oldest first."""
+    found = connection.execute(
+        "SELECT id, made FROM edit WHERE circuit_id = ? AND undone = 0 AND instr(after, ?) > 0"
+        " ORDER BY id",
+        [key.circuit_id, key.id],
+    ).fetchall()
+    rows = []
+    for entry, made in found:
+        edit = read_edit(connection, entry)
+        row = edit[1].after.get(key) if edit is not None else None
+        if row is not None:
+            rows.append((made, row))
+    return rows
+
+
 def steps_to(connection: sqlite3.Connection, circuit_id: str, entry_id: int) -> tuple[bool, int]:
     """Return whether to undo, and how many steps, until an entry is the last one done.
 

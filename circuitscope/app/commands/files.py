@@ -296,6 +296,15 @@ def why_there(desk: Desk, edge: int | None = None) -> QDialog:
     return dialog
 
 
+def why_edge(desk: Desk, edge: int) -> QDialog:
+    """Show the terms of an edge, and where it comes from."""
+    from circuitscope.app.dialogs.why_edge import EdgeDialog
+
+    dialog = EdgeDialog(desk, edge)
+    dialog.open()
+    return dialog
+
+
 def choose_model(desk: Desk) -> QDialog:
     """Open the model dialog, above the trace dialog where that is open."""
     from circuitscope.app.dialogs.model import ModelDialog

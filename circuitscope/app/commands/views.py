@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PySide6.QtWidgets import QWhatsThis
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.name import ask_name
@@ -245,6 +246,18 @@ def start_tour(desk: Desk) -> None:
     from circuitscope.app.tour import begin_tour
 
     begin_tour(desk.window)
+
+
+def show_tables(desk: Desk) -> None:
+    """Open the graph as tables, beside the work."""
+    from circuitscope.app.dialogs.graph_table import GraphTableDialog
+
+    GraphTableDialog(desk).show()
+
+
+def ask_meaning(_desk: Desk) -> None:
+    """Let the next click say what a number means."""
+    QWhatsThis.enterWhatsThisMode()
 
 
 def show_shortcuts(desk: Desk) -> None:

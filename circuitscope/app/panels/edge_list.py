@@ -1,29 +1,27 @@
-"""The lists "fed by" and "feeds" of the inspector: names, share bars and signed shares."""
+"""The lists "fed by" and "feeds" of the inspector: names, share bars, shares, splits by head."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QContextMenuEvent
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QMenu, QVBoxLayout, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QLabel, QMenu, QTreeWidgetItem, QVBoxLayout, QWidget
 
-from circuitscope.app.commands.files import why_there
+from circuitscope.app.bridge import to_gui
+from circuitscope.app.commands.files import why_edge, why_there
 from circuitscope.app.conditions import traced_here
 from circuitscope.app.desk import Desk
 from circuitscope.app.naming import is_attention, is_constant, is_named, list_name, short_line
-from circuitscope.app.widgets import (
-    Clickable,
-    ShareBar,
-    button,
-    clear,
-    elided,
-    look,
-    section,
-    text_label,
-)
-from circuitscope.app.words import percent, plain, signed, tr
+from circuitscope.app.table import Cell, Column, Table, TableRow
+from circuitscope.app.widgets import button, look, section, text_label
+from circuitscope.app.words import percent, plain, shown_token, signed, tr
 from circuitscope.core.circuit import Circuit, Edge
+from circuitscope.core.errors import CircuitScopeError
+from circuitscope.core.keys import NodeKind
 from circuitscope.graph.influence import is_relevance
+from circuitscope.session.jobs import Job
 
 SHOWN_FIRST = 8
 SHOWN_AT_MOST = 200
@@ -69,19 +67,26 @@ def _edge_line(desk: Desk, circuit: Circuit, edge: Edge, node: int, size: float)
     return Line(name, detail, share, edge.weight, node, muted, named, edge.index)
 
 
-def inputs_of(desk: Desk, circuit: Circuit, node: int) -> list[Line]:
+def inputs_of(desk: Desk, circuit: Circuit, node: int, most: int = SHOWN_AT_MOST) -> list[Line]:
     """Return what feeds a node, strongest first; constants are summed into one line.
 
     Shares are of the whole row, so that with the line of what the node budget left out they add
     up in size to one.
+
+    Args:
+        desk: The window's desk.
+        circuit: The circuit.
+        node: The node.
+        most: How many edges are made lines of.
     """
     size = _row_size(circuit, node)
-    lines, constant, n_constants = [], 0.0, 0
+    lines: list[Line] = []
+    constant, n_constants = 0.0, 0
     for edge in circuit.inputs(node):
         source = int(circuit.edges.source[edge.index])
         if is_constant(circuit, source):
             constant, n_constants = constant + edge.weight, n_constants + 1
-        else:
+        elif len(lines) < most:
             lines.append(_edge_line(desk, circuit, edge, source, size))
     if n_constants:
         share = constant / size if size else 0.0
@@ -93,109 +98,175 @@ def inputs_of(desk: Desk, circuit: Circuit, node: int) -> list[Line]:
     return sorted(lines, key=lambda line: -abs(line.share))
 
 
-def outputs_of(desk: Desk, circuit: Circuit, node: int) -> list[Line]:
+def outputs_of(desk: Desk, circuit: Circuit, node: int, most: int = SHOWN_AT_MOST) -> list[Line]:
     """Return what a node feeds, by its share of each target's row, largest first."""
-    lines = []
-    for edge in circuit.outputs(node)[:SHOWN_AT_MOST]:
-        target = int(circuit.edges.target[edge.index])
-        lines.append(_edge_line(desk, circuit, edge, target, _row_size(circuit, target)))
-    return sorted(lines, key=lambda line: -abs(line.share))
+    found = circuit.outputs(node)
+    sizes = {
+        edge.index: _row_size(circuit, int(circuit.edges.target[edge.index])) for edge in found
+    }
+    found.sort(key=lambda edge: -abs(edge.weight) / (sizes[edge.index] or 1.0))
+    return [
+        _edge_line(desk, circuit, e, int(circuit.edges.target[e.index]), sizes[e.index])
+        for e in found[:most]
+    ]
 
 
-class EdgeRow(Clickable):
-    """One line: name over its description, a bar, and the signed share at the right."""
+def line_count(circuit: Circuit, node: int) -> int:
+    """Return how many lines `inputs_of` makes when it leaves none out."""
+    sources = circuit.edges.source[circuit.edges.into(node)]
+    constants = int(circuit.nodes.of_kind(NodeKind.BIAS, NodeKind.POSITION)[sources].sum())
+    return len(sources) - constants + bool(constants) + bool(circuit.unexplained[node])
 
-    def __init__(self, desk: Desk, line: Line) -> None:
-        super().__init__()
-        self._desk, self.line = desk, line
-        self.setFixedHeight(38)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(8)
-        words = QVBoxLayout()
-        words.setSpacing(0)
-        style = ("quiet" if line.muted else "strong") if line.named else "automatic"
-        name = elided(line.name, style)
-        words.addStretch()
-        words.addWidget(name)
-        words.addWidget(elided(line.detail, "small"))
-        words.addStretch()
-        bar = ShareBar(desk.palette)
-        bar.set_share(line.share)
-        text = signed(line.share)
-        sign = "negative" if line.share < 0 else "positive"
-        number = text_label(text, sign if text[0] in "+−" else "quiet")
-        number.setFixedWidth(40)
-        number.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        row.addLayout(words, 1)
-        row.addWidget(bar)
-        row.addWidget(number)
-        hint = tr("contributes {0} to the pre-activation, {1} of its row").format(
-            signed(line.weight, 4), percent(line.share, 1)
-        )
-        hidden = "\n" + tr("hidden in this view") if line.muted else ""
-        self.setToolTip(f"{line.name}\n{line.detail}\n{hint}{hidden}")
-        self.setAccessibleName(f"{line.name}, {signed(line.share)}")
-        if line.node < 0:
-            self.setCursor(Qt.CursorShape.ArrowCursor)
-            self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
 
-    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
-        """Offer to explain the attention that an edge passes."""
-        if self.line.edge < 0:
-            return
-        session, menu = self._desk.session, QMenu(self)
-        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.setToolTipsVisible(True)
-        edge = session.circuit.edge(self.line.edge)
-        why = menu.addAction(tr("Why did it look there?…"))
-        reason = traced_here(session)
-        if not is_attention(session.circuit, edge.target.index):
-            reason = tr("This edge passes no attention.")
-        why.setEnabled(not reason)
-        why.setToolTip(reason or tr("Split the edge by head, and show the pairs behind the score."))
-        why.triggered.connect(lambda *_: why_there(self._desk, self.line.edge))
-        menu.popup(event.globalPos())
+def gross(circuit: Circuit, node: int) -> tuple[float, float, float]:
+    """Return what raises a node, what lowers it, and both together: its row's total.
+
+    Constants and what the node budget left out are part of it, so that the net is the
+    pre-activation as far as the row's arithmetic holds.
+    """
+    row = circuit.edges.weight[circuit.edges.into(node)].astype(np.float64)
+    row = np.append(row, float(circuit.unexplained[node]))
+    return float(row[row > 0].sum()), float(row[row < 0].sum()), float(row.sum())
 
 
 class EdgeList(QWidget):
-    """A titled list of lines; a click walks to the node."""
+    """A titled table of lines; a click walks to the node, a fold shows an edge by heads.
+
+    Args:
+        desk: The window's desk.
+        title: Its heading.
+        lines: Gives the lines of so many edges.
+        total: How many lines there are in all.
+        note: What is said below.
+    """
 
     walked = Signal(int)
 
-    def __init__(self, desk: Desk, title: str, lines: list[Line], note: str = "") -> None:
+    def __init__(
+        self, desk: Desk, title: str, lines: Callable[[int], list[Line]], total: int, note: str = ""
+    ) -> None:
         super().__init__()
-        self._desk, self._lines = desk, lines
+        self._desk, self._lines, self._total = desk, lines, total
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(2)
-        head = QHBoxLayout()
-        head.addWidget(section(title))
-        head.addStretch()
-        head.addWidget(text_label(tr("share"), "small"))
-        column.addLayout(head)
-        self._rows = QVBoxLayout()
-        self._rows.setSpacing(0)
-        column.addLayout(self._rows)
-        self._more = button("", "link", self._show_all)
+        column.addWidget(section(title))
+        self.table = Table(title, (
+            Column(tr("node")), Column(tr("share"), "share", number=True, bar=True),
+            Column(tr("weight"), "weight", number=True, told=False),
+        ), desk.palette)  # fmt: skip
+        self.table.opened.connect(self._walk)
+        self.table.menu_wanted.connect(self._fill_menu)
+        self.table.itemExpanded.connect(self._split)
+        self.table.itemCollapsed.connect(lambda *_: self.table.fit_height())
+        self.table.header().sortIndicatorChanged.connect(lambda *_: self._fill(SHOWN_AT_MOST))
+        column.addWidget(self.table)
+        self._more = button("", "link", lambda: self._fill(SHOWN_AT_MOST))
         column.addWidget(self._more)
         if note:
             column.addWidget(text_label(note, "note", wrap=True))
+        self._shown = 0
         self._fill(SHOWN_FIRST)
 
-    def _show_all(self) -> None:
-        self._fill(SHOWN_AT_MOST)
-
     def _fill(self, limit: int) -> None:
-        clear(self._rows)
-        for line in self._lines[:limit]:
-            row = EdgeRow(self._desk, line)
-            if line.node >= 0:
-                row.clicked.connect(lambda node=line.node: self.walked.emit(node))
-            self._rows.addWidget(row)
-        rest = len(self._lines) - limit
-        self._more.setVisible(rest > 0)
+        if self._shown >= min(limit, self._total) and self._shown:
+            return
+        table = self.table
+        table.setSortingEnabled(False)
+        table.clear()
+        lines = self._lines(limit)[:limit]
+        folds = any(self._folds(line) for line in lines)
+        table.setRootIsDecorated(folds)
+        table.setIndentation(14 if folds else 0)
+        for line in lines:
+            style = ("quiet" if line.muted else "strong") if line.named else "automatic"
+            cells = (
+                Cell(line.name, None, line.detail, style),
+                Cell(signed(line.share), line.share),
+                Cell(plain(line.weight), line.weight),
+            )
+            row = table.add(cells, line, _tip(line))
+            if self._folds(line):
+                row.setChildIndicatorPolicy(QTreeWidgetItem.ChildIndicatorPolicy.ShowIndicator)
+        self._shown = len(lines)
+        table.setSortingEnabled(True)
+        table.fit_height()
+        table.setVisible(bool(lines))
+        rest = self._total - self._shown
+        self._more.setVisible(rest > 0 and limit < SHOWN_AT_MOST)
         self._more.setText(tr("{0} more").format(rest))
+
+    def _folds(self, line: Line) -> bool:
+        if line.edge < 0:
+            return False
+        circuit = self._desk.session.circuit
+        return circuit is not None and is_attention(circuit, circuit.edge(line.edge).target.index)
+
+    def _walk(self, line: Any) -> None:
+        if isinstance(line, Line) and line.node >= 0:
+            self.walked.emit(line.node)
+
+    # ---- by heads ------------------------------------------------------------------------------
+    def _split(self, row: TableRow) -> None:
+        """Ask the engine how the edge divides over heads, and fold it out below."""
+        if not row.childCount():
+            reason, job = traced_here(self._desk.session), None
+            if not reason:
+                try:
+                    job = self._desk.session.explain_attention(row.thing.edge)
+                except CircuitScopeError as error:
+                    reason = error.message
+            row.addChild(_note_row(reason or tr("Computing…")))
+            if job is not None:
+                to_gui(job.changed, partial(self._heard, row.thing.edge), self)
+        self.table.fit_height()
+
+    def _heard(self, edge: int, job: Job) -> None:
+        if not job.is_over:
+            return
+        row = next((r for r in self.table.rows() if r.thing and r.thing.edge == edge), None)
+        circuit = self._desk.session.circuit
+        if row is None or circuit is None:
+            return
+        row.takeChildren()
+        if job.state != "done":
+            row.addChild(_note_row(job.error.message if job.error else tr("Cancelled.")))
+        else:
+            size = row.thing.weight / row.thing.share if row.thing.share else 0.0
+            for part in job.result.parts[:SHOWN_FIRST]:
+                words = tr("head L{0}.{1} from “{2}”").format(
+                    part.layer, part.head, shown_token(circuit.tokens[part.key])
+                )
+                detail = tr("pattern {0}").format(plain(part.pattern))
+                share = part.weight / size if size else 0.0
+                row.addChild(TableRow((Cell(words, None, detail), Cell(signed(share), share),
+                                       Cell(plain(part.weight), part.weight))))  # fmt: skip
+        self.table.fit_height()
+
+    def _fill_menu(self, menu: QMenu, line: Any) -> None:
+        if not isinstance(line, Line) or line.edge < 0:
+            return
+        session = self._desk.session
+        menu.addAction(tr("Why is this edge here?…")).triggered.connect(
+            lambda: why_edge(self._desk, line.edge)
+        )
+        why = menu.addAction(tr("Why did it look there?…"))
+        reason = traced_here(session) if self._folds(line) else tr("This edge passes no attention.")
+        why.setEnabled(not reason)
+        why.setToolTip(reason or tr("Split the edge by head, and show the pairs behind the score."))
+        why.triggered.connect(lambda: why_there(self._desk, line.edge))
+
+
+def _note_row(text: str) -> TableRow:
+    return TableRow((Cell(text, None, "", "quiet"), Cell(""), Cell("")))
+
+
+def _tip(line: Line) -> str:
+    hint = tr("contributes {0} to the pre-activation, {1} of its row").format(
+        signed(line.weight, 4), percent(line.share, 1)
+    )
+    hidden = "\n" + tr("hidden in this view") if line.muted else ""
+    return f"{line.name}\n{line.detail}\n{hint}{hidden}"
 
 
 def conservation_label(circuit: Circuit, node: int) -> QLabel:

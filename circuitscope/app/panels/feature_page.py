@@ -326,9 +326,10 @@ def _named(others: list[Companion]) -> str:
     return ", ".join(f"#{other.unit} ({plain(other.similarity)})" for other in others)
 
 
-def add_page(column: QVBoxLayout, desk: Desk, circuit: Circuit, node: int) -> None:
+def add_page(
+    column: QVBoxLayout, desk: Desk, circuit: Circuit, node: int, page: FeaturePage | None
+) -> None:
     """Add a feature's page to a panel, or say how to collect what it would show."""
-    page = feature_work.page(desk.session, node)
     column.addWidget(hairline())
     if page is not None:
         column.addWidget(FeatureBox(desk, circuit, node, page))

@@ -54,6 +54,7 @@ class HistoryPanel(QWidget):
         self._list = _WholeLines()
         self._list.setAccessibleName(tr("History"))
         self._list.setUniformItemSizes(True)
+        self._list.setIconSize(QSize(14, 14))
         self._list.setTextElideMode(Qt.TextElideMode.ElideRight)
         self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._list.itemActivated.connect(self._go)

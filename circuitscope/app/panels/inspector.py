@@ -1,8 +1,10 @@
 """The inspector: what the selected node is, what feeds it, what it feeds."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import (
     QComboBox,
     QGridLayout,
@@ -14,10 +16,19 @@ from PySide6.QtWidgets import (
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.later import Later
+from circuitscope.app.meanings import explain
 from circuitscope.app.naming import is_named, kind_line, list_name, root_share
-from circuitscope.app.panels.edge_list import EdgeList, conservation_label, inputs_of, outputs_of
+from circuitscope.app.panels.edge_list import (
+    EdgeList,
+    conservation_label,
+    gross,
+    inputs_of,
+    line_count,
+    outputs_of,
+)
 from circuitscope.app.panels.feature_page import add_page
-from circuitscope.app.panels.overview import CircuitOverview, SelectionOverview
+from circuitscope.app.panels.label_history import add_label_history
+from circuitscope.app.panels.overview import CircuitOverview, SelectionOverview, number_grid
 from circuitscope.app.theme import swatch
 from circuitscope.app.widgets import (
     MARGIN,
@@ -31,6 +42,7 @@ from circuitscope.app.widgets import (
 from circuitscope.app.words import DOT, percent, plain, signed, tr
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
+from circuitscope.graph.evidence import runs_of
 from circuitscope.graph.influence import is_relevance
 from circuitscope.project import verbs
 from circuitscope.project.edit import Edit
@@ -38,6 +50,8 @@ from circuitscope.session import feature_work
 
 _ONE_LINE = 18
 _UNHURRIED_MS = 300
+RARELY = 0.1
+"""Below this share of its maximum a feature's label is greyed."""
 NO_GROUP = "none"
 NEW_GROUP = "new"
 
@@ -117,19 +131,30 @@ class NodeCard(QWidget):
         super().__init__()
         self._desk, self._circuit, self._node = desk, circuit, node
         self._key = str(circuit.nodes.key(node))
+        is_feature = circuit.nodes.key(node).kind is NodeKind.FEATURE
+        self._page = feature_work.page(desk.session, node) if is_feature else None
         column = QVBoxLayout(self)
         column.setContentsMargins(MARGIN, 4, MARGIN, MARGIN)
         column.setSpacing(8)
         self._add_name(column)
         self._add_fields(column)
-        column.addLayout(self._numbers())
+        column.addLayout(number_grid(self._cells()))
         self._add_flow(column)
-        if circuit.nodes.key(node).kind is NodeKind.FEATURE:
-            add_page(column, desk, circuit, node)
+        self._add_tests(column)
+        add_label_history(column, desk, circuit, node, self._page)
+        if is_feature:
+            # What is known of it is long and lies below the fold: it comes when the click is over.
+            self._below = QVBoxLayout()
+            column.addLayout(self._below)
+            QTimer.singleShot(_UNHURRIED_MS, self, self._add_page)
         column.addWidget(hairline())
         column.addWidget(section(tr("Provenance")))
         column.addWidget(text_label(_provenance_words(circuit), "small", wrap=True))
         column.addStretch()
+
+    def _add_page(self) -> None:
+        if self._desk.session.circuit is self._circuit:
+            add_page(self._below, self._desk, self._circuit, self._node, self._page)
 
     # ---- name, label, group ----------------------------------------------------------------
     def _label_row(self) -> dict[str, Any] | None:
@@ -149,6 +174,9 @@ class NodeCard(QWidget):
         short = len(words) <= _ONE_LINE
         name = text_label(words, style, wrap=not short)
         name.setMinimumWidth(40)
+        share = self._share_of_maximum()
+        rare = share is not None and share < RARELY and self._circuit.nodes.activation[self._node]
+        name.setEnabled(not rare)
         line.addWidget(name, 0 if short else 1)
         if row:
             source = {"person": tr("yours"), "imported": tr("imported")}
@@ -156,6 +184,10 @@ class NodeCard(QWidget):
             line.addWidget(badge, 0, Qt.AlignmentFlag.AlignVCenter)
         line.addStretch(1 if short else 0)
         top.addLayout(line)
+        if rare:
+            note = text_label(tr("rarely this weak: the label may not hold here"), "note")
+            explain(note, "share of max")
+            top.addWidget(note)
         if automatic and automatic != list_name(self._desk.session, self._node):
             text = tr("was: {0}").format(automatic) if row else automatic
             top.addWidget(elided(text, "note"))
@@ -212,72 +244,85 @@ class NodeCard(QWidget):
             session.edit(verbs.add_to_group, choice, [self._key])
 
     # ---- numbers -----------------------------------------------------------------------------
-    def _numbers(self) -> QGridLayout:
-        nodes, circuit = self._circuit.nodes, self._circuit
-        target, weight, share = _contribution(circuit, self._node)
-        kind = NodeKind(int(nodes.kind[self._node]))
-        is_root = self._node in circuit.roots.tolist()
-        first = (tr("activation"), plain(float(nodes.activation[self._node])))
-        if kind is NodeKind.LOGIT:
-            first = (tr("logit"), plain(float(nodes.activation[self._node])))
-        whole = float(circuit.root_weights.sum()) or 1.0
-        influence = plain(float(nodes.influence[self._node]) / whole)
-        cells = [
-            (*first, tr("What the node holds in this run of the model.")),
-            (tr("influence"), influence,
-             tr("Share of the explanation that passes through it, over all paths; unsigned.")),
-        ]  # fmt: skip
+    def _cells(self) -> list[tuple[str, str, str]]:
+        nodes, circuit, node = self._circuit.nodes, self._circuit, self._node
+        kind = NodeKind(int(nodes.kind[node]))
+        is_root = node in circuit.roots.tolist()
         if is_relevance(circuit):
-            cells = _relevance_cells(circuit, self._node, is_root=is_root)
-        elif is_root and (share := root_share(circuit, self._node)):
-            cells[1] = (tr("probability"), share, tr("What the model gives this token here."))
-        elif is_root:
-            cells.pop()
-        else:
-            where = self._desk.session.label(target) if target >= 0 else ""
-            caption = tr("direct to {0}").format(where) if where else tr("direct to target")
-            none = tr("It reaches the explained token only through other nodes.")
-            cells += [
-                (caption, signed(weight) if where else "–",
-                 tr("Its edge into the explained node.") if where else none),
-                (tr("share of that row"), percent(share, 1) if where else "–",
-                 tr("This edge / sum of the sizes of all edges into the target.")),
-            ]  # fmt: skip
-        grid = QGridLayout()
-        grid.setContentsMargins(0, 4, 0, 4)
-        grid.setHorizontalSpacing(16)
-        grid.setVerticalSpacing(8)
-        for at, (caption, value, help_text) in enumerate(cells):
-            cell = QVBoxLayout()
-            cell.setSpacing(0)
-            small, large = elided(caption, "small"), text_label(value, "value")
-            for label in (small, large):
-                label.setToolTip(help_text)
-                cell.addWidget(label)
-            grid.addLayout(cell, at // 2, at % 2)
-            grid.setColumnStretch(at % 2, 1)
-        return grid
+            return _relevance_cells(circuit, node, is_root=is_root)
+        name = "logit" if kind is NodeKind.LOGIT else "activation"
+        held = float(nodes.activation[node])
+        cells = [(tr(name), plain(held), name)]
+        if (share := self._share_of_maximum()) is not None:
+            cells.append((tr("share of max"), percent(share), "share of max"))
+        if is_root:
+            if share_text := root_share(circuit, node):
+                cells.append((tr("probability"), share_text, "probability"))
+            return cells
+        whole = float(circuit.root_weights.sum()) or 1.0
+        influence = plain(float(nodes.influence[node]) / whole)
+        cells.append((tr("influence (unsigned)"), influence, "influence"))
+        target, weight, share = _contribution(circuit, node)
+        where = self._desk.session.label(target) if target >= 0 else ""
+        caption = tr("direct to {0}").format(where) if where else tr("direct to target")
+        if not where:
+            return [*cells, (caption, "–", "direct")]
+        share_text = percent(share, 1)
+        return [*cells, (caption, signed(weight), "direct"),
+                (tr("share of that row"), share_text, "share of row")]  # fmt: skip
+
+    def _share_of_maximum(self) -> float | None:
+        most = self._page.maximum if self._page is not None else 0.0
+        return float(self._circuit.nodes.activation[self._node]) / most if most > 0 else None
+
+    def _add_tests(self, column: QVBoxLayout) -> None:
+        """Say what tests on the model found of this node; nothing where it was not tested."""
+        runs = [run for run in runs_of(self._desk.session.drawing.rows)
+                if self._key in run.tested.subject]  # fmt: skip
+        if not runs:
+            return
+        column.addWidget(hairline())
+        column.addWidget(section(tr("Tested on the model")))
+        for run in reversed(runs):
+            words = tr("{0}: effect {1}, controls ±{2}").format(
+                tr(run.badge.value), signed(run.tested.effect), plain(run.tested.band)
+            )
+            line = text_label(words, "", wrap=True)
+            explain(line, "effect")
+            column.addWidget(line)
 
     # ---- what feeds it and what it feeds --------------------------------------------------
     def _add_flow(self, column: QVBoxLayout) -> None:
-        kind = NodeKind(int(self._circuit.nodes.kind[self._node]))
-        fed_by = inputs_of(self._desk, self._circuit, self._node)
+        desk, circuit, node = self._desk, self._circuit, self._node
+        kind = NodeKind(int(circuit.nodes.kind[node]))
         sources = (NodeKind.TOKEN, NodeKind.POSITION, NodeKind.BIAS, NodeKind.ERROR)
+        into = circuit.edges.into(node)
         if kind not in sources:
             column.addWidget(hairline())
-            self._add_list(column, tr("Fed by"), fed_by)
-            column.addWidget(conservation_label(self._circuit, self._node))
+            self._add_list(column, tr("Fed by"), partial(inputs_of, desk, circuit, node),
+                           line_count(circuit, node))  # fmt: skip
+            if into.stop > into.start and not is_relevance(circuit):
+                raised, lowered, net = gross(circuit, node)
+                column.addLayout(number_grid([
+                    (tr("raised by"), signed(raised), "raised"),
+                    (tr("lowered by"), signed(lowered), "lowered"),
+                    (tr("net"), signed(net), "net"),
+                ]))  # fmt: skip
+            column.addWidget(conservation_label(circuit, node))
         if kind is NodeKind.ERROR:
             words = tr("What the dictionaries here do not explain: the module's true output minus "
                        "their reconstruction. It has no inputs of its own.")  # fmt: skip
             column.addWidget(text_label(words, "note", wrap=True))
-        feeds = outputs_of(self._desk, self._circuit, self._node)
-        if feeds or kind is not NodeKind.LOGIT:
+        n_out = len(circuit.edges.out_of(node))
+        if n_out or kind is not NodeKind.LOGIT:
             column.addWidget(hairline())
-            self._add_list(column, tr("Feeds"), feeds)
+            self._add_list(column, tr("Feeds"), partial(outputs_of, desk, circuit, node), n_out)
 
-    def _add_list(self, column: QVBoxLayout, title: str, lines: list) -> None:
-        made = EdgeList(self._desk, title, lines, "" if lines else tr("nothing in this circuit"))
+    def _add_list(
+        self, column: QVBoxLayout, title: str, lines: Callable[[int], list], total: int
+    ) -> None:
+        note = "" if total else tr("nothing in this circuit")
+        made = EdgeList(self._desk, title, lines, total, note)
         made.walked.connect(lambda node: self._desk.session.select([node]))
         column.addWidget(made)
 
@@ -310,11 +355,9 @@ def _relevance_cells(circuit: Circuit, node: int, *, is_root: bool) -> list[tupl
     """Return the numbers of a node of a circuit of relevances."""
     held = float(circuit.nodes.activation[node])
     if is_root:
-        whole = (tr("metric"), plain(held), tr("Of the model itself, averaged over the prompts."))
-        return [whole]
-    told = tr("What of the metric follows from it along all paths, averaged over the prompts.")
+        return [(tr("metric"), plain(held), "metric")]
     metric = abs(float(circuit.preactivation[circuit.roots[0]])) or 1.0
     return [
-        (tr("relevance"), signed(held), told),
-        (tr("of the whole"), percent(held / metric, 1), tr("Relevances do not add up to it.")),
+        (tr("relevance"), signed(held), "relevance"),
+        (tr("of the whole"), percent(held / metric, 1), "of the whole"),
     ]

@@ -6,6 +6,7 @@ import numpy as np
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from circuitscope.app.desk import Desk
+from circuitscope.app.meanings import explain
 from circuitscope.app.naming import is_named, list_name, root_share, short_line
 from circuitscope.app.widgets import (
     MARGIN,
@@ -22,27 +23,22 @@ from circuitscope.core.keys import NodeKind
 from circuitscope.core.model_check import HELD
 from circuitscope.graph.influence import is_relevance, scores
 
-SCORE_HELP = {
-    "replacement": "Influence of tokens / (tokens + unexplained parts); 1 if nothing is missing.",
-    "completeness": "Mean share of the rows that is explained, weighted by influence.",
-    "error_share": "Influence that passes through what the dictionaries do not explain.",
-}
 LISTED_AT_MOST = 40
 MOST_UNEXPLAINED = 0.5
 """An error share above this is said in a banner."""
 
 
 def number_grid(cells: Sequence[tuple[str, str, str]]) -> QGridLayout:
-    """Make a two-column grid of captions over numbers, each with a tooltip."""
+    """Make a two-column grid of captions over numbers, each with its entry of `MEANINGS`."""
     grid = QGridLayout()
     grid.setContentsMargins(0, 4, 0, 4)
     grid.setHorizontalSpacing(16)
     grid.setVerticalSpacing(8)
-    for at, (caption, value, help_text) in enumerate(cells):
+    for at, (caption, value, name) in enumerate(cells):
         cell = QVBoxLayout()
         cell.setSpacing(0)
         for label in (elided(caption, "small"), text_label(value, "value")):
-            label.setToolTip(help_text)
+            explain(label, name, f"{caption}: {value}")
             cell.addWidget(label)
         grid.addLayout(cell, at // 2, at % 2)
         grid.setColumnStretch(at % 2, 1)
@@ -135,8 +131,8 @@ class CircuitOverview(QWidget):
                  "error_share": tr("error share")}  # fmt: skip
         column.addLayout(
             number_grid([
-                *((names[key], percent(found[key]), tr(SCORE_HELP[key])) for key in names),
-                (tr("nodes in all"), plural(len(circuit.nodes), "node", "nodes"), ""),
+                *((names[key], percent(found[key]), key.replace("_", " ")) for key in names),
+                (tr("nodes in all"), plural(len(circuit.nodes), "node", "nodes"), "nodes"),
             ])
         )  # fmt: skip
 
@@ -145,13 +141,11 @@ def _relevance_cells(circuit: Circuit) -> list[tuple[str, str, str]]:
     """Return the numbers of a circuit of relevances, the sum of the parts beside the whole."""
     found = circuit.provenance.scores
     names = {
-        "faithfulness": (tr("faithfulness"),
-                         tr("What the circuit's heads alone keep of the metric: the evidence.")),
-        "circuit": (tr("circuit alone"), tr("The metric with all other heads replaced.")),
-        "whole": (tr("whole"), tr("The metric of the model itself.")),
-        "sum_of_parts": (tr("sum of the parts"),
-                         tr("Relevances do not add up to the whole, so this differs from it.")),
-    }  # fmt: skip
+        "faithfulness": (tr("faithfulness"), "faithfulness"),
+        "circuit": (tr("circuit alone"), "circuit alone"),
+        "whole": (tr("whole"), "whole"),
+        "sum_of_parts": (tr("sum of the parts"), "sum of parts"),
+    }
     return [(*_pair(name, found[key]), told) for key, (name, told) in names.items()
             if key in found]  # fmt: skip
 

@@ -12,12 +12,13 @@ from pytestqt.qtbot import QtBot
 from circuitscope.app.main_window import MainWindow
 from circuitscope.app.panels import history
 from circuitscope.app.panels.circuit_list import CircuitList
-from circuitscope.app.panels.edge_list import EdgeRow, inputs_of, outputs_of
+from circuitscope.app.panels.edge_list import inputs_of, outputs_of
 from circuitscope.app.panels.history import HistoryPanel
 from circuitscope.app.panels.inspector import InspectorPanel, NodeCard
 from circuitscope.app.panels.jobs import JobRow, JobsPanel
 from circuitscope.app.panels.overview import CircuitOverview, SelectionOverview
 from circuitscope.app.panels.project_tree import FINDING, NoteField, ProjectTree
+from circuitscope.app.table import Table
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.model_check import HELD
@@ -60,8 +61,10 @@ def test_inputs_are_ranked_by_share_with_constants_in_one_line(drawn: MainWindow
 def test_a_click_on_an_input_walks_there(drawn: MainWindow, qtbot: QtBot) -> None:
     drawn.session.select([4])
     card = _card(drawn, NodeCard)
-    row = next(row for row in card.findChildren(EdgeRow) if row.line.node == 3)
-    qtbot.mouseClick(row, Qt.MouseButton.LeftButton)
+    table = next(t for t in card.findChildren(Table) if t.accessibleName() == "Fed by")
+    row = next(row for row in table.rows() if row.thing.node == 3)
+    where = table.visualItemRect(row).center()
+    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=where)
     assert drawn.session.selection == (3,)
 
 

@@ -1,0 +1,137 @@
+"""Why is this edge here? The terms that make its weight, the check of its row, its provenance."""
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QDialog, QHBoxLayout, QVBoxLayout
+
+from circuitscope.app.commands.files import why_there
+from circuitscope.app.conditions import traced_here
+from circuitscope.app.desk import Desk
+from circuitscope.app.naming import is_attention, list_name, short_line
+from circuitscope.app.panels.edge_list import gross
+from circuitscope.app.panels.overview import number_grid
+from circuitscope.app.widgets import MARGIN, button, hairline, section, text_label
+from circuitscope.app.words import percent, plain, signed, tr
+from circuitscope.core.circuit import Circuit, Edge, Route
+from circuitscope.core.keys import NodeKind
+from circuitscope.graph.influence import is_relevance
+
+_ROUTES = {
+    Route.DIRECT: "straight through the residual stream, through no other node",
+    Route.VALUE: "through the values that attention heads moved, their patterns held fixed",
+    Route.QUERY: "through the query side of an attention score",
+    Route.KEY: "through the key side of an attention score",
+    Route.RELEVANCE: "along all paths, by the rules of contextual decomposition",
+    Route.MEASURED: "measured by changing the source in the model",
+}
+
+
+class EdgeDialog(QDialog):
+    """Say in plain words how an edge came about.
+
+    Args:
+        desk: The window's desk.
+        index: An edge of the active circuit.
+    """
+
+    def __init__(self, desk: Desk, index: int) -> None:
+        super().__init__(desk.window)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle(tr("Why is this edge here?"))
+        self.setMinimumWidth(520)
+        circuit = desk.session.circuit
+        assert circuit is not None, "the dialog explains an edge of a circuit"
+        edge = circuit.edge(index)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        column.setSpacing(8)
+        names = [list_name(desk.session, node.index) for node in (edge.source, edge.target)]
+        column.addWidget(text_label(" → ".join(names), "heading", wrap=True))
+        small = [short_line(circuit, node.index) for node in (edge.source, edge.target)]
+        column.addWidget(text_label(" → ".join(small), "small", wrap=True))
+        cells = [(tr("weight"), signed(edge.weight, 4), "weight"),
+                 (tr("share of that row"), percent(edge.share, 1), "share of row")]  # fmt: skip
+        if edge.source.kind is NodeKind.FEATURE:
+            cells.append((tr("activation"), plain(edge.source.activation), "activation"))
+        column.addLayout(number_grid(cells))
+        for title, lines in (
+            (tr("Its terms"), term_lines(circuit, edge)),
+            (tr("Check of the row"), check_lines(circuit, edge.target.index)),
+            (tr("Provenance"), origin_lines(circuit)),
+        ):
+            column.addWidget(hairline())
+            column.addWidget(section(title))
+            words = text_label("\n".join(lines), "", wrap=True)
+            words.setTextInteractionFlags(
+                Qt.TextInteractionFlag.TextSelectableByMouse
+                | Qt.TextInteractionFlag.TextSelectableByKeyboard
+            )
+            column.addWidget(words)
+        row = QHBoxLayout()
+        heads = button(tr("Split by heads…"), "", lambda: why_there(desk, index))
+        reason = traced_here(desk.session)
+        if not is_attention(circuit, edge.target.index):
+            reason = tr("This edge passes no attention.")
+        heads.setEnabled(not reason)
+        heads.setToolTip(reason or tr("Heads, places looked at and pattern weights of this edge."))
+        row.addWidget(heads)
+        row.addStretch()
+        row.addWidget(button(tr("Close"), "primary", self.accept))
+        column.addLayout(row)
+
+
+def term_lines(circuit: Circuit, edge: Edge) -> list[str]:
+    """Say what was multiplied: what the source holds, and what one unit of it brings."""
+    source, weight = edge.source, edge.weight
+    lines = [tr("It travels {0}.").format(tr(_ROUTES[edge.route]))]
+    if edge.route in (Route.RELEVANCE, Route.MEASURED):
+        return lines
+    held = source.activation
+    if source.kind is NodeKind.FEATURE and held:
+        lines += [
+            tr("source activation {0} × one unit’s effect {1} = weight {2}").format(
+                plain(held, 4), signed(weight / held, 4), signed(weight, 4)
+            ),
+            tr("One unit’s effect is the source’s decoder row, carried along the path (the "
+               "value and output matrices of heads times their pattern weights, where it passes "
+               "any; the scales of norms as they were in this run), read by the target’s encoder."),
+        ]  # fmt: skip
+    else:
+        lines.append(
+            tr("What the source writes, carried along the path with patterns and the scales of "
+               "norms as they were in this run, read by the target: {0}.").format(signed(weight, 4))
+        )  # fmt: skip
+    lines.append(tr("Held fixed: attention patterns and norms. It is arithmetic; whether the "
+                    "model works so is asked by a test."))  # fmt: skip
+    return lines
+
+
+def check_lines(circuit: Circuit, target: int) -> list[str]:
+    """Say whether everything into the target gives what the forward pass has there."""
+    if is_relevance(circuit):
+        return [tr("Relevances do not add up to the whole.")]
+    if not circuit.expanded[target]:
+        return [tr("The target’s inputs were not all computed.")]
+    raised, lowered, net = gross(circuit, target)
+    return [
+        tr("All that feeds the target, with constants and what was left out: {0} and {1}, "
+           "together {2}.").format(signed(raised, 4), signed(lowered, 4), signed(net, 4)),
+        tr("The forward pass has {0} there; off by {1} of the row’s size.").format(
+            signed(float(circuit.preactivation[target]), 4),
+            plain(float(circuit.conservation[target])),
+        ),
+    ]  # fmt: skip
+
+
+def origin_lines(circuit: Circuit) -> list[str]:
+    """Say with what the edge was computed."""
+    record = circuit.provenance
+    digest = str(record.model.get("digest", ""))[:12]
+    model = " ".join(part for part in (str(record.model.get("name", "")), digest) if part)
+    found = [
+        (tr("method"), record.method), (tr("model"), model),
+        (tr("dictionaries"), str(len(record.dictionaries) or "")),
+        (tr("precision"), record.dtype), (tr("device"), record.device),
+        (tr("seed"), str(record.seed)), (tr("circuit"), circuit.digest[:12]),
+        (tr("made with"), f"CircuitScope {record.app_version}"),
+    ]  # fmt: skip
+    return [f"{name}: {value}" for name, value in found if value]

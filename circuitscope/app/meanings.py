@@ -1,0 +1,97 @@
+"""What every number in the window means: what it is, its range, its sign, and what it is not.
+
+One table of plain texts. `explain` puts an entry on a widget: a tooltip, the answer to Shift+F1
+and an entry of its context menu.
+"""
+
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QWhatsThis, QWidget
+
+from circuitscope.app.words import tr
+
+MEANINGS: dict[str, str] = {
+    "activation": "How strongly the feature is on here, in its dictionary's own unit; 0 or more. "
+    "Activations of two features cannot be compared.",
+    "share of max": "Activation here / the largest in the corpus its evidence was collected from; "
+    "above 100 % where this prompt goes beyond it. Features that are rarely this weak may mean "
+    "something else here than their label says.",
+    "influence": "Share of the explanation that passes through the node, over all paths; 0 to 1. "
+    "It has no sign and is not how much the answer would change without the node.",
+    "logit": "The model's score of this token before softmax; any sign. Only differences of "
+    "logits mean something.",
+    "probability": "What the model gives this token here, 0 to 100 %.",
+    "direct": "The weight of its edge into the explained node, through no other node; signed. "
+    "Not the effect of switching it off.",
+    "share of row": "This edge / sum of the sizes of all edges into the target; −100 to +100 %.",
+    "share": "Signed part of what feeds the target: edge / sum of the sizes of all edges into it "
+    "and of what was left out; −1 to +1. A row's sizes add up to 1. It is arithmetic with "
+    "attention patterns and norms held fixed, not a measured effect.",
+    "weight": "Signed contribution to the target's pre-activation, in its unit. It was computed "
+    "with attention patterns and norms held fixed.",
+    "raised": "Sum of all that raises the node: edges, constants and what was left out, where "
+    "positive.",
+    "lowered": "Sum of all that lowers the node: edges, constants and what was left out, where "
+    "negative.",
+    "net": "Raised less lowered: the pre-activation that the forward pass has, within rounding. "
+    "Two large numbers that cancel make a small net; look at both.",
+    "pattern": "Attention probability of the head from the target's position to that place, "
+    "0 to 1. It says where the head looked, not what it brought from there.",
+    "relevance": "What of the metric follows from the node along all paths, averaged over the "
+    "prompts; signed. Relevances do not add up to the whole.",
+    "of the whole": "Relevance / metric; signed. Relevances do not add up to 100 %.",
+    "metric": "What the circuit explains, of the model itself, averaged over the prompts.",
+    "replacement": "Influence of tokens / (tokens + unexplained parts), 0 to 100 %; 100 % where "
+    "nothing is missing.",
+    "completeness": "Mean share of the rows that is explained, weighted by influence, 0 to 100 %.",
+    "error share": "Influence that passes through what the dictionaries do not explain, "
+    "0 to 100 %.",
+    "nodes": "All nodes of the circuit, shown or hidden.",
+    "faithfulness": "What the circuit's heads alone keep of the metric; 100 % is all of it, and "
+    "more or less than that is possible.",
+    "circuit alone": "The metric with all other heads replaced.",
+    "whole": "The metric of the model itself.",
+    "sum of parts": "Relevances added up; they need not give the whole.",
+    "effect": "How much the answer's logit changed when the subject was changed in the unfrozen "
+    "model, everything else following; signed. Compare it with the controls.",
+    "predicted": "The change that the circuit predicts, patterns and norms held fixed; signed.",
+    "controls": "The band within which changes of matched random nodes stay. An effect inside "
+    "it is no evidence.",
+    "q": "False discovery rate over all tests of this drawing, 0 to 1; small is strong. It is not "
+    "the probability that the claim is false.",
+    "answer": "The model's probability of the answer before and after the change.",
+    "divergence": "Kullback–Leibler divergence of the model's next word from before to after the "
+    "change, in nats; 0 or more. It counts every word, not only the answer.",
+    "similarity": "Cosine, −1 to 1; 1 is the same direction.",
+    "token weight": "By how much one unit of the feature moves this token's logit directly, "
+    "through no other layer; signed.",
+    "position": "Place of the token in the prompt, counted from 0.",
+    "layer": "Block of the model, counted from 0.",
+}  # fmt: skip
+
+
+def meaning(name: str) -> str:
+    """Return the plain text of one entry."""
+    return tr(MEANINGS[name])
+
+
+def explain(widget: QWidget, name: str, more: str = "") -> None:
+    """Let a widget say what its number means.
+
+    Args:
+        widget: Shows the number or its caption.
+        name: An entry of `MEANINGS`.
+        more: What to say of this very number.
+    """
+    text = "\n".join(part for part in (more, meaning(name)) if part)
+    widget.setToolTip(text)
+    widget.setWhatsThis(text)
+    ask = QAction(tr("What does this number mean?"), widget)
+    ask.triggered.connect(lambda: show_meaning(widget, text))
+    widget.addAction(ask)
+    widget.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
+
+
+def show_meaning(widget: QWidget, text: str) -> None:
+    """Show a text beside a widget until the next click or key."""
+    QWhatsThis.showText(widget.mapToGlobal(QPoint(8, widget.height())), text, widget)
