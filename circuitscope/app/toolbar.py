@@ -19,7 +19,7 @@ from circuitscope.app.theme import px
 from circuitscope.app.widgets import text_label
 from circuitscope.app.words import count, tr
 
-NARROW = 1240
+NARROW, LEAST = 1240, 1060
 _LEAST, _MOST = 5, 100
 
 
@@ -45,7 +45,7 @@ class MainToolBar(QToolBar):
         self.threshold = ThresholdSlider(desk, "node_threshold")
         self.edge_threshold = ThresholdSlider(desk, "edge_threshold")
         self.addWidget(self.threshold)
-        self.addWidget(self.edge_threshold)
+        self._edge_slider = self.addWidget(self.edge_threshold)
         spacer = QWidget()
         spacer.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.addWidget(spacer)
@@ -93,6 +93,8 @@ class MainToolBar(QToolBar):
         """Say less where the window is narrow, so that nothing falls off the end."""
         self.threshold.set_compact(compact=width < px(NARROW))
         self.edge_threshold.set_compact(compact=width < px(NARROW))
+        # The rest is in the menus too; what Ctrl+F needs must stay.
+        self._edge_slider.setVisible(width >= px(LEAST))
         self.search.setFixedWidth(px(150 if width < px(1520) else 260))
 
 

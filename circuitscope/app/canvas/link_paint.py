@@ -60,11 +60,11 @@ def paint_bands(
             continue
         painter.setPen(QPen(QColor(palette.grid), 1))
         painter.drawLine(QLineF(LEFT, y, size.width() - RIGHT, y))
-        if last - y < 15:
+        if last - y < px(15):
             continue
         last = y
         painter.setPen(QColor(palette.secondary))
-        place = QRectF(0, y - 10, LEFT - 10, 20)
+        place = QRectF(0, y - px(10), LEFT - 10, px(20))
         painter.drawText(
             place, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, band.label
         )
@@ -218,10 +218,10 @@ def paint_names(
         x, y = camera.to_pixels(scene.places[node][None])[0]
         if not (LEFT < x < size.width() and 0 < y < size.height() - STRIP + 4):
             continue
-        short = metrics.elidedText(text, Qt.TextElideMode.ElideRight, 150)
+        short = metrics.elidedText(text, Qt.TextElideMode.ElideRight, px(150))
         width = metrics.horizontalAdvance(short)
         left = min(max(x - width / 2, LEFT), size.width() - 6 - width)
-        box = QRectF(left, y - GLYPH - 15, width, 15)
+        box = QRectF(left, y - GLYPH - px(15), width, px(15))
         if any(box.adjusted(-3, 0, 3, 0).intersects(other) for other in taken):
             continue
         taken.append(box)
