@@ -30,12 +30,12 @@ def page_title(page: Path) -> str:
 class PageText(QTextBrowser):
     """A page whose pictures are no wider than itself."""
 
-    def loadResource(self, kind: int, name: QUrl) -> object:
+    def loadResource(self, kind: int, name: QUrl | str) -> object:
         """Read a picture, as wide as there is room for; anything else as usual."""
         found = super().loadResource(kind, name)
         if kind != QTextDocument.ResourceType.ImageResource.value:
             return found
-        image = QImage(str(shipped_path("resources", "manual") / name.toString()))
+        image = QImage(str(shipped_path("resources", "manual") / QUrl(name).toString()))
         room = self.viewport().width() - 3 * MARGIN
         if image.width() > room > 0:
             image = image.scaledToWidth(room, Qt.TransformationMode.SmoothTransformation)
