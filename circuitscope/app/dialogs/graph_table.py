@@ -55,8 +55,8 @@ class GraphTableDialog(QDialog):
         self.edges.menu_wanted.connect(self._fill_menu)
         self._later = Later(self, self.rebuild)
         for signal in (desk.watch.active, desk.watch.project, desk.watch.edited):
-            signal.connect(lambda *_: self._later.within(200))
-        desk.watch.selection.connect(lambda *_: self._follow())
+            signal.connect(self._soon)  # Qt drops a method's connection with the dialog
+        desk.watch.selection.connect(self._follow)
         self.rebuild()
 
     def rebuild(self) -> None:
@@ -106,7 +106,10 @@ class GraphTableDialog(QDialog):
         )  # fmt: skip
 
     # ---- selection, both ways ------------------------------------------------------------------
-    def _follow(self) -> None:
+    def _soon(self, *_news: object) -> None:
+        self._later.within(200)
+
+    def _follow(self, *_news: object) -> None:
         chosen = set(self._desk.session.selection)
         rows = [row for row in self.nodes.rows() if row.thing in chosen]
         if self._following or {row.thing for row in rows if row.isSelected()} == chosen == {

@@ -36,6 +36,7 @@ class ShortcutsDialog(QDialog):
         column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
         column.setSpacing(STEP)
         self._filter = QLineEdit()
+        self._filter.setAccessibleName(tr("Find an action"))
         self._filter.setProperty("look", "search")
         self._filter.setPlaceholderText(tr("Filter…"))
         self._filter.textChanged.connect(self._apply)
