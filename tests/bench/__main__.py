@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).parent
+FOLLOWED_BY = {"attribution-large": "attribution-growth"}
+"""Groups of many minutes, which run after another that is asked for by name, or by their own."""
 
 
 def main() -> int:
@@ -22,7 +24,10 @@ def main() -> int:
     stems = (path.stem for path in HERE.glob("*.py") if not path.stem.startswith("_"))
     groups = sorted(stem.replace("_", "-") for stem in stems)
     asked = (sys.argv[1] if len(sys.argv) > 1 else os.environ.get("ONLY", "")).split(",")
-    chosen = [name for name in asked if name] or groups
+    named = [name for name in asked if name]
+    followed = [name for n in named for name in (n, FOLLOWED_BY.get(n)) if name]
+    quick = [name for name in groups if name not in FOLLOWED_BY.values()]
+    chosen = list(dict.fromkeys(followed)) or quick
     unknown = [name for name in chosen if name not in groups]
     console = Console()
     if unknown:

@@ -36,13 +36,13 @@ from circuitscope.models.folded import fold_attention
 from circuitscope.models.loading import LoadedModel
 from circuitscope.tracing.expansion import Budget, Rows, expand_strongest
 from circuitscope.tracing.methods.attribution import rows_between_rankings
+from circuitscope.tracing.packed_walk import BATCH_BYTES
 from circuitscope.tracing.plan import fitted
 from circuitscope.tracing.run import Run, open_run
 from circuitscope.tracing.sources import mlp_stage
 from tests.bench.trace import random_gpt2_small
 
 N_TOKENS, N_FEATURES, N_ACTIVE, BUDGET, BATCH, N_LAYERS = 32, 6144, 30, 1024, 128, 12
-GROWTH = ((64, 1024), (128, 1024), (256, 1024), (64, 4096), (128, 4096), (256, 4096))
 
 
 class Meter:
@@ -120,6 +120,14 @@ def operations(run: Run, rows: Rows) -> float:
     below = np.where(is_logit, anatomy.n_layers, e.layer[rows.explained] + 1)
     passed = (below * (2 * d * (a + v) * places + a * places * (places + 1))).sum()
     return float(passed + 2 * d * np.count_nonzero(rows.weights))
+
+
+def places_of(run: Run, rows: Rows) -> int:
+    """Return the places that a batch of these rows holds, halfway down the walk."""
+    anatomy = run.frozen.model.anatomy
+    most = BATCH_BYTES / 4 / (anatomy.d_model + 2 * anatomy.n_heads * anatomy.d_head)
+    total = int((run.explained.position[rows.explained] + 1).sum())
+    return int(min(total / 8, most) / 2)
 
 
 def matmul_rate(run: Run, places: int) -> float:
@@ -227,7 +235,7 @@ def beside_the_reference(model: LoadedModel, rounds: int = 3) -> list[dict[str, 
     with Meter() as graph:
         reference = ReferenceWay(run, BATCH)
     n_roots, n_rows = len(run.roots), len(rows.explained)
-    live = int((run.explained.position[rows.explained] + 1).sum() * 0.5 / 8)
+    live = places_of(run, rows)
     shuffled = np.random.default_rng(0).permutation(n_rows)
     ours, theirs, limits = [], [], []
     for number in range(rounds):
@@ -284,30 +292,11 @@ def _one_row(run: Run) -> float:
     return float(np.median(seconds))
 
 
-def growth(model: LoadedModel, sizes: tuple[tuple[int, int], ...] = GROWTH) -> list[dict[str, Any]]:
-    """Measure how time and memory grow with tokens and budget."""
-    measured = []
-    for n_tokens, budget in sizes:
-        found, settings = prepared(model, n_tokens, budget)
-        with Meter() as meter:
-            run = open_run(model, found, settings, silent())
-            rows = computed(run, budget)
-        name = f"attribution, {n_tokens} tokens, {budget} nodes"
-        measured += [
-            _row(f"{name}: all", meter.seconds, "s"),
-            _row(f"{name}: all, processor", meter.cpu, "s"),
-            _row(f"{name}: extra memory", meter.extra / 1e6, "MB"),
-        ]
-        del run, rows
-    return measured
-
-
 def run() -> list[dict[str, Any]]:
-    """Measure the comparison, then the growth, on two threads."""
+    """Measure the comparison on two threads; `attribution-growth` follows where this is asked."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        model = random_gpt2_small()
-        return [*beside_the_reference(model), *growth(model)]
+        return beside_the_reference(random_gpt2_small())
     finally:
         torch.set_num_threads(before)
