@@ -35,9 +35,9 @@ from circuitscope.core.settings import (
     LogitDifference,
     Target,
     TraceSettings,
-    parse_target,
 )
 from circuitscope.core.sources import Head, MeanActivations, Mlp, Source, Span
+from circuitscope.core.target_text import parse_target
 from circuitscope.core.viewing import SOCKET
 from circuitscope.evidence.records import EvidenceMissing
 from circuitscope.graph.compare import Comparison, compare
@@ -203,8 +203,8 @@ def trace(  # noqa: PLR0913 - the settings of a trace, by keyword
         prompt: Text, token ids used exactly as given, or chat messages.
         method: Name of the method.
         dictionaries: From `load_dictionaries`; None traces neurons and heads.
-        targets: What is explained, one or several: "logit:top", "logit:Austin",
-            `LogitDifference(...)`, ...
+        targets: What is explained, one or several: targets, or their texts such as "logit:top"
+            and "L4/#57@7"; `core.target_text` lists the forms.
         max_nodes: Nodes kept, strongest first; None keeps every active one.
         units: "auto", "features" or "neurons".
         mlp: "secant" or "transcoder".

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
@@ -24,7 +24,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from circuitscope import evidence_verbs, feature_verbs, file_verbs
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import Cancelled, CircuitScopeError, ProjectError
-from circuitscope.core.settings import TraceSettings, parse_target
 from circuitscope.decomposition_verbs import add_discovery
 from circuitscope.decomposition_verbs import add_verbs as add_decomposition_verbs
 from circuitscope.dictionaries.hub_cache import as_written
@@ -36,13 +35,13 @@ from circuitscope.session.logs import start_logging, stop_logging
 from circuitscope.session.session import Session
 from circuitscope.session.summary import summarise
 from circuitscope.session.work import take_link
-from circuitscope.trial_verbs import add_verbs, read_ids
-from circuitscope.verb_options import AsJson, Device, Quiet
+from circuitscope.trace_verb import DICTIONARIES, add_trace, setting_option
+from circuitscope.trial_verbs import add_verbs
+from circuitscope.verb_options import AsJson, Quiet
 
 log = logging.getLogger(__name__)
 
 OpenWindow = Callable[[Path | None], int]
-_DICTIONARIES = "Folder or repository of dictionaries; may be given again."
 _CHECK_TEXT = "The capital of the state containing Dallas is Austin, and the city lies in Texas."
 VERBS = frozenset(
     "trace export import check log compact doctor demo lens ablate test collect feature label "
@@ -135,91 +134,6 @@ def _root(
     del show_version
 
 
-def _setting_help(name: str) -> str:
-    found = {item.name: item.metadata for item in fields(TraceSettings)}[name]
-    choices = found.get("choices")
-    return f"{found['help']}" + (f" One of: {', '.join(choices)}." if choices else "")
-
-
-def _option(name: str, more: str = "") -> Any:
-    return typer.Option(f"--{name.replace('_', '-')}", help=_setting_help(name) + more)
-
-
-@app.command(
-    epilog='Example: circuitscope trace ./model "the capital of the state containing Dallas is" '
-    "--target logit:Austin --dictionaries ./dictionaries --out dallas.circuitscope"
-)
-def trace(  # noqa: PLR0913 - one argument for each option
-    model: Annotated[Path, typer.Argument(help="Folder of the model.")],
-    prompt: Annotated[str, typer.Argument(help="The text to explain the continuation of.")],
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="logit:top, logit:WORD, difference:WORD,OTHER, a feature's key or "
-            "score:LAYER.HEAD:QUERY<-KEY."
-        ),
-    ] = None,
-    dictionaries: Annotated[list[str] | None, typer.Option(help=_DICTIONARIES)] = None,
-    method: Annotated[
-        str, _option("method", more=" direct, attribution, contextual, eap, eap_ig, path_patching.")
-    ] = "direct",
-    units: Annotated[str, _option("units")] = "auto",
-    mlp: Annotated[str, _option("mlp")] = "secant",
-    gated: Annotated[str, _option("gated")] = "half",
-    max_nodes: Annotated[int, _option("max_nodes", more=" 0 keeps all.")] = 2048,
-    conventions: Annotated[str, _option("conventions")] = "ours",
-    batch_size: Annotated[int | None, _option("batch_size")] = None,
-    update_interval: Annotated[int, _option("update_interval")] = 4,
-    corrupted: Annotated[str, _option("corrupted")] = "",
-    dtype: Annotated[str, _option("dtype")] = "float32",
-    held_in: Annotated[
-        str, typer.Option(help="How weights are held, such as bfloat16; else as --dtype says.")
-    ] = "",
-    device: Device = "auto",
-    ids: Annotated[
-        bool, typer.Option("--ids", help="PROMPT is token ids, such as 1,17,4.")
-    ] = False,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(help="File of further prompts, one a line; keeps what all have in common."),
-    ] = None,
-    share: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="With --prompts: least part a node appears in.")
-    ] = 0.8,
-    name: Annotated[str, typer.Option(help="Name in the project; else the prompt.")] = "",
-    out: Annotated[
-        Path | None, typer.Option(help="Project file to add it to; made where missing.")
-    ] = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Compute the circuit behind what a model says next."""
-    read: Callable[[str], Any] = read_ids if ids else str
-    lines = prompts.read_text("utf-8").splitlines() if prompts else []
-    further = [read(line) for line in lines if line.strip()]
-    settings = TraceSettings(
-        prompt=read(prompt),
-        targets=tuple(parse_target(text) for text in target or ["logit:top"]),
-        dictionaries=tuple(as_written(text) for text in dictionaries or []),
-        max_nodes=max_nodes or None, batch_size=batch_size, dtype=dtype, method=method,
-        update_interval=update_interval, conventions=_choice("conventions", conventions),
-        units=_choice("units", units), mlp=_choice("mlp", mlp), gated=_choice("gated", gated),
-        corrupted=read(corrupted) if corrupted else "",
-    )  # fmt: skip
-    with _session() as session:
-        _project_for(session, out)
-        more = [settings.prompt, *further] if further else []
-        held = held_in or dtype
-        _done(session, session.load_model(model, device=device, dtype=held), quiet=quiet)
-        if session.model.check is not None and not quiet:
-            _say(f"Self-check: {session.model.check.words}.")
-        job = _done(session, session.trace(settings, name, more, share), quiet=quiet)
-        circuit = session.circuit
-        assert circuit is not None
-        saved = _saved(session, out)
-    _report(job, circuit, saved, as_json=as_json)
-
-
 @app.command("import", epilog="Example: circuitscope import graph.json --out dallas.circuitscope")
 def import_(
     graph: Annotated[Path, typer.Argument(help="Graph file of Neuronpedia or circuit-tracer.")],
@@ -250,8 +164,9 @@ def import_(
 def doctor(
     as_json: AsJson = False,
     model: Annotated[Path | None, typer.Option(help="Model to check dictionaries on.")] = None,
-    dictionaries: Annotated[list[str] | None, typer.Option(help=_DICTIONARIES)] = None,
+    dictionaries: Annotated[list[str] | None, typer.Option(help=DICTIONARIES)] = None,
     prompt: Annotated[str, typer.Option(help="Text to check them on.")] = _CHECK_TEXT,
+    read_at: Annotated[list[str] | None, setting_option("read_at")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Say what is installed and what to fix; or how well dictionaries do on a model."""
@@ -261,7 +176,8 @@ def doctor(
         with _session() as session:
             _done(session, session.load_model(model), quiet=quiet)
             paths = [as_written(text) for text in dictionaries]
-            job = _done(session, session.check_dictionaries(prompt, paths), quiet=quiet)
+            job = session.check_dictionaries(prompt, paths, read_at or [])
+            _done(session, job, quiet=quiet)
             checks: Any = job.result
         if as_json:
             _print_json([check.as_json() for check in checks.checks])
@@ -403,13 +319,6 @@ def _print_facts(facts: Sequence[doctors.Fact]) -> None:
             console.print(f"{'':{width + 3}} [bold]{escape(fact.fix)}[/]")
 
 
-def _choice(name: str, value: str) -> Any:
-    choices = {item.name: item.metadata for item in fields(TraceSettings)}[name]["choices"]
-    if value not in choices:
-        _usage(f"--{name} is one of {', '.join(choices)}, not {value!r}.")
-    return value
-
-
 def _usage(message: str) -> NoReturn:
     raise typer.BadParameter(message)
 
@@ -450,9 +359,11 @@ def _own_mistake(error: Exception) -> CircuitScopeError:
     )
 
 
+_PROJECT = (_project_for, _saved, _report)
+add_trace(app, _session, _done, _PROJECT)
 add_verbs(app, _asked, _print_json)
 file_verbs.add_verbs(app, _session, _print_json)
 evidence_verbs.add_verbs(app, _session, _done, _print_json)
 feature_verbs.add_verbs(app, _asked, _print_json)
 add_decomposition_verbs(app, _asked, _session, _done, _print_json)
-add_discovery(app, _session, _done, (_project_for, _saved, _report))
+add_discovery(app, _session, _done, _PROJECT)

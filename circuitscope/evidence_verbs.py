@@ -8,7 +8,7 @@ import typer
 
 from circuitscope.core.badges import Outcome, adjusted, badge_of
 from circuitscope.core.finding import Curves
-from circuitscope.core.settings import parse_target
+from circuitscope.core.target_text import parse_target
 from circuitscope.exchange.measurement_page import numbers_of
 from circuitscope.graph import compare as comparison
 from circuitscope.graph.compare import Comparison

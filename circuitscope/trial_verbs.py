@@ -11,7 +11,7 @@ from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.intervention import FREEZES, MODES, Freeze
 from circuitscope.core.keys import NodeKey
 from circuitscope.session.trials import CHANGEABLE, change_of, unique_changes
-from circuitscope.verb_options import AsJson, Asked, Device, Quiet
+from circuitscope.verb_options import AsJson, Asked, Device, Quiet, read_ids
 
 _MODEL = typer.Argument(help="Folder of the model.")
 _PROMPT = typer.Argument(help="The text.")
@@ -100,14 +100,6 @@ def add_verbs(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None])
             typer.echo(f"{before:6.2f} % -> {after:6.2f} %  {shift.text.strip()}")
         typer.echo(f"before: {' '.join(token.strip() for token in found.before)}")
         typer.echo(f"after:  {' '.join(token.strip() for token in found.after)}")
-
-
-def read_ids(text: str) -> tuple[int, ...]:
-    """Return token ids from the command line."""
-    try:
-        return tuple(int(part) for part in text.replace(",", " ").split())
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a list of token ids, such as 1,17,4.") from None
 
 
 def _node(name: str) -> NodeKey:

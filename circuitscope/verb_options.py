@@ -32,3 +32,11 @@ def opened_project(
         if circuit:
             session.activate(shown.finding(circuit).id)
         yield session
+
+
+def read_ids(text: str) -> tuple[int, ...]:
+    """Return token ids from the command line."""
+    try:
+        return tuple(int(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list of token ids, such as 1,17,4.") from None

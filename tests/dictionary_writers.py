@@ -110,6 +110,27 @@ def write_llamascopium_clt(folder: Path, layers: int = 3, d: int = 16, n: int = 
     return folder
 
 
+def write_llama_scope(folder: Path, d: int = 16, n: int = 32, **settings: object) -> Path:
+    """Write a transcoder as Llama Scope was first published."""
+    (folder / "checkpoints").mkdir(parents=True)
+    config = {
+        "hook_point_in": "blocks.1.mlp.hook_in", "hook_point_out": "blocks.1.hook_mlp_out",
+        "use_decoder_bias": True, "apply_decoder_bias_to_pre_encoder": False, "d_model": d,
+        "d_sae": n, "expansion_factor": n / d, "act_fn": "jumprelu", "jump_relu_threshold": 0.25,
+        "norm_activation": "dataset-wise", "use_glu_encoder": False, "top_k": 50,
+        "dataset_average_activation_norm": {"in": 2.0, "out": 16.0},
+        "sparsity_include_decoder_norm": True,
+    }  # fmt: skip
+    (folder / "hyperparams.json").write_text(json.dumps(config | settings))
+    t = jump_relu_tensors(d, n)
+    tensors = {
+        "encoder.weight": t["W_enc"].T.contiguous(), "encoder.bias": t["b_enc"],
+        "decoder.weight": t["W_dec"].T.contiguous(), "decoder.bias": t["b_dec"],
+    }  # fmt: skip
+    save_file(tensors, folder / "checkpoints" / "final.safetensors")
+    return folder
+
+
 def write_sparsify(root: Path, d: int = 16, n: int = 24, **settings: object) -> Path:
     """Write a TopK dictionary of an MLP's output."""
     folder = root / "layers.1.mlp"

@@ -2,9 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
+
+from circuitscope.core.anatomy import Site
 
 HOOKS = {
     "attn_out": ("blocks.{}.hook_attn_out", None),
@@ -83,3 +86,26 @@ def write_set(root: Path, n_layers: int = 2, **settings: object) -> Path:
         skip = "skip_transcoder" if layer else "jumprelu_transcoder"
         write_sae(root / f"transcoder_{layer}", "transcoder", layer, skip, seed=3, **settings)
     return root
+
+
+def write_exact(folder: Path, cache: Any, declared: str) -> Path:
+    """Write a transcoder that rebuilds layer 0's MLP on a captured prompt from the MLP's input.
+
+    One feature a position: its encoder is the dual of that position's vector, so it alone is
+    active there, with activation one, and its decoder is what the MLP wrote.
+
+    Args:
+        folder: Where it is written.
+        cache: A `ForwardCache`.
+        declared: Which of HOOKS it claims to read.
+    """
+    x, out = cache.site(Site.MLP_IN, 0), cache.site(Site.MLP_OUT, 0)
+    n, d = x.shape
+    write_sae(folder, declared, 0, "transcoder", d=d, n=n, apply_b_dec_to_input=False)
+    tensors = {
+        "W_enc": torch.linalg.pinv(x.double()).float().contiguous(),
+        "b_enc": torch.full((n,), -1e-3), "W_dec": (out / (1 - 1e-3)).contiguous(),
+        "b_dec": torch.zeros(d),
+    }  # fmt: skip
+    save_file(tensors, folder / "sae_weights.safetensors")
+    return folder

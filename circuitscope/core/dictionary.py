@@ -1,7 +1,7 @@
 """A dictionary described without its weights, so that files and windows can name it."""
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,15 @@ class DictionaryCard:
         if self.is_transcoder and self.write_site.writes is Site.MLP_OUT:
             return Site.MLP_TRANSCODER
         return self.write_site.writes
+
+    def reading(self, site: Site) -> "DictionaryCard":
+        """Return the card of the same dictionary read elsewhere; an autoencoder writes there too.
+
+        Args:
+            site: Where it reads.
+        """
+        write = self.write_site if self.is_transcoder else site
+        return replace(self, read_site=site, write_site=write)
 
     def as_json(self) -> dict[str, Any]:
         """Return a plain dictionary for files and pipes."""

@@ -67,6 +67,11 @@ class DictionaryCheck:
             )
         return ""
 
+    @property
+    def read_at(self) -> str:
+        """Return the setting that reads it at the better site, "NAME=SITE", else ""."""
+        return "" if self.better_site is None else f"{self.name}={self.better_site.text}"
+
     def as_json(self) -> dict[str, Any]:
         """Return a plain dictionary for files and pipes."""
         better = None if self.better_site is None else self.better_site.text

@@ -4,14 +4,12 @@ Each field of the settings carries label, unit, range and help as metadata; the 
 window, the option of the command line and the table in the manual are made from it.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from numbers import Integral
 from typing import Any, Literal
 
 from circuitscope.core.anatomy import Site
-from circuitscope.core.errors import TargetNotFound
 
 Reading = Literal["auto", "raw", "centred"]
 
@@ -41,7 +39,11 @@ class LogitDifference:
 
 @dataclass(frozen=True, slots=True)
 class Direction:
-    """Explain the final residual stream, after the last norm, along a vector [d_model]."""
+    """Explain the final residual stream, after the last norm, along a vector [d_model].
+
+    Without a vector the name is a sum of words, "Austin + Dallas - Texas": the vector is the sum
+    of what their logits read, which the model gives when a trace begins.
+    """
 
     vector: tuple[float, ...]
     name: str
@@ -54,7 +56,10 @@ class Direction:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """Explain the pre-activation of one dictionary feature."""
+    """Explain the pre-activation of one dictionary feature.
+
+    Site.NONE is the only site with a dictionary in that layer, else its MLP's.
+    """
 
     site: Site | str
     layer: int
@@ -100,51 +105,6 @@ def target_from_json(data: Mapping[str, Any]) -> Target:
     return target
 
 
-_TARGET_HINT = (
-    "Write logit:top, logit:WORD, difference:WORD,OTHER, feature/mlp_out/LAYER/POS/ID or "
-    "score:LAYER.HEAD:QUERY<-KEY."
-)
-_SCORE = re.compile(r"score:(\d+)\.(\d+):(-?\d+)\s*(?:<-|←)\s*(-?\d+)")
-
-
-def parse_target(text: "str | Target") -> Target:
-    """Read a target from its short text, such as logit:top or logit:Austin.
-
-    Args:
-        text: "logit:TOKEN" with an optional "@POSITION"; "difference:A,B"; or a feature's key
-            "feature/mlp_out/2/7/57"; "score:LAYER.HEAD:QUERY<-KEY". Targets pass through.
-
-    Raises:
-        TargetNotFound: The text is none of these.
-    """
-    if isinstance(text, Target):
-        return text
-    if not isinstance(text, str):
-        raise TargetNotFound(f"{text!r} is not a target.", hint=_TARGET_HINT)
-    kind, _, rest = text.partition(":")
-    name, _, place = rest.rpartition("@") if _ends_in_position(rest) else (rest, "", "-1")
-    if kind == "logit" and name:
-        return Logit(None if name == "top" else name, int(place))
-    if kind == "difference" and "," in name:
-        a, b = name.split(",", 1)
-        return LogitDifference(a.strip(), b.strip(), int(place))
-    if score := _SCORE.fullmatch(text.strip()):
-        return AttentionScore(*map(int, score.groups()))
-    parts = text.split("/")
-    if parts[0] == "feature" and len(parts) == 5 and all(map(_is_number, parts[2:])):
-        layer, position, unit = map(int, parts[2:])
-        return Feature(Site.parse(parts[1]), layer, unit, position)
-    raise TargetNotFound(f"{text!r} is not a target.", hint=_TARGET_HINT)
-
-
-def _is_number(text: str) -> bool:
-    return text.removeprefix("-").isdecimal()
-
-
-def _ends_in_position(text: str) -> bool:
-    return text.rpartition("@")[2].lstrip("-").isdigit() and "@" in text
-
-
 def _setting(default: Any, label: str, help: str, **more: Any) -> Any:
     return field(default=default, metadata={"label": label, "help": help, **more})
 
@@ -163,9 +123,16 @@ class TraceSettings:
     prompt: str | tuple[int, ...] = _setting("", "Prompt", "The text, or a list of token ids.")
     method: str = _setting("direct", "Method", "How the circuit is computed.")
     targets: tuple[Target, ...] = _setting(
-        (Logit(),), "Targets", "What is explained: logits, differences, features."
+        (Logit(),),
+        "Targets",
+        "What is explained: logits, differences, directions, features, attention scores.",
     )
     dictionaries: tuple[str, ...] = _setting((), "Dictionaries", "Folders of dictionaries.")
+    read_at: tuple[str, ...] = _setting(
+        (), "Read at",
+        "Site read in place of the one that dictionaries declare: SITE for all transcoders, or "
+        "NAME=SITE for one dictionary.",
+    )  # fmt: skip
     max_nodes: int | None = _setting(
         2048, "Node budget", "Nodes kept, strongest first; the rest is summed as unexplained.",
         range=(16, 200_000), unit="nodes",
@@ -225,6 +192,7 @@ class TraceSettings:
         data = {item.name: getattr(self, item.name) for item in fields(self)}
         data["targets"] = [target_as_json(target) for target in self.targets]
         data["dictionaries"] = list(self.dictionaries)
+        data["read_at"] = list(self.read_at)
         # Arrays stay out of the record; which means they were is said.
         data["means"] = None
         if self.means is not None:
@@ -241,7 +209,8 @@ class TraceSettings:
         known = TraceSettings.__dataclass_fields__
         values = {key: value for key, value in data.items() if key in known}
         values["targets"] = tuple(target_from_json(target) for target in values["targets"])
-        values["dictionaries"] = tuple(values.get("dictionaries", ()))
+        for name in ("dictionaries", "read_at"):
+            values[name] = tuple(values.get(name, ()))
         values.pop("means", None)
         if not isinstance(values["prompt"], str):
             values["prompt"] = tuple(values["prompt"])

@@ -171,8 +171,7 @@ class Dictionary:
 
     def reading(self, site: Site) -> Dictionary:
         """Return the same dictionary reading another site; an autoencoder writes there too."""
-        write = self.card.write_site if self.card.is_transcoder else site
-        return self.described(replace(self.card, read_site=site, write_site=write))
+        return self.described(self.card.reading(site))
 
     def to(self, device: torch.device | str) -> Dictionary:
         """Return the dictionary with its tensors on a device."""

@@ -13,6 +13,7 @@ from circuitscope.core.errors import DictionaryError, UnknownFormat
 from circuitscope.core.registry import Registry
 from circuitscope.dictionaries.dictionary import Dictionary
 from circuitscope.dictionaries.hub_cache import resolve
+from circuitscope.dictionaries.read_at import read_elsewhere
 
 FORMATS = "circuitscope.dictionary_formats"
 """Entry-point group of the readers."""
@@ -102,7 +103,9 @@ class DictionarySet(Sequence[Dictionary]):
 
 
 def load_dictionaries(
-    path: Path | str | Sequence[Path | str], device: str | torch.device = "cpu"
+    path: Path | str | Sequence[Path | str],
+    device: str | torch.device = "cpu",
+    read_at: Sequence[str] | str = (),
 ) -> DictionarySet:
     """Open one dictionary folder, a folder of them, or several of either.
 
@@ -113,6 +116,8 @@ def load_dictionaries(
         path: Folder, file, repository such as "org/name" or "hf://org/name/folder" in the local
             cache, or a list of them.
         device: Where weights are put.
+        read_at: Sites read in place of those declared: "SITE" for all transcoders, "NAME=SITE"
+            for one dictionary.
 
     Raises:
         DictionaryFilesMissing: A repository is not in the cache; the message says how to get it.
@@ -131,7 +136,8 @@ def load_dictionaries(
             here = reader.cards(place)
             cards += here
             formats += [reader] * len(here)
-    return DictionarySet(_unique_names(cards), formats, device)
+    chosen = [read_at] if isinstance(read_at, str) else read_at
+    return DictionarySet(read_elsewhere(_unique_names(cards), chosen), formats, device)
 
 
 def _find(

@@ -125,18 +125,18 @@ class Holdings:
         return self._model
 
     def dictionaries(
-        self, paths: Sequence[str], device: str, progress: Progress
+        self, paths: Sequence[str], device: str, progress: Progress, read_at: Sequence[str] = ()
     ) -> Sequence[Dictionary]:
         """Return the dictionaries of all these folders; those of other folders are let go."""
         from circuitscope.dictionaries.format import load_dictionaries
 
         if not paths:
             return ()
-        state = (*((path, _last_change(path)) for path in paths), device)
+        state = (*((path, _last_change(path)) for path in paths), device, tuple(read_at))
         if self._set is None or self._set[0] != state:
             self._set = None
             progress.phase("Looking at the dictionaries")
-            self._set = (state, load_dictionaries(paths, device))
+            self._set = (state, load_dictionaries(paths, device, read_at))
         return self._set[1]
 
     def free(self) -> None:
@@ -256,7 +256,8 @@ def _estimate_trace(
 
     settings = request.settings
     model = holdings.model(request.model, progress)
-    opened = holdings.dictionaries(settings.dictionaries, str(model.device), progress)
+    device = str(model.device)
+    opened = holdings.dictionaries(settings.dictionaries, device, progress, settings.read_at)
     n_pos = len(read_prompt(model, settings.prompt).token_ids)
     needed = estimate_for(model, opened, settings, n_pos)
     seconds = estimate_seconds(model, opened, settings, n_pos)
@@ -279,7 +280,8 @@ def _check_dictionaries(
     from circuitscope.models.prompts import read_prompt
 
     model = holdings.model(request.model, progress)
-    dictionaries = holdings.dictionaries(request.paths, str(model.device), progress)
+    device = str(model.device)
+    dictionaries = holdings.dictionaries(request.paths, device, progress, request.read_at)
     ids = read_prompt(model, request.prompt).token_ids
     return DictionaryChecks(check_dictionaries(model, ids, dictionaries, progress))
 
@@ -353,7 +355,8 @@ def _trace(request: Trace, holdings: Holdings, progress: Progress) -> Finding:
 
     settings = request.settings
     model = holdings.model(request.model, progress)
-    dictionaries = holdings.dictionaries(settings.dictionaries, str(model.device), progress)
+    device = str(model.device)
+    dictionaries = holdings.dictionaries(settings.dictionaries, device, progress, settings.read_at)
 
     def work(batch_size: int | None) -> Finding:
         chosen = settings if batch_size is None else in_batches_of(settings, batch_size)

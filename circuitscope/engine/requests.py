@@ -138,11 +138,16 @@ class InspectDictionaries:
 
 @dataclass(frozen=True, slots=True)
 class CheckDictionaries:
-    """Measure how well the dictionaries of some folders do on a prompt."""
+    """Measure how well the dictionaries of some folders do on a prompt.
+
+    Attributes:
+        read_at: Sites in place of those declared, as in `TraceSettings`.
+    """
 
     model: ModelChoice
     prompt: Prompt
     paths: tuple[str, ...]
+    read_at: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

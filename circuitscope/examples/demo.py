@@ -5,8 +5,9 @@ from pathlib import Path
 
 from circuitscope.core.errors import CircuitScopeError, ProjectError
 from circuitscope.core.rows import RowKey
-from circuitscope.core.settings import TraceSettings, parse_target
+from circuitscope.core.settings import TraceSettings
 from circuitscope.core.shipped import shipped_path
+from circuitscope.core.target_text import parse_target
 from circuitscope.project.edit import change
 from circuitscope.project.file import ProjectFile
 from circuitscope.session.jobs import Job

@@ -26,15 +26,19 @@ __all__ = [
 
 
 def load_dictionaries(
-    path: Path | str | Sequence[Path | str], device: str = "cpu"
+    path: Path | str | Sequence[Path | str],
+    device: str = "cpu",
+    read_at: Sequence[str] | str = (),
 ) -> DictionarySet:
     """Open a dictionary folder or a folder of them: a sequence, also by name.
 
-    Repositories ("org/name", "hf://org/name/folder") are looked for in the local cache.
+    Repositories ("org/name", "hf://org/name/folder") are looked for in the local cache. Where the
+    self-check finds that another site is explained better, `read_at` takes it: "ln2_normalized"
+    for all transcoders, "NAME=SITE" for one dictionary.
     """
     from circuitscope.dictionaries import format as dictionary_format
 
-    return dictionary_format.load_dictionaries(path, device)
+    return dictionary_format.load_dictionaries(path, device, read_at)
 
 
 def check_dictionaries(

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -62,7 +63,8 @@ def examine() -> list[Fact]:
 def fact_of(check: DictionaryCheck) -> Fact:
     """Return what was measured of one layer of a dictionary as a line of the report."""
     state: Literal["good", "advice"] = "advice" if check.advice else "good"
-    return Fact(f"{check.name}, layer {check.layer}", check.text, state, check.advice)
+    use = f" Use that with --read-at {shlex.quote(check.read_at)}" if check.read_at else ""
+    return Fact(f"{check.name}, layer {check.layer}", check.text, state, f"{check.advice}{use}")
 
 
 def has_display() -> bool:

@@ -166,9 +166,11 @@ class Session(Document):
         """Describe a dictionary folder; the job's result is a `DictionaryCards`."""
         return self.jobs.add(f"Look at {Path(path).name}", InspectDictionaries(str(path)))
 
-    def check_dictionaries(self, prompt: Prompt, paths: Sequence[str]) -> Job:
+    def check_dictionaries(
+        self, prompt: Prompt, paths: Sequence[str], read_at: Sequence[str] = ()
+    ) -> Job:
         """Measure dictionaries on a prompt; the job's result is a `DictionaryChecks`."""
-        request = CheckDictionaries(self._model.choice, prompt, tuple(paths))
+        request = CheckDictionaries(self._model.choice, prompt, tuple(paths), tuple(read_at))
         return self.jobs.add("Check dictionaries", request)
 
     def trace(

@@ -164,6 +164,22 @@ def operations(
     return n_rows * (anatomy.n_layers / 2 * (layer + skip) + anatomy.d_model * n_sources / 2)
 
 
+def run_operations(anatomy: ModelAnatomy, cards: Sequence[DictionaryCard], n_pos: int) -> float:
+    """Return about how many operations the forward pass and the dictionaries' encoders take."""
+    model = anatomy.n_layers * _layer_weights(anatomy) + anatomy.d_model * anatomy.d_vocab
+    encoders = sum(card.d_in * card.n_features * len(card.layers) for card in cards)
+    return 2.0 * n_pos * (model + encoders)
+
+
+def n_cells(
+    anatomy: ModelAnatomy, cards: Sequence[DictionaryCard], settings: TraceSettings, n_pos: int
+) -> float:
+    """Return about how many numbers the table of rows holds."""
+    n_sources = _n_sources(anatomy, cards, settings, n_pos)
+    n_rows = n_sources if settings.max_nodes is None else min(settings.max_nodes, n_sources)
+    return float(n_rows * n_sources)
+
+
 def estimate_for(
     model: LoadedModel, dictionaries: Sequence[Dictionary], settings: TraceSettings, n_pos: int
 ) -> TraceMemory:

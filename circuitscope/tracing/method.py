@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Protocol
 
 from circuitscope.core.anatomy import ModelAnatomy
@@ -15,6 +15,7 @@ from circuitscope.core.registry import Registry
 from circuitscope.core.settings import TraceSettings
 from circuitscope.models.reading import as_traced
 from circuitscope.models.threads import fitting_threads
+from circuitscope.tracing.directions import with_vectors
 
 if TYPE_CHECKING:
     from circuitscope.dictionaries.dictionary import Dictionary
@@ -95,6 +96,7 @@ def trace(
     method = find_method(settings.method)
     check_settings(settings)
     model = as_traced(model)
+    settings = replace(settings, targets=with_vectors(model, settings.targets))
     refusal = method.requires(model.anatomy, cards_of(dictionaries), settings)
     if refusal is not None:
         raise TraceError(refusal.reason, kept="Nothing has been changed.", hint=refusal.hint)

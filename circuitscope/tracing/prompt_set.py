@@ -26,7 +26,8 @@ from circuitscope.core.errors import TraceError
 from circuitscope.core.finding import Provenance
 from circuitscope.core.keys import NodeKey, NodeKind
 from circuitscope.core.progress import Progress, silent
-from circuitscope.core.settings import Target, TraceSettings, parse_target
+from circuitscope.core.settings import Target, TraceSettings
+from circuitscope.core.target_text import parse_target
 from circuitscope.graph.prune import prune
 
 if TYPE_CHECKING:

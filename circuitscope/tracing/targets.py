@@ -27,6 +27,7 @@ from circuitscope.core.settings import (
     Target,
     TraceSettings,
 )
+from circuitscope.dictionaries.dictionary import Dictionary
 from circuitscope.models.frozen import FrozenModel
 from circuitscope.models.prompts import find_token, token_text
 from circuitscope.tracing.attention_score import placed, score_key, score_label, sides_of
@@ -249,6 +250,8 @@ def _score(frozen: FrozenModel, target: AttentionScore) -> Root:
 def _feature(frozen: FrozenModel, plan: Plan, target: Feature, position: int) -> Root:
     site, layer = Site.parse(target.site), target.layer
     parts = [part for part in (*plan.attention, *plan.mlp, *plan.stream) if part is not None]
+    if site is Site.NONE and target.dictionary is None:
+        site = _usual_site([part for part in parts if part.card.layers[0] == layer])
     by_place = {(d.card.feature_site, d.card.layers[0]): d for d in parts}
     dictionary = by_place.get((site, layer))
     if target.dictionary is not None:
@@ -259,9 +262,9 @@ def _feature(frozen: FrozenModel, plan: Plan, target: Feature, position: int) ->
             site, layer = dictionary.card.feature_site, dictionary.card.layers[0]
     if dictionary is None:
         names = ", ".join(f"{place.text} {at}" for place, at in by_place) or "none"
+        what = target.dictionary or ("features" if site is Site.NONE else site.text)
         raise TargetNotFound(
-            f"No dictionary of this trace explains {target.dictionary or site.text} in layer "
-            f"{layer}.",
+            f"No dictionary of this trace explains {what} in layer {layer}.",
             hint=f"Features can be explained at: {names}.",
         )
     card = dictionary.card
@@ -278,3 +281,13 @@ def _feature(frozen: FrozenModel, plan: Plan, target: Feature, position: int) ->
         NodeKey(NodeKind.FEATURE, site, layer, position, target.unit), 1.0, stage,
         float(h[position, target.unit]), float(value[position, target.unit]), "",
     )  # fmt: skip
+
+
+def _usual_site(parts: Sequence[Dictionary]) -> Site:
+    """Return the site that a feature named by its layer alone is at, NONE where that is unclear."""
+    sites = {part.card.feature_site for part in parts}
+    mlp = sites & {Site.MLP_OUT, Site.MLP_TRANSCODER}
+    for few in (sites, mlp):
+        if len(few) == 1:
+            return next(iter(few))
+    return Site.NONE

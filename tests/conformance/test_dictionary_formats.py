@@ -22,6 +22,7 @@ WRITERS = {
     "dictionary_learning": (writers.write_dictionary_learning, "ae.pt"),
     "gemma_scope": (writers.write_gemma_scope_2, "params.safetensors"),
     "llamascopium": (writers.write_llamascopium, "sae_weights.safetensors"),
+    "llama_scope": (writers.write_llama_scope, "checkpoints/final.safetensors"),
     "sparsify": (writers.write_sparsify, "sae.safetensors"),
 }
 

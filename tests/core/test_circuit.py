@@ -7,17 +7,10 @@ from hypothesis import strategies as st
 
 from circuitscope.core.anatomy import Site
 from circuitscope.core.circuit import Circuit
-from circuitscope.core.errors import CircuitScopeError, TargetNotFound
+from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.finding import Provenance
 from circuitscope.core.keys import NodeKey, NodeKind
-from circuitscope.core.settings import (
-    Direction,
-    Feature,
-    Logit,
-    LogitDifference,
-    TraceSettings,
-    parse_target,
-)
+from circuitscope.core.settings import Direction, Logit, LogitDifference, TraceSettings
 
 
 @given(
@@ -68,30 +61,10 @@ def test_the_digest_sees_every_array(small_circuit: Circuit) -> None:
     assert other.digest != small_circuit.digest
 
 
-@pytest.mark.parametrize(
-    ("text", "target"),
-    [
-        ("logit:top", Logit()),
-        ("logit:Austin", Logit("Austin")),
-        ("logit:Austin@7", Logit("Austin", 7)),
-        ("logit:@", Logit("@")),
-        ("difference:Austin,Sacramento", LogitDifference("Austin", "Sacramento")),
-        ("feature/mlp_out/2/7/57", Feature(Site.MLP_OUT, 2, 57, 7)),
-    ],
-)
-def test_targets_are_read_from_text(text, target) -> None:
-    assert parse_target(text) == target
-
-
-def test_a_text_that_is_no_target_is_refused() -> None:
-    with pytest.raises(TargetNotFound, match="not a target"):
-        parse_target("Austin")
-
-
 def test_settings_and_provenance_survive_json() -> None:
     settings = TraceSettings(
         (1, 2, 3), targets=(Logit("a"), LogitDifference("a", "b"), Direction((1.0,), "up")),
-        dictionaries=("x",), max_nodes=None,
+        dictionaries=("x",), read_at=("t0=mlp_in",), max_nodes=None,
     )  # fmt: skip
     assert TraceSettings.from_json(settings.as_json()) == settings
     record = Provenance("direct", settings=settings.as_json(), remarks=("a remark",))

@@ -142,6 +142,38 @@ def test_llamascopium_for_inference_is_taken_as_it_is(tmp_path):
     check(load_dictionaries(folder)[0], acts, acts @ t["W_D"])
 
 
+def test_llama_scope_folds_its_norms_and_its_one_threshold(tmp_path):
+    dictionary = load_dictionaries(writers.write_llama_scope(tmp_path / "L1TC-8x"))[0]
+    card = dictionary.card
+    assert (card.read_site, card.write_site, card.layers) == (Site.MLP_IN, Site.MLP_OUT, (1,))
+    t, x = writers.jump_relu_tensors(16, 32), X
+    into, out = 16**0.5 / 2.0, 16**0.5 / 16.0
+    h = (into * x) @ t["W_enc"] + t["b_enc"]
+    values = torch.where(h > 0.25 * into, h.relu(), 0.0)
+    wanted = (values @ t["W_dec"] + t["b_dec"]) / out
+    found = dictionary.encode(x)
+    assert 0 < len(found) == int((values > 0).sum()) < int((h > 0).sum())
+    assert torch.allclose(dictionary.decode(found, len(x), x), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"act_fn": "topk"}, "'topk'"),
+        ({"jump_relu_threshold": None}, "threshold None"),
+        ({"use_glu_encoder": True}, "gated encoder"),
+        ({"dataset_average_activation_norm": {"in": 0}}, "mean norms"),
+        ({"hook_point_out": "blocks.2.hook_mlp_out"}, "one layer"),
+        ({"hook_point_in": 3}, "no places"),
+        ({"d_sae": 31}, "shape"),
+        ({"d_model": "x"}, "d_model"),
+    ],
+)
+def test_what_llama_scope_does_that_is_not_known_is_named(tmp_path, settings, words):
+    with pytest.raises(DictionaryError, match=words):
+        load_dictionaries(writers.write_llama_scope(tmp_path / "one", **settings))
+
+
 def test_llamascopium_clts_are_regrouped_by_source(tmp_path):
     folder = writers.write_llamascopium_clt(tmp_path / "clt")
     t = load_file(folder / "sae_weights.safetensors")

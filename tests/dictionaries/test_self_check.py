@@ -5,11 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from sae_lens_writer import write_sae, write_set
-from safetensors.torch import save_file
+from sae_lens_writer import write_exact, write_sae, write_set
 
 from circuitscope.core.anatomy import Site
-from circuitscope.core.errors import DictionaryMismatch
+from circuitscope.core.errors import CircuitScopeError, DictionaryError, DictionaryMismatch
 from circuitscope.core.settings import TraceSettings
 from circuitscope.dictionaries.format import load_dictionaries
 from circuitscope.dictionaries.self_check import check_dictionaries
@@ -26,26 +25,12 @@ def model(tiny_llama):
     return load_model(tiny_llama, device="cpu")
 
 
-def exact_transcoder(folder, model, site: Site, declared: str):
-    """Write a transcoder that rebuilds layer 0's MLP on IDS exactly, reading one site.
-
-    One feature a position: its encoder is the dual of that position's vector, so it alone is
-    active there, with activation one, and its decoder is what the MLP wrote.
-    """
-    cache = capture(model, IDS)
-    x, out = cache.site(site, 0), cache.site(Site.MLP_OUT, 0)
-    W_enc = torch.linalg.pinv(x.double()).float()
-    write_sae(folder, declared, 0, "transcoder", n=len(IDS), apply_b_dec_to_input=False)
-    tensors = {
-        "W_enc": W_enc.contiguous(), "b_enc": torch.full((len(IDS),), -1e-3),
-        "W_dec": out / (1 - 1e-3), "b_dec": torch.zeros(16),
-    }  # fmt: skip
-    save_file(tensors, folder / "sae_weights.safetensors")
-    return load_dictionaries(folder)
+def exact(folder, model, declared: str):
+    return load_dictionaries(write_exact(folder, capture(model, IDS), declared))
 
 
 def test_an_exact_transcoder_explains_everything_and_costs_nothing(model, tmp_path):
-    found = exact_transcoder(tmp_path / "one", model, Site.MLP_IN, "transcoder")
+    found = exact(tmp_path / "one", model, "transcoder")
     (check,) = check_dictionaries(model, IDS, found)
     assert check.explained_variance > 0.999
     assert check.l0 == 1
@@ -56,15 +41,34 @@ def test_an_exact_transcoder_explains_everything_and_costs_nothing(model, tmp_pa
 
 
 def test_a_wrongly_declared_site_is_found(model, tmp_path):
-    found = exact_transcoder(tmp_path / "one", model, Site.MLP_IN, "resid_mid")
+    found = exact(tmp_path / "one", model, "resid_mid")
     (check,) = check_dictionaries(model, IDS, found)
     assert check.read_site is Site.RESID_MID
     assert check.explained_variance < 0.5
     assert (check.better_site, check.better_variance) == (Site.MLP_IN, pytest.approx(1, abs=1e-3))
     assert "declared resid_mid" in check.advice
     assert "mlp_in: 1.00" in check.advice
-    (moved,) = check_dictionaries(model, IDS, [found[0].reading(Site.MLP_IN)])
-    assert moved.explained_variance > 0.999
+    assert check.read_at == "one=mlp_in"
+    for read_at in (check.read_at, "mlp_in"):
+        moved = load_dictionaries(tmp_path / "one", read_at=read_at)
+        assert check_dictionaries(model, IDS, moved)[0].explained_variance > 0.999
+
+
+def test_a_site_is_chosen_for_transcoders_or_for_one_dictionary_by_name(tmp_path):
+    write_set(tmp_path / "set")
+    declared = {card.name: card for card in load_dictionaries(tmp_path / "set").cards}
+    for read_at, moves in (
+        ("resid_mid", {name for name, card in declared.items() if card.is_transcoder}),
+        (["attn_out_0=resid_pre"], {"attn_out_0"}),
+    ):
+        cards = load_dictionaries(tmp_path / "set", read_at=read_at).cards
+        assert {c.name for c in cards if c.read_site is not declared[c.name].read_site} == moves
+        assert all(c.is_transcoder == declared[c.name].is_transcoder for c in cards)
+        assert [c.digest for c in cards] == [c.digest for c in declared.values()]
+    with pytest.raises(DictionaryError, match="called 'nobody'"):
+        load_dictionaries(tmp_path / "set", read_at="nobody=resid_mid")
+    with pytest.raises(CircuitScopeError, match="no site called 'nowhere'"):
+        load_dictionaries(tmp_path / "set", read_at="nowhere")
 
 
 def test_splicing_runs_the_model_with_the_reconstruction(model, tmp_path):
@@ -96,7 +100,7 @@ def test_every_layer_of_a_set_is_checked(model, tmp_path):
 
 
 def test_what_was_found_stands_in_the_provenance_and_a_chosen_site_is_kept(model, tmp_path):
-    found = exact_transcoder(tmp_path / "one", model, Site.MLP_IN, "resid_mid")
+    found = exact(tmp_path / "one", model, "resid_mid")
     settings = TraceSettings(prompt=IDS, mlp="transcoder", units="features", max_nodes=64)
     told = trace(model, settings, found).provenance
     assert any("explained here by one; a check" in remark for remark in told.remarks)

@@ -10,7 +10,8 @@ from circuitscope.core.anatomy import Site
 from circuitscope.core.circuit import Circuit, Route
 from circuitscope.core.errors import TargetNotFound, TraceError
 from circuitscope.core.keys import NodeKey, NodeKind
-from circuitscope.core.settings import AttentionScore, Logit, TraceSettings, parse_target
+from circuitscope.core.settings import AttentionScore, Logit, TraceSettings
+from circuitscope.core.target_text import parse_target
 from circuitscope.models.capture import capture
 from circuitscope.models.family import Part, part_module
 from circuitscope.models.freezing import frozen_run

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QLineEdit, QV
 
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
+from circuitscope.app.dialogs.site_offer import SiteOffer
 from circuitscope.app.widgets import button, clear, section, text_label
 from circuitscope.app.words import DOT, plural, tr
 from circuitscope.core.anatomy import ModelAnatomy, Site
@@ -79,6 +80,7 @@ class DictionaryChoiceBox(QWidget):
         self._rows: dict[str, QCheckBox] = {}
         self._cards: dict[str, tuple[DictionaryCard, ...]] = {}
         self._n_fitting = 0
+        self._asked: tuple[str, ...] = ()
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(2)
@@ -96,6 +98,9 @@ class DictionaryChoiceBox(QWidget):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             label.hide()
             column.addWidget(label)
+        self.offer = SiteOffer()
+        self.offer.changed.connect(self._moved)
+        column.addWidget(self.offer)
 
     def _adding(self) -> QHBoxLayout:
         row = QHBoxLayout()
@@ -107,7 +112,7 @@ class DictionaryChoiceBox(QWidget):
         self.reference.returnPressed.connect(self.add_reference)
         row.addWidget(self.reference, 1)
         row.addWidget(button(tr("Add a folder…"), "link", self._ask))
-        self._check = button(tr("Check on this prompt"), "link", self.check_asked.emit)
+        self._check = button(tr("Check on this prompt"), "link", self._ask_check)
         self._check.setEnabled(False)
         row.addWidget(self._check)
         return row
@@ -123,6 +128,7 @@ class DictionaryChoiceBox(QWidget):
         self._cards.clear()
         self._n_fitting = 0
         self._checks.hide()
+        self.offer.forget()
         self._none.setText(tr("None found beside the model: neurons, heads and tokens are traced."))
         self._none.show()
         if path is not None:
@@ -188,7 +194,19 @@ class DictionaryChoiceBox(QWidget):
         self._published.setText("\n".join([title, *lines]))
         self._published.setVisible(bool(lines))
 
+    def _moved(self) -> None:
+        """Measure again where dictionaries are read now."""
+        self.changed.emit()
+        self._ask_check()
+
+    def _ask_check(self) -> None:
+        self._asked = self.chosen()
+        self.check_asked.emit()
+
     def _toggled(self) -> None:
+        # Names depend on which folders are read together, so moves hold for these alone.
+        self.offer.forget()
+        self._checks.hide()
         self._check.setEnabled(bool(self.chosen()))
         self.changed.emit()
 
@@ -214,9 +232,15 @@ class DictionaryChoiceBox(QWidget):
         cards = [card for path in self.chosen() for card in self._cards.get(path, ())]
         return bool(cards) and all(card.is_transcoder for card in cards)
 
+    def read_at(self) -> tuple[str, ...]:
+        """Return where dictionaries are read in place of what their files declare."""
+        return self.offer.chosen
+
     def show_checks(self, job: Job) -> None:
         """Show what a check found, the least explained first."""
-        self._check.setEnabled(job.is_over)
+        self._check.setEnabled(job.is_over and bool(self.chosen()))
+        if self._asked != self.chosen():
+            return  # other folders were chosen since
         if not job.is_over:
             self._checks.setText(tr("Checking…"))
         elif job.error is not None:
@@ -224,6 +248,7 @@ class DictionaryChoiceBox(QWidget):
         elif job.result is not None:
             found: Any = job.result
             self._checks.setText(checks_text(found.checks))
+            self.offer.show_offers(found.checks)
         self._checks.show()
 
 
@@ -241,4 +266,5 @@ def checks_text(checks: tuple[DictionaryCheck, ...]) -> str:
         best = worst[-1].explained_variance
         words = tr("{0} more, up to {1:.2f} explained")
         lines.append(words.format(len(worst) - _MOST_CHECKS, best))
-    return "\n".join([*lines, *(check.advice for check in worst[:_MOST_CHECKS] if check.advice)])
+    advice = [c.advice for c in worst[:_MOST_CHECKS] if c.advice and c.better_site is None]
+    return "\n".join([*lines, *advice])

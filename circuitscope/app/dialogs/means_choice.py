@@ -8,9 +8,11 @@ from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
 from circuitscope.app.widgets import button, text_label
 from circuitscope.app.words import error_words, tr
+from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.sources import MeanActivations
 from circuitscope.session.decomposing import kept_means, measure_means, read_means
 from circuitscope.session.jobs import Job
+from circuitscope.session.prompt_file import read_prompts
 
 
 class MeansChoiceBox(QWidget):
@@ -67,15 +69,13 @@ class MeansChoiceBox(QWidget):
 
     def measure(self, path: Path) -> None:
         """Measure means over the lines of a file and choose them."""
-        try:
-            lines = path.read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
-            self._tell(tr("{0} cannot be read as text.").format(path.name))
+        if self._desk.session.model.choice is None:
+            self._tell(tr("Choose a model first."))
             return
-        prompts = [line.strip() for line in lines if line.strip()]
-        if not prompts or self._desk.session.model.choice is None:
-            empty = tr("{0} holds no prompts.").format(path.name)
-            self._tell(empty if not prompts else tr("Choose a model first."))
+        try:
+            prompts = read_prompts(path)
+        except CircuitScopeError as error:
+            self._tell(error_words(error))
             return
         self._tell(tr("measuring…"))
         job = measure_means(self._desk.session, prompts, path.stem)

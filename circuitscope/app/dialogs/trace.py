@@ -21,7 +21,9 @@ from circuitscope.app.dialogs.errors import show_error
 from circuitscope.app.dialogs.means_choice import MeansChoiceBox
 from circuitscope.app.dialogs.model_choice import ModelChoiceBox
 from circuitscope.app.dialogs.prompt import PromptBox
+from circuitscope.app.dialogs.prompt_set import PromptSetBox
 from circuitscope.app.dialogs.score_choice import ScoreChoiceBox
+from circuitscope.app.dialogs.targets import TargetsBox
 from circuitscope.app.forms import SettingsForm, set_value
 from circuitscope.app.theme import icon
 from circuitscope.app.widgets import button, hairline, section, text_label
@@ -95,9 +97,12 @@ class TraceDialog(QDialog):
         self.model = ModelChoiceBox(desk)
         self.prompt = PromptBox(desk)
         self.score = ScoreChoiceBox(desk, self.prompt)
+        self.targets = TargetsBox(self.prompt, self.score)
+        self.further = PromptSetBox()
         self.dictionaries = DictionaryChoiceBox(desk)
         for widget in (
-            self.model, hairline(), self.prompt, self.score, hairline(), self.dictionaries,
+            self.model, hairline(), self.prompt, self.further, self.score, self.targets,
+            hairline(), self.dictionaries,
         ):  # fmt: skip
             column.addWidget(widget)
         self._add_method(column)
@@ -109,6 +114,8 @@ class TraceDialog(QDialog):
         self.model.changed.connect(self._model_changed)
         self.prompt.changed.connect(self._refresh)
         self.score.changed.connect(self._refresh)
+        self.targets.changed.connect(self._refresh)
+        self.further.changed.connect(self._refresh)
         self.dictionaries.changed.connect(self._fit_rule)
         self.dictionaries.check_asked.connect(self._check_dictionaries)
         self._held = None
@@ -268,6 +275,8 @@ class TraceDialog(QDialog):
 
     def _plan(self) -> str:
         name = self.prompt.name()
+        if self.targets.several():
+            return tr("Explains {0}.").format(self.targets.several())
         if self.score.target() is not None:
             return tr("Explains the attention score of {0}.").format(self.score.name())
         if not name:
@@ -282,15 +291,16 @@ class TraceDialog(QDialog):
             self._summary.setText(reason)
             return
         job = self._desk.session.check_dictionaries(
-            self.prompt.prompt(), self.dictionaries.chosen()
+            self.prompt.prompt(), self.dictionaries.chosen(), self.dictionaries.read_at()
         )
         to_gui(job.changed, self.dictionaries.show_checks, self.dictionaries)
 
     def settings(self) -> TraceSettings:
         """Return what is asked for."""
         return TraceSettings(
-            prompt=self.prompt.prompt(), targets=self.score.targets() or self.prompt.targets(),
-            dictionaries=self.dictionaries.chosen(), method=self.method.currentData(),
+            prompt=self.prompt.prompt(), targets=self.targets.targets(),
+            dictionaries=self.dictionaries.chosen(), read_at=self.dictionaries.read_at(),
+            method=self.method.currentData(),
             means=self.means.chosen() if self.method.currentData() == "contextual" else None,
             corrupted=self._corrupted(), **self._form.values(), **self._advanced.values(),
         )  # fmt: skip
@@ -303,7 +313,10 @@ class TraceDialog(QDialog):
         """Start the job and close the dialog."""
         settings = self.settings()
         try:
-            self._desk.session.trace(settings, self.score.name() or self.prompt.name())
+            further = self.further.prompts()
+            prompts = (settings.prompt, *further) if further else ()
+            name, share = self.targets.name(), self.further.share.value()
+            self._desk.session.trace(settings, name, prompts, share)
         except CircuitScopeError as error:
             show_error(self, error)
             return

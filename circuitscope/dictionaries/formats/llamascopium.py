@@ -23,6 +23,7 @@ from torch import Tensor
 from circuitscope.core.anatomy import Site
 from circuitscope.core.dictionary import DictionaryCard
 from circuitscope.core.errors import DictionaryError, DictionaryMismatch
+from circuitscope.dictionaries.dataset_norms import folded_weights
 from circuitscope.dictionaries.dictionary import Dictionary, DictionaryWeights
 from circuitscope.dictionaries.hook_names import parse_hook_name
 from circuitscope.dictionaries.shapes import AGAIN, check_weights, need
@@ -182,7 +183,7 @@ def _parts(
     into = _factors(path, settings, tensors, inward)
     out = _factors(path, settings, tensors, outward)
     return [
-        _part(settings, groups[layer], into[layer], out[layer:]) for layer in range(n)
+        folded_weights(settings, groups[layer], into[layer], out[layer:]) for layer in range(n)
     ]  # fmt: skip
 
 
@@ -218,29 +219,3 @@ def _grouped(
         }
         for layer in range(n)
     ]
-
-
-def _part(
-    settings: Mapping[str, Any], found: Mapping[str, Any], into: float, out: list[float]
-) -> DictionaryWeights:
-    """Fold the factors of input and outputs into one layer's weights.
-
-    In training units h' = into (x W_E + b_E / into) = into h, and the output is divided by out.
-    """
-    own, *later = found["W_D"]
-    rank = threshold = write = None
-    if settings.get("sparsity_include_decoder_norm"):
-        squares = torch.stack([matrix.float().square().sum(-1) for matrix in found["W_D"]])
-        rank = squares.sum(0).sqrt()
-    if "threshold" in found:
-        threshold = found["threshold"].float().exp() / into
-        threshold = threshold if rank is None else threshold / rank
-    b_dec = own.new_zeros(own.shape[-1]) if found["b_D"] is None else found["b_D"]
-    if any(factor != into for factor in out):
-        write = torch.tensor([into / factor for factor in out])[:, None]
-        write = write.expand(-1, own.shape[0]) if later else write.expand(1, own.shape[0])[0]
-    return DictionaryWeights(
-        found["W_E"], found["b_E"].float() / into, own, b_dec.float() / out[0], threshold,
-        write_scale=write, rank_scale=rank if settings["act_fn"] == "topk" else None,
-        W_dec_later=tuple(later),
-    )  # fmt: skip

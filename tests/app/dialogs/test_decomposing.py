@@ -8,7 +8,8 @@ import pytest
 from circuitscope.app.dialogs.agreement import AgreementDialog
 from circuitscope.app.dialogs.trace import TraceDialog
 from circuitscope.app.main_window import MainWindow
-from circuitscope.core.settings import TraceSettings, parse_target
+from circuitscope.core.settings import TraceSettings
+from circuitscope.core.target_text import parse_target
 from circuitscope.session.decomposing import kept_means
 
 PROMPT = "the capital of the state containing Dallas is"

@@ -4,16 +4,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
-from circuitscope.app.dialogs.dictionary_choice import _offer, checks_text
+from circuitscope.app.dialogs.dictionary_choice import DictionaryChoiceBox, _offer, checks_text
 from circuitscope.app.dialogs.trace import TraceDialog
 from circuitscope.app.main_window import MainWindow
 from circuitscope.core.anatomy import Site
 from circuitscope.core.catalogue import sets_for
 from circuitscope.core.dictionary_check import DictionaryCheck
+from circuitscope.models.capture import capture
+from circuitscope.models.loading import load_model
+from circuitscope.models.prompts import read_prompt
 from tests.dictionary_writers import write_circuit_tracer
-from tests.sae_lens_writer import write_sae
+from tests.sae_lens_writer import write_exact, write_sae
 
 
 @pytest.fixture
@@ -81,6 +85,53 @@ def test_a_check_on_the_prompt_is_shown(
     assert "active a position" in box._checks.text()
     assert "spliced" in box._checks.text()
     assert box.chosen() == dialog.settings().dictionaries == ("org/set",)
+
+
+def test_a_better_site_is_offered_used_and_taken_back(
+    dialog: TraceDialog, tiny_llama: Path, tmp_path: Path, qtbot: QtBot, finish_jobs: Callable
+) -> None:
+    session, box = dialog._desk.session, dialog.dictionaries
+    text = "Dallas is the capital of state containing"
+    model = load_model(tiny_llama, device="cpu")
+    cache = capture(model, read_prompt(model, text).token_ids)
+    place = write_exact(tmp_path / "sets" / "one", cache, "normalized").parent
+    box.look_at(place)
+    dialog.prompt.field.setPlainText(text)
+    qtbot.waitUntil(lambda: not dialog.prompt._wait.isActive())
+    finish_jobs(session)
+    assert box.chosen() == (str(place),)
+    box._check.click()
+    finish_jobs(session)
+    use = offered(box, "Use that")
+    assert use.accessibleName() == "Read at the MLP's input (mlp_in)"
+    assert dialog.settings().read_at == ()
+    use.click()
+    assert dialog.settings().read_at == ("one=mlp_in",)
+    finish_jobs(session)
+    assert "explains 1.00" in box._checks.text(), "measured again, where it is read now"
+    offered(box, "Read where declared").click()
+    assert dialog.settings().read_at == ()
+    finish_jobs(session)
+    offered(box, "Use that").click()
+    finish_jobs(session)
+    box._rows[str(place)].setChecked(False)
+    assert dialog.settings().read_at == (), "names hold for the folders that were checked"
+    box._rows[str(place)].setChecked(True)
+    box._check.click()
+    finish_jobs(session)
+    offered(box, "Use that").click()
+    rule = dialog._advanced.fields["mlp"]
+    rule.setCurrentIndex(rule.findData("transcoder"))
+    dialog.trace()
+    finish_jobs(session)
+    assert session.jobs.jobs[-1].state == "done", session.jobs.jobs[-1].error
+    assert session.circuit.provenance.dictionaries[0]["read_site"] == "mlp_in"
+    assert session.circuit.provenance.settings["read_at"] == ["one=mlp_in"]
+
+
+def offered(box: DictionaryChoiceBox, words: str) -> QPushButton:
+    (found,) = [b for b in box.offer.findChildren(QPushButton) if b.text() == words]
+    return found
 
 
 def test_the_least_explained_stand_first_with_advice() -> None:

@@ -4,11 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
 from circuitscope.app.dialogs.trace import TraceDialog
 from circuitscope.app.main_window import MainWindow
 from circuitscope.core.settings import Logit, LogitDifference
+from circuitscope.core.target_text import parse_target
 from tests.conformance.variants import make_folder
 from tests.models.test_guessed import OPT
 
@@ -197,3 +200,72 @@ def test_contextual_decomposition_is_offered_and_runs(
     assert session.jobs.jobs[-1].state == "done", session.jobs.jobs[-1].error
     assert session.circuit.provenance.method == "contextual"
     assert "faithfulness" in session.circuit.provenance.scores
+
+
+def test_targets_of_every_kind_are_typed_kept_and_removed(
+    dialog: TraceDialog, tiny_llama: Path, qtbot: QtBot, finish_jobs: Callable
+) -> None:
+    session, box = dialog._desk.session, dialog.targets
+    session.load_model(tiny_llama, device="cpu")
+    finish_jobs(session)
+    _type(dialog, "the capital of the state containing Dallas is", qtbot, finish_jobs)
+    assert dialog.settings().targets == (Logit(),)
+    typed = [
+        "logit:Austin", "difference:Austin,Texas", "direction:Austin + Dallas - Texas",
+        "score:1.0:8<-4",
+    ]  # fmt: skip
+    for text in typed:
+        box.field.setText(text)
+        qtbot.keyClick(box.field, Qt.Key.Key_Return)
+    assert dialog.settings().targets == tuple(parse_target(text) for text in typed)
+    box.field.setText("Austin")
+    qtbot.keyClick(box.field, Qt.Key.Key_Return)
+    assert "not a target" in box._told.text()
+    assert box.field.text() == "Austin", "what was typed stays to be mended"
+    (chip,) = [b for b in box._chips.findChildren(QPushButton) if b.text() == f"{typed[1]}  ×"]
+    assert chip.accessibleName() == f"Remove the target {typed[1]}"
+    chip.click()
+    assert dialog.settings().targets == tuple(parse_target(t) for t in typed if t != typed[1])
+    dialog.trace()
+    finish_jobs(session)
+    assert session.jobs.jobs[-1].state == "done", session.jobs.jobs[-1].error
+    circuit = session.circuit
+    assert len(circuit.roots) == 3
+    assert len(circuit.provenance.settings["targets"][1]["vector"]) == 16
+
+
+def test_a_chosen_word_can_be_kept_beside_others(
+    dialog: TraceDialog, tiny_llama: Path, qtbot: QtBot, finish_jobs: Callable
+) -> None:
+    session = dialog._desk.session
+    session.load_model(tiny_llama, device="cpu")
+    finish_jobs(session)
+    _type(dialog, "the capital of", qtbot, finish_jobs)
+    dialog.prompt.generate()
+    finish_jobs(session)
+    (word,) = dialog.settings().targets
+    dialog.targets.keep_button.click()
+    dialog.targets.field.setText("logit:top")
+    dialog.targets.add()
+    assert dialog.settings().targets == (word, Logit())
+    assert dialog.prompt.name() in dialog._summary.text()
+
+
+def test_further_prompts_are_traced_as_one_job(
+    dialog: TraceDialog, tiny_llama: Path, tmp_path: Path, qtbot: QtBot, finish_jobs: Callable
+) -> None:
+    session = dialog._desk.session
+    session.load_model(tiny_llama, device="cpu")
+    finish_jobs(session)
+    _type(dialog, "the capital of Dallas is", qtbot, finish_jobs)
+    dialog.further.read(tmp_path / "missing.txt")
+    assert "cannot be read" in dialog.further._told.text()
+    (tmp_path / "more.txt").write_text("the capital of Texas is\n\nthe capital of state is\n")
+    dialog.further.read(tmp_path / "more.txt")
+    assert "2 further prompts" in dialog.further._told.text()
+    dialog.further.share.setValue(0.6)
+    dialog.trace()
+    finish_jobs(session)
+    assert session.jobs.jobs[-1].state == "done", session.jobs.jobs[-1].error
+    kept = session.circuit.provenance.settings
+    assert len(kept["prompts"]) == 3
