@@ -149,8 +149,9 @@ def _spaced(tokens: tuple[str, ...]) -> list[str]:
 
 def _add_train(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None]) -> None:
     @app.command(
+        "train-dictionary",
         epilog="Example: circuitscope train-dictionary --model ./model --corpus texts.jsonl "
-        "--site mlp_out --layer 3 --out ./mlp_out_3"
+        "--site mlp_out --layer 3 --out ./mlp_out_3",
     )
     def train_dictionary(  # noqa: PLR0913 - one argument for each option
         model: Annotated[Path, _MODEL],
@@ -202,7 +203,9 @@ def _add_train(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None]
 
 
 def _add_import(app: typer.Typer, print_json: Callable[[Any], None]) -> None:
-    @app.command(epilog="Example: circuitscope import-evidence ./5-res-jb ./resid_pre_5")
+    @app.command(
+        "import-evidence", epilog="Example: circuitscope import-evidence ./5-res-jb ./resid_pre_5"
+    )
     def import_evidence(
         source: Annotated[
             Path, typer.Argument(help="circuit-tracer's or Neuronpedia's files of features.")
