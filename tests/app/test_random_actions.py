@@ -6,21 +6,32 @@ import pytest
 from PySide6.QtWidgets import QApplication
 
 from circuitscope.app.actions import ACTIONS
-from circuitscope.app.commands import edits
+from circuitscope.app.commands import diagram, edits
 from circuitscope.app.main_window import MainWindow
 from circuitscope.session.session import Session
 
 ASKING = {
     "file.new", "file.open", "file.import", "file.save_as", "file.export", "file.close",
     "file.quit", "trace.new", "trace.model", "help.shortcuts", "help.about", "help.tour",
-    "graph.label", "edit.delete_circuit", "edit.commands", "edit.preferences",
+    "trace.again", "graph.label", "graph.suggest", "edit.delete_circuit", "edit.commands",
+    "edit.preferences",
 }  # fmt: skip
+ELSEWHERE = {
+    "project.new_drawing", "project.duplicate_drawing", "project.delete_drawing", "project.note",
+}  # fmt: skip
+"""Change the project or go on in another drawing, whose history is not the one counted here."""
 
 
 def _run(window: MainWindow, monkeypatch: pytest.MonkeyPatch, steps: int, seed: int) -> None:
     chance = random.Random(seed)
-    names = [action.id for action in ACTIONS if action.id not in ASKING]
-    monkeypatch.setattr(edits, "ask_name", lambda *_: chance.choice(["Texas", "say Austin", ""]))
+    names = [action.id for action in ACTIONS if action.id not in ASKING | ELSEWHERE]
+
+    def ask(*_: object) -> str:
+        return chance.choice(["Texas", "say Austin", ""])
+
+    for module in (edits, diagram):
+        monkeypatch.setattr(module, "ask_name", ask)
+    monkeypatch.setattr(diagram, "ask_note", lambda *_: chance.choice(["# Why\n*this*", ""]))
     session = window.session
     for _ in range(steps):
         if chance.random() < 0.4:
