@@ -11,7 +11,8 @@ from circuitscope.app.main_window import MainWindow
 from circuitscope.session.session import Session
 
 ASKING = {
-    "file.new", "file.open", "file.import", "file.save_as", "file.export", "file.close",
+    "file.new", "file.open", "file.import", "file.link", "file.log", "file.check", "file.compact",
+    "file.save_as", "file.export", "file.close",
     "file.quit", "trace.new", "trace.model", "help.shortcuts", "help.about", "help.tour",
     "trace.again", "graph.label", "graph.suggest", "edit.delete_circuit", "edit.commands",
     "edit.preferences",
