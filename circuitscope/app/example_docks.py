@@ -8,7 +8,7 @@ from circuitscope.app.desk import Desk
 from circuitscope.app.whereabouts import window_settings
 from circuitscope.app.widgets import DockHead
 
-WIDTH, HEIGHT, ABOVE = 304, 620, 160
+WIDTH, HEIGHT, ABOVE = 304, 380, 420
 
 
 class ExampleDock(QDockWidget):
@@ -89,7 +89,7 @@ class ExampleDocks(QObject):
         return dock.widget() is not None
 
     def _make_room(self, dock: ExampleDock) -> None:
-        """Give a new dock most of its column; what is above it keeps a little."""
+        """Give a new dock half of its column; the project tree above it keeps its lines."""
         window = self.parent()
         assert isinstance(window, QMainWindow)
         area = window.dockWidgetArea(dock)

@@ -65,6 +65,7 @@ class StatusLine(QStatusBar):
         spread.addStretch(1)
         spread.addWidget(self._fixed, 8)
         self.addWidget(line, 1)
+        self.messageChanged.connect(lambda text: line.setVisible(not text))
         self._engine = text_label("")
         self._dot = Dot(desk.palette.faint, 8)
         right = QWidget()

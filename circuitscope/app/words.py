@@ -51,6 +51,14 @@ def plain(number: float, digits: int = 2) -> str:
     return f"{number:.{digits}f}".replace("-", MINUS)
 
 
+def significant(number: float, digits: int = 2) -> str:
+    """Write a number so that a small one keeps its digits: 0.16, 0.0043, never 0.00."""
+    if not number or abs(number) >= 0.1 or abs(number) < 1e-6:
+        return plain(number, digits)
+    places = digits - 1 - math.floor(math.log10(abs(number)))
+    return f"{number:.{places}f}".replace("-", MINUS)
+
+
 def percent(share: float, digits: int = 0) -> str:
     """Write a share as a percentage: 0.86 becomes 86 %."""
     return f"{100 * share:.{digits}f}{THIN}%".replace("-", MINUS)

@@ -126,6 +126,8 @@ class LinkGraphView(CanvasView):
             named = {node for node in named if node is not None and focus.nodes[node]}
             named |= set(np.flatnonzero(focus.nodes).tolist()) if focus.is_path else set()
         self._names = draw.wanted_names(scene, self._session.label, named)
+        if focus is not None:
+            self._names = {n: text for n, text in self._names.items() if focus.nodes[n]}
         self._marks = marks_of(circuit, rows)
         self._legend = legend_entries(scene, self._marks)
         if focus is not None:

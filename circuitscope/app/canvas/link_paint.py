@@ -201,19 +201,12 @@ def paint_ring(painter: QPainter, at: QPointF, color: str, width: float = 1.8) -
     painter.drawEllipse(at, GLYPH * 1.05, GLYPH * 1.05)
 
 
-def paint_names(
-    painter: QPainter,
-    scene: LinkScene,
-    camera: Camera,
-    palette: Palette,
-    names: dict[int, str],
-    size: QRectF,
-) -> None:
-    """Write names above nodes, most wanted first; one that would cover another is left out."""
-    font = text_font(painter.font(), 12, bold=True)
-    metrics = QFontMetricsF(font)
-    painter.setFont(font)
-    taken: list[QRectF] = []
+def name_places(
+    scene: LinkScene, camera: Camera, base: QFont, names: dict[int, str], size: QRectF
+) -> list[tuple[QRectF, str]]:
+    """Return where names stand, most wanted first; one that would cover another is left out."""
+    metrics = QFontMetricsF(text_font(base, 12, bold=True))
+    placed: list[tuple[QRectF, str]] = []
     for node, text in list(names.items())[:MOST_NAMES]:
         x, y = camera.to_pixels(scene.places[node][None])[0]
         if not (LEFT < x < size.width() and 0 < y < size.height() - STRIP + 4):
@@ -222,16 +215,30 @@ def paint_names(
         width = metrics.horizontalAdvance(short)
         left = min(max(x - width / 2, LEFT), size.width() - 6 - width)
         box = QRectF(left, y - GLYPH - px(15), width, px(15))
-        if any(box.adjusted(-3, 0, 3, 0).intersects(other) for other in taken):
-            continue
-        taken.append(box)
+        if not any(box.adjusted(-3, 0, 3, 0).intersects(other) for other, _ in placed):
+            placed.append((box, short))
+    return placed
+
+
+def paint_names(
+    painter: QPainter,
+    scene: LinkScene,
+    camera: Camera,
+    palette: Palette,
+    names: dict[int, str],
+    size: QRectF,
+) -> None:
+    """Write names above nodes."""
+    base = painter.font()
+    painter.setFont(text_font(base, 12, bold=True))
+    for box, text in name_places(scene, camera, base, names, size):
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(palette.panel))
         painter.setOpacity(0.86)
         painter.drawRoundedRect(box.adjusted(-3, 0, 3, 0), 3, 3)
         painter.setOpacity(1.0)
         painter.setPen(QColor(palette.ink))
-        painter.drawText(box, Qt.AlignmentFlag.AlignCenter, short)
+        painter.drawText(box, Qt.AlignmentFlag.AlignCenter, text)
 
 
 def wanted_names(scene: LinkScene, label: Callable[[int], str], named: set[int]) -> dict[int, str]:

@@ -17,7 +17,7 @@ from circuitscope.app.widgets import (
     section,
     text_label,
 )
-from circuitscope.app.words import percent, plain, plural, shown_token, signed, tr
+from circuitscope.app.words import percent, plain, plural, shown_token, signed, significant, tr
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.model_check import HELD
@@ -158,7 +158,7 @@ def _strength(circuit: Circuit, node: int) -> str:
     """Return the number by which nodes are listed: influence, or relevance for the metric."""
     if is_relevance(circuit):
         return signed(float(circuit.nodes.activation[node]))
-    return plain(float(circuit.nodes.influence[node]))
+    return significant(float(circuit.nodes.influence[node]))
 
 
 def _root_words(circuit: Circuit, root: int) -> str:
