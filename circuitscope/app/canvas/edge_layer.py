@@ -92,7 +92,7 @@ class EdgeLayer(QObject):
         """Follow the camera; the picture is rebuilt once the camera has rested."""
         if (camera, size, ratio) == (self._camera, self._size, self._ratio):
             return
-        first = self._shown is None
+        first = self._shown is None or size != self._size  # a stretched picture would not do
         self._camera, self._size, self._ratio = camera, size, ratio
         self._step.stop()
         self._begin() if first else self._rest.start()

@@ -34,6 +34,7 @@ from circuitscope.app.canvas.legend import (
     relevance_palette,
 )
 from circuitscope.app.canvas.link_scene import LinkScene, make_scene
+from circuitscope.app.canvas.minimap import Minimap
 from circuitscope.app.canvas.picture import MovedPicture
 from circuitscope.app.canvas.view import SHIFT, CanvasView
 from circuitscope.app.theme import Palette
@@ -71,6 +72,8 @@ class LinkGraphView(CanvasView):
         self._edges.changed.connect(self.update)
         self._nodes = MovedPicture(self)
         self._nodes.changed.connect(self.update)
+        self.minimap = Minimap(self, palette)
+        self.minimap.hide()
         self.setAccessibleName(tr("Link graph"))
         to_gui(session.focus_changed, lambda *_: self.refresh(), self)
         self._new_circuit()
@@ -92,7 +95,7 @@ class LinkGraphView(CanvasView):
         if self._scene is not None:
             layout = self._scene.layout
             world = QRectF(0, 0, layout.width, layout.height)
-            self.look(Camera.fitted(world, self._ground()))
+            self.look(Camera.fitted(world, self.ground()))
 
     def frame_selection(self) -> None:
         """Bring the selected nodes into view; the whole graph where nothing is selected."""
@@ -106,13 +109,14 @@ class LinkGraphView(CanvasView):
         self._fitted = False
         low, high = places.min(axis=0) - 60, places.max(axis=0) + 60
         world = QRectF(low[0], low[1], *(high - low))
-        self.look(Camera.framing(world, self._ground(), 2.5))
+        self.look(Camera.framing(world, self.ground(), 2.5))
 
     def refresh(self) -> None:
         """Work out anew what is shown: thresholds, drawing or colours have changed."""
         circuit, view = self._session.circuit, self._session.shown()
         if circuit is None or view is None:
             self._scene = None
+            self.minimap.show_scene(None)
             self.update()
             return
         metrics = QFontMetricsF(draw.text_font(self.font(), 12, bold=True))
@@ -121,6 +125,7 @@ class LinkGraphView(CanvasView):
         self._inks = relevance_palette(self._palette, circuit)
         scene = make_scene(circuit, view, rows, self._palette, widths, self._session.focus)
         self._scene = scene
+        self.minimap.show_scene(scene)
         named = {circuit.nodes.find(key.id) for key in rows if key.kind == "label"} - {None}
         if (focus := self._session.focus) is not None:
             named = {node for node in named if node is not None and focus.nodes[node]}
@@ -132,12 +137,12 @@ class LinkGraphView(CanvasView):
         self._legend = legend_entries(scene, self._marks)
         if focus is not None:
             self._legend.append(Entry(tr("{0} (Esc leaves)").format(focus.title), strong=True))
+        if self._fitted:
+            self.fit()
         background = scene.edges[~np.isin(scene.edges, scene.circuit_edges)]
         self._edges.set_edges(
             scene.ends(background), pen_indices(scene.share[background]), edge_pens(self._inks)
         )
-        if self._fitted:
-            self.fit()
         self.update()
 
     # ---- following the session -------------------------------------------------------------
@@ -152,7 +157,8 @@ class LinkGraphView(CanvasView):
         super()._selection_changed()
 
     # ---- camera ----------------------------------------------------------------------------
-    def _ground(self) -> QRectF:
+    def ground(self) -> QRectF:
+        """Return the part of the widget that the graph fills."""
         width = self.width() - draw.LEFT - draw.RIGHT
         height = self.height() - draw.TOP - draw.STRIP
         return QRectF(draw.LEFT, draw.TOP, max(width, 1), max(height, 1))
@@ -160,6 +166,9 @@ class LinkGraphView(CanvasView):
     def look(self, camera: Camera) -> None:
         self._camera = camera
         self._edges.look(camera, self.size(), self.devicePixelRatioF())
+        corner = self.ground().bottomLeft()
+        self.minimap.move(int(corner.x()) + 8, int(corner.y()) - self.minimap.height() - 8)
+        self.minimap.update()
         self.update()
 
     # ---- mouse -----------------------------------------------------------------------------

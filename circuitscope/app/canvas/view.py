@@ -75,7 +75,7 @@ class CanvasView(QWidget):
         """Zoom at a point of the widget, its middle where none is given."""
         if self.FARTHEST <= self._camera.scale_x * factor <= self.CLOSEST:
             self._fitted = False
-            self.look(self._camera.zoomed(factor, at or self._ground().center()))
+            self.look(self._camera.zoomed(factor, at or self.ground().center()))
 
     def looks(self) -> dict[str, tuple[float, ...]]:
         """Return, by circuit, the point in the middle of the view and both scales."""
@@ -109,7 +109,8 @@ class CanvasView(QWidget):
         self.update()
 
     # ---- camera ----------------------------------------------------------------------------
-    def _ground(self) -> QRectF:
+    def ground(self) -> QRectF:
+        """Return the part of the widget that the graph fills."""
         return QRectF(self.rect())
 
     def look(self, camera: Camera) -> None:
@@ -117,13 +118,18 @@ class CanvasView(QWidget):
         self._camera = camera
         self.update()
 
+    def pan(self, dx: float, dy: float) -> None:
+        """Move what is seen by pixels."""
+        self._fitted = False
+        self.look(self._camera.panned(dx, dy))
+
     def _keep_look(self) -> None:
         if not self._shown_id:
             return
         if self._fitted:
             self._looks.pop(self._shown_id, None)
             return
-        middle = self._camera.to_units(self._ground().center())
+        middle = self._camera.to_units(self.ground().center())
         self._looks[self._shown_id] = (*middle, self._camera.scale_x, self._camera.scale_y)
 
     def _look_as_before(self) -> None:
@@ -131,7 +137,7 @@ class CanvasView(QWidget):
         if kept is None or len(kept) != 4 or not np.isfinite(kept).all() or min(kept[2:]) <= 0:
             return
         x, y, scale_x, scale_y = kept
-        middle = self._ground().center()
+        middle = self.ground().center()
         self._fitted = False
         offset = (middle.x() - x * scale_x, middle.y() - y * scale_y)
         self.look(Camera(scale_x, scale_y, *offset))

@@ -161,6 +161,12 @@ def focus_paths(desk: Desk) -> None:
     desk.window.say(tr("{0}: {1}").format(signed_percent(paths[0].share), way))
 
 
+def toggle_minimap(desk: Desk) -> None:
+    """Show or hide the minimap of the link graph."""
+    minimap = desk.window.link_graph.minimap
+    minimap.setVisible(minimap.isHidden())
+
+
 def set_filter(desk: Desk) -> None:
     """Ask which nodes are shown, in the words of the search."""
     hint = tr("Such as layer:2-5 kind:feature token:Dallas untested; empty shows all.")
