@@ -15,7 +15,7 @@ ASKING = {
     "file.save_as", "file.export", "file.close",
     "file.quit", "trace.new", "trace.model", "help.shortcuts", "help.about", "help.tour",
     "trace.again", "graph.label", "graph.suggest", "edit.delete_circuit", "edit.commands",
-    "edit.preferences",
+    "edit.preferences", "view.filter",
 }  # fmt: skip
 ELSEWHERE = {
     "project.new_drawing", "project.duplicate_drawing", "project.delete_drawing", "project.note",
