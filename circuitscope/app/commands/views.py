@@ -255,10 +255,12 @@ def start_tour(desk: Desk) -> None:
 
 
 def show_tables(desk: Desk) -> None:
-    """Open the graph as tables, beside the work."""
+    """Open the graph as tables, beside the work; there is one at a time."""
     from circuitscope.app.dialogs.graph_table import GraphTableDialog
 
-    GraphTableDialog(desk).show()
+    shown = desk.window.findChild(GraphTableDialog) or GraphTableDialog(desk)
+    shown.show()
+    shown.activateWindow()
 
 
 def ask_meaning(_desk: Desk) -> None:
