@@ -283,4 +283,5 @@ def _points_in(rects: NDArray[np.float64], points: NDArray[np.float64]) -> NDArr
     x, y = points[:, 0], points[:, 1]
     low, high = rects[:, :2] - 1, rects[:, 2:] + 1
     inside = (x > low[:, :1]) & (x < high[:, :1]) & (y > low[:, 1:]) & (y < high[:, 1:])
-    return np.count_nonzero(inside, axis=1)
+    found: NDArray[np.int64] = np.count_nonzero(inside, axis=1)
+    return found

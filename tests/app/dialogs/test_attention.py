@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QTreeWidgetItem, QWidget
 from pytestqt.qtbot import QtBot
 
 from circuitscope.app.commands import files
 from circuitscope.app.dialogs.attention import AttentionDialog
 from circuitscope.app.dialogs.trace import TraceDialog
 from circuitscope.app.main_window import MainWindow
-from circuitscope.app.panels.edge_list import EdgeRow
+from circuitscope.app.panels.edge_list import EdgeList
+from circuitscope.app.table import VALUE
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.settings import AttentionScore, Logit, TraceSettings
 
@@ -113,8 +114,29 @@ def test_the_menu_of_an_edge_says_where_no_attention_is(traced: MainWindow, qtbo
     traced.refresh()
     assert why.isEnabled()
     assert not desk.actions["trace.further"].isEnabled()
-    rows = traced.findChildren(EdgeRow)
-    assert any(row.line.edge >= 0 for row in rows)
+    rows = [row for made in traced.findChildren(EdgeList) for row in made.table.rows()]
+    assert any(row.thing.edge >= 0 for row in rows)
+
+
+def test_an_edge_folds_out_by_heads_in_the_inspector(
+    traced: MainWindow, qtbot: QtBot, finish_jobs: Callable
+) -> None:
+    session, edge = traced.session, attention_edge(traced)
+    session.select([session.circuit.edge(edge).target.index])
+    qtbot.wait(50)
+    lists = traced.findChildren(EdgeList)
+    folds = QTreeWidgetItem.ChildIndicatorPolicy.ShowIndicator
+    made, row = next(
+        (made, row) for made in lists for row in made.table.rows()
+        if row.childIndicatorPolicy() == folds
+    )  # fmt: skip
+    made.table.expandItem(row)
+    finish_jobs(session)
+    qtbot.waitUntil(lambda: row.childCount() > 0 and row.child(0).text(0) != "Computing…")
+    names = [row.child(at).text(0) for at in range(row.childCount())]
+    assert all(name.startswith("head L") for name in names), names
+    parts = sum(row.child(at).data(2, VALUE) for at in range(row.childCount()))
+    assert parts == pytest.approx(row.thing.weight, rel=1e-3)
 
 
 def test_a_score_is_traced_from_the_dialog(
