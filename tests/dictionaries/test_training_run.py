@@ -70,7 +70,10 @@ def files(folder: Path) -> dict[str, str]:
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
 
 
-@pytest.mark.parametrize("activation", RULES)
+@pytest.mark.parametrize(
+    "activation",
+    ["jumprelu", *(pytest.param(rule, marks=pytest.mark.slow) for rule in ("batchtopk", "topk"))],
+)
 def test_planted_features_are_found(activation: str) -> None:
     random = np.random.default_rng(1)
     truth = random.standard_normal((24, 32)).astype("f4")

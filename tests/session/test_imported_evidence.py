@@ -141,6 +141,7 @@ def test_a_bulk_export_is_joined_by_feature(tmp_path: Path) -> None:
     assert page.suppressed[0].weight == -2.0
 
 
+@pytest.mark.slow
 def test_what_was_collected_stays_and_gets_the_labels(tmp_path: Path) -> None:
     bundled = shipped_path("projects", "atlas") / "dictionaries" / "evidence.sqlite"
     copy = tmp_path / "evidence.sqlite"

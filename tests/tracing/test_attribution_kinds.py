@@ -89,7 +89,7 @@ def dense(circuit: Circuit, by_hand: ByHand) -> np.ndarray:
     return found
 
 
-@pytest.mark.parametrize("variant", ["llama-grouped", "gpt2"])
+@pytest.mark.parametrize("variant", ["llama-grouped", pytest.param("gpt2", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_whole_graphs_equal_a_dense_reference(variant, kind, tmp_path):
     folder = make_folder(tmp_path / "model", *VARIANTS[variant])

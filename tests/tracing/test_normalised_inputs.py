@@ -23,7 +23,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+@pytest.mark.parametrize("kind", ["gpt2", pytest.param("llama", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("norm", ["layer_norm", "constant_norm_rescale"])
 @pytest.mark.parametrize("what", KINDS)
 def test_their_denominators_are_frozen_like_those_of_norms(kind, norm, what, request, tmp_path):
