@@ -304,7 +304,7 @@ class _Run:
         if self.target.is_file():
             try:
                 with EvidenceFile(self.target) as before:
-                    contents.keep_imported(before.contents())
+                    contents.keep_imported(before)
             except EvidenceMissing:
                 progress.note(f"What was in {self.target.name} is not ours, and is replaced.")
         write(self.target, contents)

@@ -90,13 +90,13 @@ class Contents:
     labels: dict[FeatureId, list[Label]] = field(default_factory=dict)
     pages: dict[FeatureId, bytes] = field(default_factory=dict)
 
-    def keep_imported(self, other: Contents) -> None:
+    def keep_imported(self, other: EvidenceFile) -> None:
         """Take over what was imported about the same dictionaries."""
-        for feature, found in other.labels.items():
+        for feature, found in other.all_labels().items():
             imported = [label for label in found if label.source == "imported"]
             if imported and (feature.digest, feature.layer) in self.cards:
                 self.labels.setdefault(feature, []).extend(imported)
-        for feature, page in other.pages.items():
+        for feature, page in other.all_pages().items():
             if (feature.digest, feature.layer) in self.cards:
                 self.pages[feature] = page
 
@@ -305,6 +305,13 @@ class EvidenceFile:
         except (zstandard.ZstdError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise _foreign(self.path) from error
 
+    def all_pages(self) -> dict[FeatureId, bytes]:
+        """Return what others published of features, as `packed_page` makes it."""
+        if not self._has_pages:
+            return {}
+        rows = self._connection.execute("SELECT digest, layer, unit, data FROM page")
+        return {FeatureId(str(d), int(n), int(u)): bytes(data) for d, n, u, data in rows}
+
     def imported_units(self, digest: str, layer: int) -> list[int]:
         """Return the features that have a page by others, ascending."""
         if not self._has_pages:
@@ -368,13 +375,10 @@ class EvidenceFile:
                 "SELECT digest, layer, name, first, last, dtype, shape, data FROM array"
             )
         ]
-        pages = {}
-        if self._has_pages:
-            rows = self._connection.execute("SELECT digest, layer, unit, data FROM page")
-            pages = {FeatureId(str(d), int(n), int(u)): bytes(data) for d, n, u, data in rows}
         return Contents(
-            dict(self.meta), dict(self.cards), arrays, self.tokens(), self.all_labels(), pages
-        )
+            dict(self.meta), dict(self.cards), arrays, self.tokens(), self.all_labels(),
+            self.all_pages(),
+        )  # fmt: skip
 
 
 def _label(row: Any) -> Label:
