@@ -37,8 +37,7 @@ from circuitscope.evidence.file import NAME, Contents, EvidenceFile, PackedArray
 from circuitscope.evidence.pages import packed_examples
 from circuitscope.evidence.records import Collected, EvidenceMissing
 from circuitscope.evidence.tally import Batch, Tally
-from circuitscope.models.hooks import Hooks
-from circuitscope.models.places import Place, read_rows
+from circuitscope.models.places import Place, read_flat
 from circuitscope.models.prompts import token_texts
 from circuitscope.models.upcast import in_float32
 
@@ -225,15 +224,8 @@ class _Run:
 
     @torch.inference_mode()
     def _count(self, batch: Batch) -> None:
-        found: dict[Place, Tensor] = {}
-
-        def keep(place: Place) -> Any:
-            return lambda rows: found.update({place: rows.flatten(0, 1).flatten(1)})
-
-        with Hooks(self.model) as hooks:
-            for place in dict.fromkeys(part.place for part in self.parts):
-                read_rows(self.model, hooks, place, keep(place))
-            hooks.forward(torch.from_numpy(batch.token_ids.astype(np.int64)))
+        ids = torch.from_numpy(batch.token_ids.astype(np.int64))
+        found = read_flat(self.model, ids, [part.place for part in self.parts])
         self.n_tokens += int(batch.counted.sum())
         chosen = self.contexts.choose(batch)
         for number, part in enumerate(self.parts):

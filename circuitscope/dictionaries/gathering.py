@@ -11,7 +11,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.dictionaries.corpus import Corpus, Ids, batches
 from circuitscope.evidence.file import dump
-from circuitscope.models.hooks import Hooks
-from circuitscope.models.places import Place, read_rows
+from circuitscope.models.places import Place, read_flat
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -149,15 +148,7 @@ class _Gathering:
         self.note()
 
     def _run(self, ids: Tensor) -> list[NDArray[np.float32]]:
-        found: dict[Place, Tensor] = {}
-
-        def keep(place: Place) -> Any:
-            return lambda rows: found.update({place: rows.flatten(0, 1).flatten(1)})
-
-        with Hooks(self.model) as hooks:
-            for place in self.places:
-                read_rows(self.model, hooks, place, keep(place))
-            hooks.forward(ids)
+        found = read_flat(self.model, ids, self.places)
         return [found[place].float().cpu().numpy() for place in self.places]
 
     def _check_room(self, n_bytes: int) -> None:

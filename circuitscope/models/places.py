@@ -110,6 +110,25 @@ def read_rows(model: LoadedModel, hooks: Hooks, place: Place, reader: Reader) ->
         hooks.read(part, side, layer, lambda tensor: reader(_rows(hooks, site, tensor)))
 
 
+def read_flat(
+    model: LoadedModel, token_ids: Tensor, places: Sequence[Place]
+) -> dict[Place, Tensor]:
+    """Run sequences [batch, pos] unchanged and return what passes, [batch * pos, d]; heads joined.
+
+    Not copied: read it before the model runs again.
+    """
+    found: dict[Place, Tensor] = {}
+
+    def keep(place: Place) -> Reader:
+        return lambda rows: found.update({place: rows.flatten(0, 1).flatten(1)})
+
+    with Hooks(model) as hooks:
+        for place in dict.fromkeys(places):
+            read_rows(model, hooks, place, keep(place))
+        hooks.forward(token_ids)
+    return found
+
+
 def read_run(
     model: LoadedModel, token_ids: Sequence[int], places: Sequence[Place]
 ) -> dict[Place, Tensor]:
