@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal
 
 from circuitscope.core.errors import CircuitScopeError
@@ -154,7 +154,7 @@ class FeaturePage:
 
     def as_json(self) -> dict[str, Any]:
         """Return a plain dictionary for files."""
-        return asdict(self)
+        return dict(_plain(self))
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> FeaturePage:
@@ -214,3 +214,12 @@ def best_label(labels: tuple[Label, ...]) -> Label | None:
             return found[-1]
     scored = [label for label in current if label.source == "machine"]
     return max(scored, key=lambda label: label.score or 0.0, default=None)
+
+
+def _plain(value: Any) -> Any:
+    """Return dataclasses as dictionaries; unlike `asdict`, without a copy of every number."""
+    if isinstance(value, tuple) and value and is_dataclass(value[0]):
+        return tuple(map(_plain, value))
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    return value

@@ -283,7 +283,7 @@ def build(folder: Path) -> Path:
             # The file ships, so it names no folder of the machine that made it.
             public = replace(circuit, provenance=circuit.provenance.without_folders())
             added = project.add(public, name=city)
-            take_along(project, added, public, [folder / "dictionaries"])
+            list(take_along(project, added, public, [folder / "dictionaries"]))
             draw(project, city, found.of(state).tolist(), always)
         report = "\n".join([_WHAT, *swap_report(model, found)])
         log.info("%s", report)

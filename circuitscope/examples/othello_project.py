@@ -169,7 +169,7 @@ def build(folder: Path) -> Path:
     with cs.new_project(path, overwrite=True) as project:
         for name, circuit in zip(NAMES, circuits, strict=True):
             added = project.add(circuit, name=name)
-            take_along(project, added, circuit, [folder / "dictionaries"])
+            list(take_along(project, added, circuit, [folder / "dictionaries"]))
             draw(project, name, rules)
         note = _NOTE.format(
             prompt=prompt, move=move, feature=f"mlp_out_{feature.layer} {feature.unit}",

@@ -227,15 +227,18 @@ def place_numbers(
     """
     lines = [sample(curve) for curve in curves]
     every = np.concatenate(lines) if lines else np.zeros((0, 2))
+    x, y = every.T.copy()
     centres: list[tuple[float, float]] = [(0.0, 0.0)] * len(curves)
-    taken = [(x - 1, y - 1, x + w + 1, y + h + 1) for x, y, w, h in boxes]
+    taken = [(left - 1, top - 1, left + w + 1, top + h + 1) for left, top, w, h in boxes]
     for i in sorted(range(len(curves)), key=lambda i: (-abs(strength[i]), i)):
         half = np.array(sizes[i]) / 2
         spots, dislike, is_aside = zip(*_spots(lines[i], sizes[i], gap), strict=True)
         middle = np.array(spots)
         rects = np.concatenate([middle - half, middle + half], axis=1)
         own = _points_in(rects, lines[i])
-        rest = np.minimum(_points_in(rects, every) - own, _MOST_POINTS)
+        (left, top), (right, bottom) = rects[:, :2].min(axis=0) - 1, rects[:, 2:].max(axis=0) + 1
+        near = (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
+        rest = np.minimum(_points_in(rects, every[near]) - own, _MOST_POINTS)
         own = np.minimum(own, _MOST_POINTS)
         cost = np.array(dislike) + 100 * _covered(rects, np.array(taken).reshape(-1, 4))
         cost += 0.8 * rest + np.where(is_aside, 0.6 * own, 0.0)

@@ -14,7 +14,9 @@
 Deterministic: the same boxes and edges give the same places.
 """
 
+import bisect
 import itertools
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -108,12 +110,13 @@ def crossings(order: Sequence[Sequence[int]], links: Sequence[Sequence[tuple[int
     """
     total = 0
     for (low, high), pairs in zip(itertools.pairwise(order), links, strict=True):
-        if len(pairs) < 2:
-            continue
         at_low, at_high = {v: i for i, v in enumerate(low)}, {v: i for i, v in enumerate(high)}
-        ends = np.array([(at_low[a], at_high[b]) for a, b in pairs])
-        apart = np.sign(ends[:, None] - ends[None, :])
-        total += int((apart[..., 0] * apart[..., 1] < 0).sum()) // 2
+        seen: list[int] = []
+        for _, end in sorted((at_low[a], at_high[b]) for a, b in pairs):
+            # A link crosses those that start further left and end further right.
+            before = bisect.bisect_right(seen, end)
+            total += len(seen) - before
+            seen.insert(before, end)
     return total
 
 
@@ -228,7 +231,7 @@ def _few_crossings(net: _Net) -> list[list[int]]:
 
 
 def _median(places: list[int]) -> float:
-    return float(np.median(places))
+    return float(statistics.median(places))
 
 
 def _mean(places: list[int]) -> float:
@@ -276,18 +279,24 @@ def _by_middle(
 
 
 def _swap(net: _Net, order: list[list[int]]) -> None:
+    """Swap neighbours of a level where their own links then cross less."""
+    places = [{v: i for i, v in enumerate(level)} for level in order]
     for number, level in enumerate(order):
         if net.is_fixed[number]:
             continue
-        low, high = max(number - 1, 0), min(number + 2, len(order))
+        sides = [(places[number - 1], net.below)] if number else []
+        sides += [(places[number + 1], net.above)] if number + 1 < len(order) else []
+        ends = {v: [sorted(at[u] for u in near[v]) for at, near in sides] for v in level}
         for i in range(len(level) - 1):
-            near, links = order[low:high], net.links[low : high - 1]
-            before = crossings(near, links)
-            if not before:
-                break
-            level[i], level[i + 1] = level[i + 1], level[i]
-            if crossings(near, links) >= before:
+            left, right = ends[level[i]], ends[level[i + 1]]
+            gained = sum(
+                bisect.bisect_left(b, x) - (len(b) - bisect.bisect_right(b, x))
+                for a, b in zip(left, right, strict=True)
+                for x in a
+            )
+            if gained > 0:
                 level[i], level[i + 1] = level[i + 1], level[i]
+        places[number] = {v: i for i, v in enumerate(level)}
 
 
 def _across(net: _Net, order: list[list[int]], space: Gaps) -> NDArray[np.float64]:
@@ -304,9 +313,14 @@ def _across(net: _Net, order: list[list[int]], space: Gaps) -> NDArray[np.float6
     first = float(known.min()) if len(known) else 0.0
     home = np.where(np.isnan(hints), room / 2, (hints - first) / span * room)
     centre: NDArray[np.float64] = home.copy()
+    beside = [_beside(net, level) for level in order]
     for sweep in range(_SWEEPS):
-        for level in order if sweep % 2 == 0 else order[::-1]:
-            wanted = np.array([_wanted(net, centre, home, v) for v in level]) + space.across / 2
+        numbers = range(len(order))
+        for number in numbers if sweep % 2 == 0 else reversed(numbers):
+            level, (near, starts, count) = order[number], beside[number]
+            mean = np.add.reduceat(centre[near], starts) / np.maximum(count, 1)
+            wanted = np.where(count, (1 - _HOME) * mean + _HOME * home[level], home[level])
+            wanted = wanted + space.across / 2
             wide = padded[level]
             if wide.sum() > room + space.across:
                 wide = np.where(real[level], wide, 0.0)
@@ -330,11 +344,15 @@ def _extent(widths: NDArray[np.float64], space: Gaps) -> float:
     return float(widths.sum() + space.across * (len(widths) - 1))
 
 
-def _wanted(net: _Net, centre: NDArray[np.float64], home: NDArray[np.float64], v: int) -> float:
-    neighbours = net.below[v] + net.above[v]
-    if not neighbours:
-        return float(home[v])
-    return float((1 - _HOME) * centre[neighbours].mean() + _HOME * home[v])
+def _beside(net: _Net, level: list[int]) -> tuple[NDArray[np.int64], ...]:
+    """Return the neighbours of a level's nodes in one row, where each node's start, and how many.
+
+    A node without neighbours is given itself, to be counted as none.
+    """
+    near = [net.below[v] + net.above[v] for v in level]
+    given = np.array([len(nodes) or 1 for nodes in near])
+    flat = itertools.chain(*(nodes or [v] for v, nodes in zip(level, near, strict=True)))
+    return np.array(list(flat)), np.cumsum(given) - given, np.array([len(n) for n in near])
 
 
 def apart(

@@ -7,7 +7,8 @@ A person's labels are kept per user, by dictionary and feature, and win over all
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 KIND = "evidence"
 _NAME = "features.json"
+_AT_ONCE = 8
+"""Pages copied into a project in one step."""
 
 
 def collect(
@@ -177,11 +180,12 @@ def page(session: Session, node: int) -> FeaturePage | None:
 
 def take_along(
     project: ProjectFile, finding_id: str, circuit: Circuit, places: Sequence[str | Path]
-) -> None:
-    """Copy the pages of what a fresh circuit shows into its project, where there are any."""
+) -> Iterator[None]:
+    """Copy the pages of what a fresh circuit shows into its project, a few at each step."""
     if circuit.provenance.dictionaries:
+        yield
         shown = np.flatnonzero(prune(circuit).node_mask)
-        copy_pages(project, finding_id, circuit, shown.tolist(), places)
+        yield from _copying(project, finding_id, circuit, shown.tolist(), places)
 
 
 def copy_pages(
@@ -196,25 +200,46 @@ def copy_pages(
     Returns:
         How many were added.
     """
-    there = pages_of_project(project)
+    before = len(pages_of_project(project))
+    for _ in _copying(project, finding_id, circuit, nodes, places):
+        pass
+    return len(pages_of_project(project)) - before
+
+
+def _copying(
+    project: ProjectFile,
+    finding_id: str,
+    circuit: Circuit,
+    nodes: Iterable[int],
+    places: Sequence[str | Path],
+) -> Iterator[None]:
+    there: set[FeatureId] = set()
+    for entry in project.originals():
+        if entry.kind == KIND:
+            there |= _parsed(project, entry.id).keys()
+            yield
     pages: dict[FeatureId, FeaturePage] = {}
+    texts: list[str] = []
     files: dict[tuple[str, int], EvidenceFile | None] = {}
-    for node in nodes:
-        feature = feature_id(circuit, circuit.nodes.key(int(node)))
-        if feature is None or feature in there or feature in pages:
-            continue
-        place = (feature.digest, feature.layer)
-        if place not in files:
-            opened = (find(folder, *place) for folder in places)
-            files[place] = next((file for file in opened if file is not None), None)
-        file = files[place]
-        found = None if file is None else _page(file, feature)
-        if found is not None and not found.is_dead:
-            pages[feature] = found
-    for file in files.values():
-        if file is not None:
-            file.close()
+    with ExitStack() as opened:
+        for node in nodes:
+            feature = feature_id(circuit, circuit.nodes.key(int(node)))
+            if feature is None or feature in there or feature in pages:
+                continue
+            place = (feature.digest, feature.layer)
+            if place not in files:
+                found = (find(folder, *place) for folder in places)
+                file = files[place] = next((file for file in found if file is not None), None)
+                if file is not None:
+                    opened.enter_context(file)
+            file = files[place]
+            page = None if file is None else _page(file, feature)
+            if page is not None and not page.is_dead:
+                pages[feature] = page
+                texts.append(json.dumps(page.as_json(), ensure_ascii=False))
+                if len(texts) % _AT_ONCE == 0:
+                    yield
     if pages:
-        data = json.dumps({"pages": [one.as_json() for one in pages.values()]}, ensure_ascii=False)
-        project.attach_original(_NAME, data.encode("utf-8", "surrogatepass"), KIND, finding_id)
-    return len(pages)
+        data = f'{{"pages": [{", ".join(texts)}]}}'.encode("utf-8", "surrogatepass")
+        original = project.attach_original(_NAME, data, KIND, finding_id)
+        _READ.setdefault(project, {})[original] = pages

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from psygnal import Signal
@@ -106,7 +106,7 @@ class Job:
         self.changed.emit(self)
 
 
-Ending = Callable[[Job, Any], None]
+Ending = Callable[[Job, Any], Iterator[None] | None]
 
 
 def _no_ending(job: Job, result: Result) -> None:
@@ -148,6 +148,7 @@ class JobQueue:
         self._waiting: deque[Job] = deque()
         self._endings: dict[int, Ending] = {}
         self._running: Job | None = None
+        self._storing: tuple[Job, Iterator[None]] | None = None
         engine.listener = self._hear
 
     @property
@@ -162,7 +163,8 @@ class JobQueue:
             title: What the jobs panel shows.
             request: What to ask the engine.
             ending: Called with the job and the result before the job counts as done; a
-                `CircuitScopeError` raised there fails the job.
+                `CircuitScopeError` raised there fails the job. One that yields goes on at the
+                next poll, so that storing much does not hold up the window.
         """
         job = Job(len(self.jobs) + 1, title, request)
         self.jobs.append(job)
@@ -188,6 +190,10 @@ class JobQueue:
         Args:
             timeout: Seconds to wait for news.
         """
+        if self._storing is not None:
+            with job_of_lines(self._storing[0].id):
+                self._store(*self._storing)
+            return
         self._start_next()
         self._engine.poll(timeout)
         self._start_next()
@@ -199,7 +205,7 @@ class JobQueue:
         return job
 
     def _start_next(self) -> None:
-        if self._running is not None or self._engine.busy or not self._waiting:
+        if self._running or self._storing or self._engine.busy or not self._waiting:
             return
         job = self._running = self._waiting.popleft()
         with job_of_lines(job.id):
@@ -234,15 +240,27 @@ class JobQueue:
 
     def _finish(self, job: Job, result: Result) -> None:
         job.result = result
+        ending = self._endings[job.id]
+
+        def steps() -> Iterator[None]:
+            yield from ending(job, result) or ()
+
+        self._store(job, steps())
+
+    def _store(self, job: Job, steps: Iterator[None]) -> None:
+        """Take one step of a job's ending; after the last the job is over."""
+        self._storing = None
         try:
-            self._endings[job.id](job, result)
+            next(steps)
+        except StopIteration:
+            self._end(job, "done")
         except CircuitScopeError as error:
             self._end(job, "failed", error)
         except BaseException:
             self._end(job, "failed", _not_kept(job))
             raise
         else:
-            self._end(job, "done")
+            self._storing = job, steps
 
     def _end(self, job: Job, state: JobState, error: CircuitScopeError | None = None) -> None:
         self._endings.pop(job.id, None)

@@ -4,7 +4,7 @@ Windows and the command line call these; nothing here knows Qt. Every `CircuitSc
 out of the call itself; errors of slow work end in `Job.error`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -188,12 +188,18 @@ class Session(Document):
         choice = self._model.choice
         project = self._project or self.new_project()
 
-        def store(job: Job, circuit: Any) -> None:
+        def store(job: Job, circuit: Any) -> Iterator[None]:
             job.result_id = self._of(project).add_finding(circuit, name or _explained(circuit))
             job.result = None  # the project has it now
             work.fold_first_position(project, job.result_id)
-            feature_work.take_along(project, job.result_id, circuit, settings.dictionaries)
+            yield
             self.activate(job.result_id)
+            for _ in feature_work.take_along(
+                project, job.result_id, circuit, settings.dictionaries
+            ):
+                yield
+                if project is not self._project:
+                    return
 
         if settings.dictionaries:
             self.preferences.add_dictionaries(choice.path, settings.dictionaries)

@@ -131,7 +131,7 @@ class CircuitView(CanvasView):
                 self._figure = circuit_figure(circuit, rows, view, preset, theme)
                 layers = self._figure.layers
                 self._faces = next(layer.boxes for layer in layers if layer.id == "nodes")
-                self._links = strongest_links(subgraph)[0]
+                self._links = strongest_links(subgraph, reach_all=True)[0]
                 self._things = things_of(self._figure, self._boxes, rows)
         self._offer.setVisible(len(self._boxes) > MOST_BOXES)
         if self._fitted and not self._dragged:

@@ -15,6 +15,7 @@ from circuitscope.app.canvas.link_graph import LinkGraphView
 from circuitscope.app.theme import LIGHT
 from circuitscope.app.words import percent
 from circuitscope.core.circuit import Circuit
+from circuitscope.exchange import diagram as exchange_diagram
 from circuitscope.graph.influence import scores
 from circuitscope.project import verbs
 from circuitscope.session.session import Session
@@ -197,6 +198,21 @@ def test_what_is_dragged_shows_where_it_is_before_it_is_let_go(diagram, session)
     moved = picture.pixelColor(start + QPoint(80 + 12, -12))
     assert moved.name().upper() != LIGHT.panel.upper()
     assert not session.undo_text.startswith("Move")
+    QTest.mouseRelease(diagram, Qt.MouseButton.LeftButton, pos=start + QPoint(80, 0))
+    assert session.undo_text.startswith("Move")
+
+
+def test_a_box_that_only_a_weak_edge_reaches_is_dragged_like_any_other(
+    diagram, session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # With no edge strong enough by itself, every edge drawn is some box's strongest one.
+    monkeypatch.setattr(exchange_diagram, "LEAST_SHARE", 2.0)
+    keys = session.circuit.nodes
+    session.edit(verbs.pin, [str(keys.key(i)) for i in range(len(keys))])
+    assert diagram._links
+    start = diagram.middle_of(0).toPoint()
+    QTest.mousePress(diagram, Qt.MouseButton.LeftButton, pos=start)
+    QTest.mouseMove(diagram, start + QPoint(80, 0))
     QTest.mouseRelease(diagram, Qt.MouseButton.LeftButton, pos=start + QPoint(80, 0))
     assert session.undo_text.startswith("Move")
 
