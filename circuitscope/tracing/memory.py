@@ -151,14 +151,17 @@ def _kept(
 def operations(
     anatomy: ModelAnatomy, cards: Sequence[DictionaryCard], settings: TraceSettings, n_pos: int
 ) -> float:
-    """Return about how many operations the rows of an attribution graph take.
+    """Return about how many operations the rows of a direct circuit or an attribution graph take.
 
-    Rows lie, on average, in the middle layer and at the middle position.
+    A row of an attribution graph walks through every layer below it: rows lie, on average, in the
+    middle layer and at the middle position. One of a direct circuit reads every layer once.
     """
     n_sources = _n_sources(anatomy, cards, settings, n_pos)
     n_rows = n_sources if settings.max_nodes is None else min(settings.max_nodes, n_sources)
     heads = anatomy.n_heads * anatomy.d_head
     both = heads + anatomy.n_kv_heads * anatomy.d_head
+    if settings.method != THROUGH:
+        return n_rows * anatomy.n_layers * 2.0 * anatomy.d_model * both
     layer = 2 * anatomy.d_model * both * n_pos / 2 + heads * n_pos**2 / 3
     skip = 2 * anatomy.d_model**2 * n_pos / 2 if any(card.skip for card in cards) else 0
     return n_rows * (anatomy.n_layers / 2 * (layer + skip) + anatomy.d_model * n_sources / 2)
@@ -169,15 +172,6 @@ def run_operations(anatomy: ModelAnatomy, cards: Sequence[DictionaryCard], n_pos
     model = anatomy.n_layers * _layer_weights(anatomy) + anatomy.d_model * anatomy.d_vocab
     encoders = sum(card.d_in * card.n_features * len(card.layers) for card in cards)
     return 2.0 * n_pos * (model + encoders)
-
-
-def n_cells(
-    anatomy: ModelAnatomy, cards: Sequence[DictionaryCard], settings: TraceSettings, n_pos: int
-) -> float:
-    """Return about how many numbers the table of rows holds."""
-    n_sources = _n_sources(anatomy, cards, settings, n_pos)
-    n_rows = n_sources if settings.max_nodes is None else min(settings.max_nodes, n_sources)
-    return float(n_rows * n_sources)
 
 
 def estimate_for(

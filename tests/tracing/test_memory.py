@@ -10,7 +10,7 @@ from circuitscope.core.errors import OutOfMemory
 from circuitscope.core.settings import TraceSettings
 from circuitscope.dictionaries.format import load_dictionaries
 from circuitscope.models.loading import LoadedModel, load_model
-from circuitscope.tracing import memory
+from circuitscope.tracing import duration, memory
 from circuitscope.tracing.memory import estimate, estimate_for
 from circuitscope.tracing.method import trace
 from circuitscope.tracing.plan import used_cards
@@ -93,3 +93,20 @@ def test_the_budget_that_is_named_fits(model: LoadedModel, monkeypatch: pytest.M
         trace(model, settings)
     budget = int(caught.value.hint.split(":")[1].split()[0].replace(",", ""))
     assert trace(model, TraceSettings(PROMPT, max_nodes=budget)).conservation.max() < 1e-4
+
+
+@pytest.mark.parametrize("method", ["direct", "attribution"])
+def test_time_grows_with_tokens_and_budget(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(duration, "_rate", lambda *_: 1e9)  # the same at every call
+
+    def seconds(n_pos: int, max_nodes: int | None) -> float:
+        settings = TraceSettings(PROMPT, method=method, max_nodes=max_nodes)
+        return duration.estimate_seconds(model, (), settings, n_pos)
+
+    assert 0 < seconds(8, 10) < seconds(8, 40) < seconds(16, 40) < seconds(16, None)
+
+
+def test_time_of_other_methods_is_not_guessed(model: LoadedModel) -> None:
+    assert duration.estimate_seconds(model, (), TraceSettings(PROMPT, method="contextual"), 8) == 0
