@@ -88,6 +88,7 @@ from circuitscope.engine.requests import (
 )
 from circuitscope.engine.soundness import CheckFile, answer_check
 from circuitscope.engine.trials import ReadLens, TryChanges, read_lens, try_changes
+from circuitscope.engine.writing import WriteGraph, answer_write_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -477,6 +478,7 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     Predict: _predict,
     Trace: _trace,
     ReadGraph: answer_read_graph,
+    WriteGraph: answer_write_graph,
     CheckFile: answer_check,
     TryChanges: try_changes,
     ReadLens: read_lens,
@@ -493,4 +495,6 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     MeasureMeans: measure_means,
     DiscoverHeads: discover_heads,
 }
-_WITHOUT_TORCH = {Ping, InspectModel, InspectDictionaries, ListModels, ReadGraph, CheckFile}
+_WITHOUT_TORCH = {
+    Ping, InspectModel, InspectDictionaries, ListModels, ReadGraph, WriteGraph, CheckFile,
+}  # fmt: skip

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from circuitscope.engine.reasons import AttentionReasons, ExplainAttention, Grow
     from circuitscope.engine.soundness import Checked, CheckFile
     from circuitscope.engine.trials import ReadLens, Tried, TryChanges
+    from circuitscope.engine.writing import GraphWritten, WriteGraph
 
 Prompt = str | tuple[int, ...]  # a text, or token ids used exactly as given
 
@@ -210,10 +211,10 @@ class Trace:
 
 Request = Union[
     Ping, LoadModel, InspectModel, ListModels, ListDevices, EstimateTrace, InspectDictionaries,
-    CheckDictionaries, PreviewPrompt, Generate, Predict, Trace, "ReadGraph", "CheckFile",
-    "TryChanges",
-    "ReadLens", "Grow", "ExplainAttention", "RunTests", "FeatureRequest", "SweepPatches",
-    "MeasureCircuit", "WeighWords", "CompareHeads", "MeasureMeans", "DiscoverHeads",
+    CheckDictionaries, PreviewPrompt, Generate, Predict, Trace, "ReadGraph", "WriteGraph",
+    "CheckFile", "TryChanges", "ReadLens", "Grow", "ExplainAttention", "RunTests",
+    "FeatureRequest", "SweepPatches", "MeasureCircuit", "WeighWords", "CompareHeads",
+    "MeasureMeans", "DiscoverHeads",
 ]  # fmt: skip
 
 
@@ -447,6 +448,7 @@ Result = Union[
     Predictions,
     Finding,
     "GraphRead",
+    "GraphWritten",
     "Checked",
     "Tried",
     "AttentionReasons",

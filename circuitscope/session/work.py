@@ -1,9 +1,11 @@
 """Work that ends in the project or in a file: adding what was computed or read, exporting."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from circuitscope.core.keys import NodeKind
 from circuitscope.core.progress import Progress, silent
 from circuitscope.core.rows import Row, RowKey, Rows
 from circuitscope.engine.reading import GraphRead, read_graph_file
+from circuitscope.engine.writing import WriteGraph
 from circuitscope.exchange import format as exchange
 from circuitscope.exchange.format import Document, WriteOptions
 from circuitscope.exchange.links import rows_of_link
@@ -22,9 +25,17 @@ from circuitscope.project.edit import change
 from circuitscope.project.file import ProjectFile
 from circuitscope.project.wording import short
 
+if TYPE_CHECKING:
+    from circuitscope.session.jobs import Job
+    from circuitscope.session.session import Session
+
 _FIRST = "first position"
 
 _WHATS = {"link": "link_graph", "link_graph": "link_graph", "circuit": "circuit", "auto": "auto"}
+
+
+LARGE_EDGES = 200_000
+"""Graphs of more edges are written as data by the engine process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +157,26 @@ def file_name(title: str) -> str:
     """Return a name as files may have it: letters, numbers, spaces and dashes, not too long."""
     plain = "".join(c if c.isalnum() or c in " -_" else "-" for c in title)
     return " ".join(plain.split()).strip("-")[:80] or "figure"
+
+
+def export_large(session: Session, path: Path | str) -> Job | None:
+    """Write the shown graph in the engine; None where it is a figure or small enough."""
+    project, circuit, drawing = session.project, session.circuit, session.drawing
+    if project is None or circuit is None or drawing is None:
+        return None
+    if exchange.format_of(path).draws or len(circuit.edges) <= LARGE_EDGES:
+        return None
+    target = Path(path).expanduser().absolute()
+    document = Document(
+        circuit, dict(drawing.rows), name=project.finding(session.active).name,
+        original=original_of(project, session.active, target),
+        author=session.preferences.now.projects.author,
+    )  # fmt: skip
+
+    def written(_job: Job, _result: Any) -> None:
+        session.exported = target
+
+    return session.jobs.add(f"Write {target.name}", WriteGraph(document, str(target)), written)
 
 
 def export_circuit(

@@ -10,6 +10,7 @@ from circuitscope.core.settings import TraceSettings
 from circuitscope.engine.client import InProcessEngine
 from circuitscope.graph.prune import Reason
 from circuitscope.project import verbs
+from circuitscope.session import work
 from circuitscope.session.session import Session
 
 
@@ -136,6 +137,21 @@ def test_export_names_the_formats_there_are(drawn: Session, tmp_path: Path) -> N
 def test_export_writes_the_active_circuit(drawn: Session, tmp_path: Path) -> None:
     drawn.export(tmp_path / "link.svg", what="link")
     assert (tmp_path / "link.svg").read_text("utf-8").startswith(("<?xml", "<svg"))
+
+
+@pytest.mark.parametrize("suffix", [".json", ".graphml"])
+def test_a_large_graph_is_written_by_the_engine_to_the_same_bytes(
+    drawn: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    here, there = tmp_path / f"here{suffix}", tmp_path / f"there{suffix}"
+    assert work.export_large(drawn, there) is None  # small enough for the window
+    monkeypatch.setattr(work, "LARGE_EDGES", 0)
+    assert work.export_large(drawn, tmp_path / "figure.svg") is None
+    drawn.export(here)
+    job = work.export_large(drawn, there)
+    assert drawn.jobs.wait(job).state == "done", job.error
+    assert there.read_bytes() == here.read_bytes()
+    assert drawn.exported == there
 
 
 def test_save_as_moves_the_project(drawn: Session, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from circuitscope.exchange.figure import Figure
 from circuitscope.exchange.figures import circuit_figure, link_figure
 from circuitscope.exchange.theme import PRESETS
 from circuitscope.printing.paint import paint_figure
+from circuitscope.session import work
 from circuitscope.session.work import file_name
 
 LEAST_TEXT = 6.0
@@ -226,8 +227,11 @@ class ExportDialog(QDialog):
             "preset": self.preset.currentData(), "dpi": self.dpi.currentData(),
             "transparent": self.transparent.isChecked() and self.transparent.isEnabled(),
         }  # fmt: skip
+        session = self._desk.session
         try:
-            self._desk.session.export(target, what=self.what.currentData(), **options)
+            job = work.export_large(session, target)
+            if job is None:
+                session.export(target, what=self.what.currentData(), **options)
         except CircuitScopeError as error:
             show_error(self, error)
             return
@@ -235,7 +239,7 @@ class ExportDialog(QDialog):
             "export", suffix=suffix, preset=options["preset"], dpi=options["dpi"],
             folder=str(target.parent),
         )  # fmt: skip
-        self._desk.window.say(tr("Wrote {0}").format(target))
+        self._desk.window.say(tr("Wrote {0}" if job is None else "Writing {0} …").format(target))
         self.accept()
 
     def _suggested(self, suffix: str) -> Path:
