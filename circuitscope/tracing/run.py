@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Protocol
 
@@ -209,10 +210,13 @@ def _measured(checks: Sequence[DictionaryCheck]) -> dict[str, float]:
 
 def libraries() -> dict[str, str]:
     """Return the versions of the libraries that results depend on."""
-    found = {}
-    for name in ("torch", "transformers", "safetensors", "numpy"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # a frozen bundle may carry no metadata
-            continue
-    return found
+    names = ("torch", "transformers", "safetensors", "numpy")
+    return {name: found for name in names if (found := _version(name))}
+
+
+@cache
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # a frozen bundle may carry no metadata
+        return ""

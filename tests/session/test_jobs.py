@@ -1,5 +1,6 @@
 """The queue: order, progress, endings, cancelling."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -51,6 +52,38 @@ def test_error_of_an_ending_fails_the_job(queue: JobQueue) -> None:
     assert job.state == "failed"
     assert isinstance(job.error, ProjectError)
     assert "The disk is full." in job.log[-1]
+
+
+def test_an_ending_in_steps_takes_one_step_a_poll_and_holds_back_the_next_job(
+    queue: JobQueue,
+) -> None:
+    steps: list[int] = []
+
+    def ending(job: Job, result: Any) -> Iterator[None]:
+        for number in range(3):
+            steps.append(number)
+            yield
+
+    first, second = queue.add("One", Ping(), ending), queue.add("Two", Ping())
+    while not steps:
+        queue.poll()
+    seen = []
+    while not first.is_over:
+        seen.append((len(steps), second.state))
+        queue.poll()
+    assert seen == [(1, "queued"), (2, "queued"), (3, "queued")]
+    assert first.state == "done"
+    assert queue.wait(second).state == "done"
+
+
+def test_an_error_in_a_later_step_of_an_ending_fails_the_job(queue: JobQueue) -> None:
+    def ending(job: Job, result: Any) -> Iterator[None]:
+        yield
+        raise ProjectError("The disk is full.", kept="Nothing is lost.")
+
+    job = queue.wait(queue.add("Count", Ping(), ending))
+    assert job.state == "failed"
+    assert isinstance(job.error, ProjectError)
 
 
 def test_waiting_job_is_cancelled_at_once(queue: JobQueue) -> None:
