@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -26,11 +27,13 @@ from circuitscope.core.errors import TraceError
 from circuitscope.core.finding import Grid, Provenance
 from circuitscope.core.progress import Progress, silent
 from circuitscope.core.settings import Logit, LogitDifference, target_as_json
-from circuitscope.models.capture import capture
-from circuitscope.models.places import Change
+from circuitscope.models.capture import exact
+from circuitscope.models.hooks import Hooks
+from circuitscope.models.places import Change, read_rows
 from circuitscope.models.prompts import Written, read_prompt, token_text
 from circuitscope.models.rerun import OUTPUT, Stream, open_stream, rerun
 from circuitscope.models.threads import fitting_threads
+from circuitscope.models.upcast import in_float32
 from circuitscope.tracing.run import Clock, libraries
 
 if TYPE_CHECKING:
@@ -89,14 +92,14 @@ def patching_grid(
     values = np.zeros((anatomy.n_layers, width), np.float64)
     hear.phase("Patching", anatomy.n_layers)
     with fitting_threads(anatomy):
-        source, stream = capture(model, good), open_stream(model, bad)
+        (held, clean_logits), stream = _held(model, good, site), open_stream(model, bad)
         at = metric.position % n
 
         def read(logits: Tensor) -> Tensor:
             picked = logits[:, at, columns].double()
             return picked[:, 0] - (picked[:, 1] if len(columns) > 1 else 0)
 
-        whole = float(read(source.logits[None])[0])
+        whole = float(read(clean_logits)[0])
         floor = float(read(stream.cache.logits[None])[0])
         if abs(whole - floor) < 1e-6 * max(1.0, abs(whole)):
             raise TraceError(
@@ -104,8 +107,7 @@ def patching_grid(
                 hint="Choose a corrupted prompt with another answer.",
             )
         for layer in range(anatomy.n_layers):
-            held = source.site(site, layer)
-            values[layer] = _row(stream, (site, layer), held, width, read)
+            values[layer] = _row(stream, (site, layer), held[layer], width, read)
             hear.advance()
     scaled = (values - floor) / (whole - floor)
     tokens = tuple(f"{k} {token_text(model, one).strip()}" for k, one in enumerate(good))
@@ -135,6 +137,24 @@ def _columns(model: LoadedModel, metric: Logit | LogitDifference) -> list[int]:
     if None in words:
         raise TraceError("A metric needs a word.", hint="Name the token.")
     return [model.find_token(word) for word in words if word is not None]
+
+
+def _held(
+    model: LoadedModel, token_ids: Sequence[int], site: Site
+) -> tuple[dict[int, Tensor], Tensor]:
+    """Return what a site holds in each layer [pos, ...], and the logits [1, pos, d_vocab]."""
+    held: dict[int, Tensor] = {}
+    model = in_float32(model)
+    with Hooks(model) as hooks:
+        for layer in range(model.anatomy.n_layers):
+            keep = partial(_keep, held, layer)
+            read_rows(model, hooks, (site, layer), keep)
+        logits = hooks.forward([list(token_ids)])
+    return held, exact(logits)
+
+
+def _keep(held: dict[int, Tensor], layer: int, rows: Tensor) -> None:
+    held[layer] = exact(rows[0])
 
 
 def _row(
