@@ -88,6 +88,15 @@ def map_tensors(path: Path) -> dict[str, Tensor]:
         raise _no_safetensors(path) from error
 
 
+def mentions(path: Path, word: bytes) -> bool:
+    """Say whether a word stands in a small text file's first million bytes; False without it."""
+    try:
+        with path.open("rb") as file:
+            return word in file.read(1_000_000)
+    except OSError:
+        return False
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 

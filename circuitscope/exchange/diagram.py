@@ -64,7 +64,7 @@ def circuit_figure(
     view = view or view_of(circuit, rows)
     subgraph = subgraph_of(circuit, rows, view)
     boxes = [face_of(circuit, box, preset, theme) for box in subgraph.boxes]
-    links, left_out = strongest_links(subgraph, reach_all=True)
+    links, left_out = drawn_links(subgraph)
     head, top = heading(circuit, preset, theme)
     items = items_of(rows, preset, theme)
     faces, frames, extent = _place((subgraph, items, rows), boxes, links, top, (preset, theme))
@@ -176,6 +176,11 @@ def _touched(
     if root is not None:
         touched[root] = True
     return touched
+
+
+def drawn_links(subgraph: Subgraph) -> tuple[list[Link], int]:
+    """Return the edges of the diagram, in the order of its curves, and how many are left out."""
+    return strongest_links(subgraph, reach_all=True)
 
 
 def strongest_links(subgraph: Subgraph, *, reach_all: bool = False) -> tuple[list[Link], int]:

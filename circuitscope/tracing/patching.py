@@ -147,8 +147,7 @@ def _held(
     model = in_float32(model)
     with Hooks(model) as hooks:
         for layer in range(model.anatomy.n_layers):
-            keep = partial(_keep, held, layer)
-            read_rows(model, hooks, (site, layer), keep)
+            read_rows(model, hooks, (site, layer), partial(_keep, held, layer))
         logits = hooks.forward([list(token_ids)])
     return held, exact(logits)
 

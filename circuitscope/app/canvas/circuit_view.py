@@ -33,7 +33,7 @@ from circuitscope.app.canvas.view import CLICK, SHIFT, CanvasView
 from circuitscope.app.theme import Palette
 from circuitscope.app.words import count, tr
 from circuitscope.core.rows import Rows
-from circuitscope.exchange.diagram import circuit_figure, strongest_links, subgraph_of
+from circuitscope.exchange.diagram import circuit_figure, drawn_links, subgraph_of
 from circuitscope.exchange.figure import Box, Figure
 from circuitscope.exchange.routing import Link
 from circuitscope.exchange.theme import PRESETS, PRINT, Theme
@@ -131,7 +131,7 @@ class CircuitView(CanvasView):
                 self._figure = circuit_figure(circuit, rows, view, preset, theme)
                 layers = self._figure.layers
                 self._faces = next(layer.boxes for layer in layers if layer.id == "nodes")
-                self._links = strongest_links(subgraph, reach_all=True)[0]
+                self._links = drawn_links(subgraph)[0]
                 self._things = things_of(self._figure, self._boxes, rows)
         self._offer.setVisible(len(self._boxes) > MOST_BOXES)
         if self._fitted and not self._dragged:

@@ -32,6 +32,7 @@ from circuitscope.dictionaries.shapes import AGAIN, check_weights, need
 from circuitscope.dictionaries.tensor_files import (
     header_digest,
     map_tensors,
+    mentions,
     read_yaml,
     shapes_only,
 )
@@ -49,11 +50,7 @@ class CircuitTracer:
 
     def sniff(self, path: Path) -> bool:
         """Say whether a folder's config.yaml names a kind of transcoders."""
-        try:
-            with (path / CONFIG).open("rb") as file:
-                return b"model_kind" in file.read(1_000_000)
-        except OSError:
-            return False
+        return mentions(path / CONFIG, b"model_kind")
 
     def cards(self, path: Path) -> tuple[DictionaryCard, ...]:
         """Describe a set's transcoders, or its one cross-layer transcoder, from headers."""

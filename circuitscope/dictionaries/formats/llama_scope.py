@@ -26,6 +26,7 @@ from circuitscope.dictionaries.shapes import check_weights, need
 from circuitscope.dictionaries.tensor_files import (
     header_digest,
     map_tensors,
+    mentions,
     read_json,
     shapes_only,
 )
@@ -40,11 +41,7 @@ class LlamaScope:
 
     def sniff(self, path: Path) -> bool:
         """Say whether a folder's hyperparams.json names a hook that is read."""
-        try:
-            with (path / CONFIG).open("rb") as file:
-                return b'"hook_point_in"' in file.read(1_000_000)
-        except OSError:
-            return False
+        return mentions(path / CONFIG, b'"hook_point_in"')
 
     def cards(self, path: Path) -> tuple[DictionaryCard]:
         """Describe a dictionary from its settings and the header of its weights."""

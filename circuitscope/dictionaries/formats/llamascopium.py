@@ -30,6 +30,7 @@ from circuitscope.dictionaries.shapes import AGAIN, check_weights, need
 from circuitscope.dictionaries.tensor_files import (
     header_digest,
     map_tensors,
+    mentions,
     read_json,
     shapes_only,
 )
@@ -47,11 +48,7 @@ class Llamascopium:
 
     def sniff(self, path: Path) -> bool:
         """Say whether a folder's config.json names a type of sparse dictionary."""
-        try:
-            with (path / CONFIG).open("rb") as file:
-                return b'"sae_type"' in file.read(1_000_000)
-        except OSError:
-            return False
+        return mentions(path / CONFIG, b'"sae_type"')
 
     def cards(self, path: Path) -> tuple[DictionaryCard]:
         """Describe a dictionary from its settings and the header of its weights."""
