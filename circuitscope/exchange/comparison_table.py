@@ -24,7 +24,8 @@ class Difference:
 
     Attributes:
         thing: "node" or "edge".
-        nodes: Places in `Comparison.nodes`: of the node, or of source and target; -1 if pruned.
+        name: What it is called; of an edge both ends, without the tokens labels begin with.
+        nodes: Places in `Comparison.nodes`: of the node, or of source and target.
         values: In the first and in the second circuit.
         remark: What is known of it beyond: silent there, weak there, similar to another.
     """
@@ -46,25 +47,20 @@ class Difference:
 def differences(told: ComparisonReport) -> list[Difference]:
     """Return every node, then every edge, strongest first."""
     found, alike = told.found, _alike(told)
+    names = [told.label(at) for at in range(len(found.nodes))]
+    short = [name.rpartition(" → ")[2] for name in names]
     nodes = [
-        Difference("node", pair.where, told.label(at), str(pair.key), (at,), pair.influence,
+        Difference("node", pair.where, names[at], str(pair.key), (at,), pair.influence,
                    alike.get(str(pair.key)) or _held(told, pair))
         for at, pair in enumerate(found.nodes)
     ]  # fmt: skip
     edges = [
-        Difference(
-            "edge", edge.where, " → ".join(_short(told.label(at)) for at in edge.ends),
-            f"{edge.source} → {edge.target}", edge.ends, edge.shares,
-        )
-        for edge in found.edges if min(edge.ends) >= 0
+        Difference("edge", edge.where, " → ".join(short[at] for at in edge.ends),
+                   f"{edge.source} → {edge.target}", edge.ends, edge.shares)
+        for edge in found.edges
     ]  # fmt: skip
     edges.sort(key=lambda edge: -max(map(abs, edge.values)))
     return nodes + edges
-
-
-def _short(label: str) -> str:
-    """Return a label without the token that an automatic one begins with."""
-    return label.rpartition(" → ")[2]
 
 
 def _alike(told: ComparisonReport) -> dict[str, str]:

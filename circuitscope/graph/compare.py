@@ -72,7 +72,7 @@ class EdgePair:
     """An edge that either circuit has; weights, and shares of the target's input, are 0 if not.
 
     Attributes:
-        ends: Places of source and target in `Comparison.nodes`, -1 where that end was pruned.
+        ends: Places of source and target in `Comparison.nodes`.
     """
 
     source: NodeKey
@@ -179,37 +179,38 @@ def compare(
     # Ties are broken by what is the same whichever circuit comes first.
     nodes.sort(key=lambda pair: (-max(pair.influence), -min(pair.influence), pair.key.layer,
                                  pair.key.unit))  # fmt: skip
-    place = {(names[0][p.a] if p.a >= 0 else names[1][p.b]): at for at, p in enumerate(nodes)}
-    found = _edges((a, b), names, [one.edge_mask for one in kept], place)
+    found = _edges((a, b), tuple(nodes), [one.edge_mask for one in kept])
     return Comparison(positions, tuple(nodes), found)
 
 
 def _edges(
-    circuits: tuple[Circuit, Circuit],
-    names: tuple[list[Name], list[Name]],
-    masks: Sequence[NDArray[np.bool_]],
-    place: dict[Name, int],
+    circuits: tuple[Circuit, Circuit], nodes: tuple[Pair, ...], masks: Sequence[NDArray[np.bool_]]
 ) -> tuple[EdgePair, ...]:
-    weights: dict[tuple[Name, Name], list[float]] = {}
-    keys: dict[tuple[Name, Name], tuple[NodeKey, NodeKey]] = {}
-    for side, (circuit, known) in enumerate(zip(circuits, names, strict=True)):
-        table, shares, key = circuit.edges, signed_shares(circuit), circuit.nodes.key
-        for edge in np.flatnonzero(masks[side]).tolist():
-            source, target = int(table.source[edge]), int(table.target[edge])
-            between = known[source], known[target]
-            if between not in keys:
-                keys[between] = key(source), key(target)
-            held = weights.setdefault(between, [0.0, 0.0, 0.0, 0.0])
-            held[side] += float(table.weight[edge])
-            held[2 + side] += float(shares[edge])
-    found = [
-        EdgePair(*keys[ends], (two[0], two[1]), (two[2], two[3]),
-                 (place.get(ends[0], -1), place.get(ends[1], -1)))
-        for ends, two in weights.items()
-    ]  # fmt: skip
-    found.sort(key=lambda pair: (-max(map(abs, pair.weights)), -min(map(abs, pair.weights)),
-                                 pair.ends))  # fmt: skip
-    return tuple(found)
+    """Pair the kept edges, whose ends are kept nodes; those of several routes are added up."""
+    codes, sizes = [], []
+    for side, circuit in enumerate(circuits):
+        place = np.full(len(circuit.nodes), -1, np.int64)
+        for at, pair in enumerate(nodes):
+            if (node := (pair.a, pair.b)[side]) >= 0:
+                place[node] = at
+        kept, table = np.flatnonzero(masks[side]), circuit.edges
+        codes.append(place[table.source[kept]] * len(nodes) + place[table.target[kept]])
+        sizes.append((table.weight[kept].astype(np.float64), signed_shares(circuit)[kept]))
+    known, which = np.unique(np.concatenate(codes), return_inverse=True)
+    parts = np.split(which, [len(codes[0])])
+    weights, shares = (
+        np.stack([np.bincount(part, size[what], len(known)) for part, size in
+                  zip(parts, sizes, strict=True)], axis=1)
+        for what in (0, 1)
+    )  # fmt: skip
+    most, least = np.abs(weights).max(axis=1, initial=0), np.abs(weights).min(axis=1, initial=0)
+    order = np.lexsort((known, -least, -most))
+    ends = np.stack(np.divmod(known, max(len(nodes), 1)), axis=1)[order].tolist()
+    return tuple(
+        EdgePair(nodes[s].key, nodes[t].key, (w[0], w[1]), (share[0], share[1]), (s, t))
+        for (s, t), w, share in zip(ends, weights[order].tolist(), shares[order].tolist(),
+                                    strict=True)
+    )  # fmt: skip
 
 
 def counterparts(a: Circuit, b: Circuit, align: Alignment = "edit") -> NDArray[np.int64]:

@@ -1,5 +1,6 @@
 """Two compared circuits as one: the union of their tokens, nodes and edges, each with its class."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from circuitscope.core.circuit import Circuit, EdgeTable, NodeTable, Route
 from circuitscope.core.finding import Provenance
 from circuitscope.core.keys import NodeKey
-from circuitscope.graph.compare import WHERES, Comparison, Pair, Where
+from circuitscope.graph.compare import WHERES, Comparison, EdgePair, Pair, Where
 
 BETWEEN: Final = " | "
 """Stands between the names that one thing has in the first and in the second circuit."""
@@ -50,7 +51,7 @@ def overlay(a: Circuit, b: Circuit, found: Comparison) -> Overlay:
         keys, np.array([_larger(pair.activation) for pair in found.nodes], np.float32),
         np.array([max(pair.influence) for pair in found.nodes], np.float32),
     )  # fmt: skip
-    drawn = [pair for pair in found.edges if min(pair.ends) >= 0]
+    drawn: Sequence[EdgePair] = found.edges
     ends = np.array([pair.ends for pair in drawn], np.int32).reshape(-1, 2)
     order = np.lexsort((ends[:, 0], ends[:, 1]))
     drawn, ends = [drawn[at] for at in order], ends[order]
