@@ -7,7 +7,7 @@ into the user's own.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Final
 
 import numpy as np
@@ -36,7 +36,7 @@ from circuitscope.core.rows import Rows
 from circuitscope.exchange.diagram import circuit_figure, drawn_links, subgraph_of
 from circuitscope.exchange.figure import Box, Figure
 from circuitscope.exchange.routing import Link
-from circuitscope.exchange.theme import PRESETS, PRINT, Theme
+from circuitscope.exchange.theme import PRESETS, Theme
 from circuitscope.graph import groups
 from circuitscope.graph.view import view_of
 from circuitscope.project import verbs
@@ -52,11 +52,12 @@ _NUDGE: Final = 8.0
 
 def screen_theme(palette: Palette) -> Theme:
     """Return the figure's colours on screen."""
-    names = ("ink", "secondary", "faint", "hairline", "grid", "positive", "negative")
-    shared = {name: getattr(palette, name) for name in (*names, "supported", "token", "logit")}
-    return replace(
-        PRINT, **shared, background=palette.panel, on_logit=palette.panel,
-        token_fill=palette.field, token_stroke=palette.feature, groups=dict(palette.groups),
+    shared = {
+        one.name: getattr(palette, one.name) for one in fields(Theme) if hasattr(palette, one.name)
+    }
+    return Theme(
+        **shared, background=palette.panel, on_logit=palette.panel, token_fill=palette.field,
+        token_stroke=palette.feature,
     )  # fmt: skip
 
 
