@@ -27,14 +27,7 @@ from circuitscope.engine.decomposing import (
     measure_means,
     weigh_words,
 )
-from circuitscope.engine.evidence import (
-    MeasureCircuit,
-    RunTests,
-    SweepPatches,
-    measure_circuit,
-    run_tests,
-    sweep_patches,
-)
+from circuitscope.engine.evidence import EVIDENCE
 from circuitscope.engine.features import (
     CollectEvidence,
     ReadFeature,
@@ -484,12 +477,10 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     ReadLens: read_lens,
     Grow: grow_circuit,
     ExplainAttention: explain_attention,
-    RunTests: run_tests,
+    **EVIDENCE,
     CollectEvidence: collect_evidence,
     ReadFeature: read_feature,
     TrainDictionary: train_dictionary,
-    SweepPatches: sweep_patches,
-    MeasureCircuit: measure_circuit,
     WeighWords: weigh_words,
     CompareHeads: compare_heads,
     MeasureMeans: measure_means,

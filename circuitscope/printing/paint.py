@@ -112,7 +112,7 @@ def paint_curves(painter: QPainter, curves: Curves) -> None:
         first = int(part[0])
         color = QColor(curves.colors[curves.color[first]])
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.setPen(_pen(color, float(curves.width[first]), dashed=bool(curves.dashed[first])))
+        painter.setPen(_pen(color, float(curves.width[first]), dashed=int(curves.dashed[first])))
         painter.drawPath(path)
     painter.setPen(Qt.PenStyle.NoPen)
     for i in np.flatnonzero(curves.arrow > 0):
@@ -120,12 +120,12 @@ def paint_curves(painter: QPainter, curves: Curves) -> None:
         painter.drawPolygon(QPolygonF([QPointF(x, y) for x, y in heads[i].tolist()]))
 
 
-def _pen(color: QColor, width: float, *, dashed: bool) -> QPen:
+def _pen(color: QColor, width: float, *, dashed: int) -> QPen:
     pen = QPen(color, width)
     pen.setCapStyle(Qt.PenCapStyle.FlatCap)
     pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
     if dashed:
-        pen.setDashPattern([length / max(width, 1e-6) for length in dashes(width)])
+        pen.setDashPattern([length / max(width, 1e-6) for length in dashes(width, int(dashed))])
     return pen
 
 

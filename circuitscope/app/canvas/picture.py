@@ -167,7 +167,9 @@ class Lifted:
         width = float(curves.width[number]) * self.camera.scale_x
         pen = QPen(QColor(curves.colors[curves.color[number]]), width)
         if curves.dashed[number]:
-            pen.setDashPattern([length / max(width, 1e-6) for length in dashes(width)])
+            pen.setDashPattern(
+                [length / max(width, 1e-6) for length in dashes(width, int(curves.dashed[number]))]
+            )
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(pen)
