@@ -89,8 +89,8 @@ def collect(  # noqa: PLR0913 - options by keyword
     for item in dictionaries:
         check_fit(item.card, model.anatomy)
     opened = open_corpus(model, corpus, context, text_field)
-    target = _target(dictionaries, out)
-    run = _Run(model, [as_read(item, model.anatomy) for item in dictionaries], opened, target)
+    target = evidence_path(dictionaries, out)
+    run = Collection(model, [as_read(item, model.anatomy) for item in dictionaries], opened, target)
     run.resume(hear)
     hear.phase("Collecting evidence", opened.n_chunks)
     hear.advance(run.chunk)
@@ -123,7 +123,12 @@ def collect(  # noqa: PLR0913 - options by keyword
     return found
 
 
-def _target(dictionaries: Sequence[Dictionary], out: Path | str | None) -> Path:
+def evidence_path(dictionaries: Sequence[Dictionary], out: Path | str | None) -> Path:
+    """Return the file that evidence is written to.
+
+    Raises:
+        CircuitScopeError: It cannot be written there.
+    """
     target = default_path(dictionaries) if out is None else Path(out).expanduser()
     target = target / NAME if target.is_dir() or target.suffix != ".sqlite" else target
     if not os.access(target.parent if target.parent.is_dir() else target.parent.parent, os.W_OK):
@@ -186,7 +191,7 @@ class _Values:
         return sequence, position, unit, value
 
 
-class _Run:
+class Collection:
     """A collection under way; between chunks it can be saved and resumed."""
 
     def __init__(
@@ -216,14 +221,15 @@ class _Run:
         """Count one chunk; cancelling before its end leaves the last checkpoint."""
         self.is_at_rest = False
         for batch in batches(chunk, self.n_sequences, self.rows, self.skipped):
-            self._count(batch)
+            self.count(batch)
             progress.advance(0)
         self.n_sequences += len(chunk)
         self.chunk += 1
         self.is_at_rest = True
 
     @torch.inference_mode()
-    def _count(self, batch: Batch) -> None:
+    def count(self, batch: Batch) -> None:
+        """Count one batch of sequences."""
         ids = torch.from_numpy(batch.token_ids.astype(np.int64))
         found = read_flat(self.model, ids, [part.place for part in self.parts])
         self.n_tokens += int(batch.counted.sum())
@@ -250,6 +256,14 @@ class _Run:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self.checkpoint)
+
+    def counted_before(self) -> int:
+        """Return how many tokens a checkpoint of the same work holds; 0 where there is none."""
+        if not self.checkpoint.is_file():
+            return 0
+        with np.load(self.checkpoint, allow_pickle=False) as stored:
+            note = json.loads(stored["note"].tobytes())
+        return int(note["counts"][1]) if note["fingerprint"] == self.fingerprint else 0
 
     def resume(self, progress: Progress) -> None:
         """Go on from a checkpoint where there is one of the same work."""

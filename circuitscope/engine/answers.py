@@ -35,14 +35,7 @@ from circuitscope.engine.evidence import (
     run_tests,
     sweep_patches,
 )
-from circuitscope.engine.features import (
-    CollectEvidence,
-    ReadFeature,
-    TrainDictionary,
-    collect_evidence,
-    read_feature,
-    train_dictionary,
-)
+from circuitscope.engine.features import HANDLERS as FEATURE_HANDLERS
 from circuitscope.engine.reading import ReadGraph, answer_read_graph
 from circuitscope.engine.reasons import (
     ExplainAttention,
@@ -485,9 +478,7 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     Grow: grow_circuit,
     ExplainAttention: explain_attention,
     RunTests: run_tests,
-    CollectEvidence: collect_evidence,
-    ReadFeature: read_feature,
-    TrainDictionary: train_dictionary,
+    **FEATURE_HANDLERS,
     SweepPatches: sweep_patches,
     MeasureCircuit: measure_circuit,
     WeighWords: weigh_words,
