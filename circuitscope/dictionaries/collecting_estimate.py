@@ -20,7 +20,6 @@ import numpy as np
 from circuitscope.core.progress import Progress, silent
 from circuitscope.dictionaries.collecting import Collection, evidence_path
 from circuitscope.dictionaries.corpus import (
-    CHUNK_TOKENS,
     Corpus,
     Ids,
     batches,
@@ -63,8 +62,12 @@ def estimate(  # noqa: PLR0913 - options by keyword
         check_fit(item.card, model.anatomy)
     hear.phase("Looking at the corpus")
     opened = open_corpus(model, corpus, context, text_field)
-    first = next(opened.chunks(0), [])
-    n_tokens, exact = _tokens(opened, corpus, first, text_field)
+    chunks = list(islice(opened.chunks(0), 2))
+    first = chunks[0] if chunks else []
+    if len(chunks) < 2 and opened.n_chunks < 2:
+        n_tokens, exact = sum(map(len, first)), True
+    else:
+        n_tokens, exact = _tokens(opened, corpus, first, text_field)
     target = evidence_path(dictionaries, out)
     read = [as_read(item, model.anatomy) for item in dictionaries]
     hear.phase("Measuring the speed")
@@ -88,9 +91,9 @@ def _tokens(
     """Return how many tokens a corpus has, and whether that was counted."""
     here = sum(map(len, first))
     if opened.n_chunks:
-        return here * opened.n_chunks, opened.n_chunks == 1
-    if here < CHUNK_TOKENS or isinstance(where, Corpus):
-        return here, True
+        return here * opened.n_chunks, False
+    if isinstance(where, Corpus):
+        return here, False
     files = corpus_files(Path(where).expanduser())
     seen = n_bytes = 0
     share = here / len(first)
@@ -102,6 +105,7 @@ def _tokens(
             break
     if files[0].suffix.lower() in (".npy", ".npz"):
         return sum(_entries(file) for file in files), True
+
     whole = sum(file.stat().st_size for file in files)
     return max(here, math.ceil(whole / max(n_bytes, 1) * seen * share)), False
 

@@ -34,6 +34,7 @@ class CollectEvidence:
         context: Most tokens of a sequence, or None.
         text_field: Field of JSONL or column of CSV that holds the text.
         most_tokens: Stop after about so many; None reads the whole corpus.
+        expected_tokens: About how many the corpus has, for the time left; 0 where unknown.
     """
 
     model: ModelChoice
@@ -43,6 +44,7 @@ class CollectEvidence:
     context: int | None = None
     text_field: str = ""
     most_tokens: int | None = None
+    expected_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ def collect_evidence(request: CollectEvidence, holdings: Holdings, progress: Pro
     return collect(
         model, opened, request.corpus, Path(request.out) if request.out else None,
         context=request.context, text_field=request.text_field, most_tokens=request.most_tokens,
-        progress=progress,
+        expected_tokens=request.expected_tokens, progress=progress,
     )  # fmt: skip
 
 

@@ -26,7 +26,13 @@ CHANGING = (CollectEvidence, LabelFeatures)
 
 
 def collect(
-    session: Session, dictionaries: Sequence[str], corpus: str, out: str = "", **options: Any
+    session: Session,
+    dictionaries: Sequence[str],
+    corpus: str,
+    out: str = "",
+    *,
+    then_label: bool = False,
+    **options: Any,
 ) -> Job:
     """Collect evidence from a corpus; the job's result is a `Collected`.
 
@@ -35,6 +41,7 @@ def collect(
         dictionaries: Folders; all are done in one pass.
         corpus: File, folder or "NAME:COUNT[:SEED]".
         out: Where to; "" is beside the dictionaries.
+        then_label: Whether labels are made when it is done, as a job of its own.
         options: Other fields of `CollectEvidence`.
     """
     request = CollectEvidence(session.model_choice, tuple(dictionaries), corpus, out, **options)
@@ -42,6 +49,8 @@ def collect(
     def renew(job: Job, found: Any) -> None:
         del job
         renew_pages(session, [str(Path(found.path).parent)])
+        if then_label:
+            label(session, found.path, dictionaries)
 
     return session.jobs.add(f"Collect evidence from {Path(corpus).name}", request, renew)
 

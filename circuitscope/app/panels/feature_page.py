@@ -124,7 +124,9 @@ class FeatureBox(QWidget):
             return
         chart = HistogramView(self._desk.palette, page.histogram)
         column.addWidget(chart)
-        quantiles = DOT.join(f"{percent(q)} {plain(value)}" for q, value in page.quantiles)
+        quantiles = DOT.join(
+            f"{percent(q)}\N{NO-BREAK SPACE}{plain(value)}" for q, value in page.quantiles
+        )
         words = tr("Activation where active: mean {0}, largest {1}; quantiles {2}").format(
             plain(page.mean), plain(page.maximum), quantiles
         )
@@ -393,6 +395,6 @@ def add_page(
         column.addWidget(FeatureBox(desk, circuit, node, page))
         return
     column.addWidget(section(tr("Examples")))
-    words = tr("None are stored for this feature. “circuitscope collect” gathers them from a "
-               "corpus; see Features in the manual.")  # fmt: skip
+    words = tr("None are stored for this feature: they are collected once from a corpus of yours.")
     column.addWidget(text_label(words, "note", wrap=True))
+    column.addWidget(button(tr("Collect evidence…"), "link", lambda: desk.trigger("trace.collect")))
