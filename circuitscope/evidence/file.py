@@ -58,14 +58,21 @@ _PAGES: Final = (
 )
 
 
+Stored = tuple[str, str, bytes]
+"""An array as it lies in a file: type, shape as JSON, compressed bytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class PackedArray:
-    """An array of one dictionary and layer; `first` and `last` are the features it is about."""
+    """An array of one dictionary and layer; `first` and `last` are the features it is about.
+
+    One taken over from another file stays as it lies there.
+    """
 
     digest: str
     layer: int
     name: str
-    array: NDArray[Any]
+    array: NDArray[Any] | Stored
     first: int = 0
     last: int = -1
 
@@ -171,7 +178,9 @@ def _fill(connection: sqlite3.Connection, contents: Contents) -> None:
     connection.execute("COMMIT")
 
 
-def _packed(array: NDArray[Any], packer: zstandard.ZstdCompressor) -> tuple[str, str, bytes]:
+def _packed(array: NDArray[Any] | Stored, packer: zstandard.ZstdCompressor) -> Stored:
+    if isinstance(array, tuple):
+        return array
     plain = np.ascontiguousarray(array)
     plain = plain.astype(plain.dtype.newbyteorder("<"), copy=False)
     assert plain.dtype.str in _DTYPES, f"{plain.dtype} is not stored"
@@ -370,8 +379,8 @@ class EvidenceFile:
     def contents(self) -> Contents:
         """Return everything, to write a changed file."""
         arrays = [
-            PackedArray(digest, layer, name, self._unpack(*packed), first, last)
-            for digest, layer, name, first, last, *packed in self._connection.execute(
+            PackedArray(digest, layer, name, (dtype, shape, data), first, last)
+            for digest, layer, name, first, last, dtype, shape, data in self._connection.execute(
                 "SELECT digest, layer, name, first, last, dtype, shape, data FROM array"
             )
         ]
