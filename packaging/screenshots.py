@@ -234,6 +234,34 @@ def test_dialog(stage: Stage) -> None:
     stage.close_dialogs()
 
 
+def compare_overlay(stage: Stage) -> None:
+    stage.open("capitals")
+    stage.run("verify.compare")
+    stage.take("compare-before", 1500)
+    stage.dialog().run()
+    stage.take("compare-overlay", 800)
+    stage.dialog().classes.buttons["both"].setChecked(False)
+    stage.dialog().tables.setCurrentIndex(1)
+    stage.take("compare-filtered", 500)
+    stage.close_dialogs()
+
+
+def split_view(stage: Stage) -> None:
+    stage.open("capitals")
+    stage.session.activate(stage.session.project.finding("Dallas").id)
+    stage.window.split.show_beside(stage.session.project.finding("Oakland").id)
+    stage.group("Texas")
+    stage.session.select(stage.session.selection[:1])
+    node = stage.session.circuit.nodes.find("token/embed/-1/7/34") or int(
+        stage.session.circuit.roots[0]
+    )
+    stage.session.select([node])
+    stage.take("split-view", 1200)
+    stage.window.split.swap()
+    stage.take("split-swapped", 800)
+    stage.window.split.unsplit()
+
+
 def dialogs_of_actions(stage: Stage) -> None:
     stage.open("capitals")
     for action, name in (
@@ -366,9 +394,8 @@ def tour(stage: Stage) -> None:
 
 SCENES: tuple[Callable[[Stage], None], ...] = (
     start_page, link_graph, circuit_view, search, command_palette, preferences, empty_project,
-    trace_dialog, try_it, test_dialog, dialogs_of_actions, attention, feature_pages, collect,
-    other_examples, jobs,
-    errors, name_dialog, tour,
+    trace_dialog, try_it, test_dialog, compare_overlay, split_view, dialogs_of_actions, attention,
+    feature_pages, collect, other_examples, jobs, errors, name_dialog, tour,
 )  # fmt: skip
 IN_EVERY_THEME = (start_page, link_graph, circuit_view, search, command_palette, preferences)
 

@@ -77,6 +77,13 @@ MEANINGS: dict[str, str] = {
     "chance, 1 is perfect.",
     "position": "Place of the token in the prompt, counted from 0.",
     "layer": "Block of the model, counted from 0.",
+    "change": "The second circuit's value less the first's; signed. Compare it with what changes "
+    "between the first circuit and its noise floor.",
+    "transfer": "The answer that the circuit alone keeps on a prompt, everything else of its kinds "
+    "replaced in the unfrozen model: 0 % is everything replaced, 100 % the whole model. Less and "
+    "more than that is possible; it is never clipped.",
+    "shared": "Nodes, or edges, that both circuits have / those that either has; 0 to 100 %. It "
+    "says what two drawings share, not what they do; read it beside the noise floor.",
 }  # fmt: skip
 
 

@@ -128,6 +128,12 @@ QCheckBox::indicator:checked {
 }
 QCheckBox::indicator:disabled { background: $field; border-color: $hairline; }
 
+#HalfHead { background: $window; border-bottom: 2px solid transparent; }
+#HalfHead[look="active"] { border-bottom-color: $accent; }
+QPushButton[look="class"] { padding: 3px 10px; text-align: left; }
+QPushButton[look="class"]:checked { border-color: $accent; background: $accent_tint; color: $ink; }
+QPushButton[look="class"]:!checked { color: $secondary; }
+
 QTabBar { background: $window; qproperty-drawBase: 0; }
 QTabBar::tab {
   background: transparent; padding: 0 14px; height: 33px; color: $secondary; border: 0;

@@ -30,6 +30,7 @@ from circuitscope.exchange.typeface import (
     wrap,
 )
 from circuitscope.graph.compare import WHERES, Comparison, Where
+from circuitscope.graph.groups import name_of
 from circuitscope.graph.overlay import Overlay, overlay
 from circuitscope.graph.prune import Reason
 from circuitscope.graph.view import View
@@ -63,8 +64,12 @@ class ComparisonReport:
     transfer: Transfer | None = None
 
     def label(self, node: int) -> str:
-        """Return the name of a node of `found.nodes`, else its key."""
-        return (self.labels[node] if self.labels else "") or str(self.found.nodes[node].key)
+        """Return the name of a node of `found.nodes`; where nobody gave one, that of its kind."""
+        if self.labels and self.labels[node]:
+            return self.labels[node]
+        pair = self.found.nodes[node]
+        circuit, index = (self.a, pair.a) if pair.a >= 0 else (self.b, pair.b)
+        return name_of(circuit, index)[0]
 
     def class_name(self, where: Where) -> str:
         """Return what a class is called."""
@@ -130,6 +135,8 @@ def overlay_figure(
     preset: Preset = PRESETS["screen"],
     theme: Theme = PRINT,
     shown: Collection[Where] = WHERES,
+    *,
+    bare: bool = False,
 ) -> Figure:
     """Draw both circuits over each other.
 
@@ -138,17 +145,19 @@ def overlay_figure(
         preset: Sizes in points.
         theme: Colours.
         shown: Classes whose nodes and edges are drawn.
+        bare: Leave title, legend and caption to whoever shows it.
     """
     laid = overlay(told.a, told.b, told.found)
     view = _view(laid, shown)
-    head, top = _heading(told, preset, theme)
+    head, top = ([], 2.4 * preset.label) if bare else _heading(told, preset, theme)
     page = lay_out(laid.circuit, view, (preset, theme), top)
     chosen, left_out = _strongest(laid, view)
     grid, row_texts = grid_of(page, top)
     strip, token_texts = token_strip(page, top)
-    legend, bottom = set_entries(_legend(told, theme), strip.y + strip.height, (preset, theme))
+    entries = [] if bare else _legend(told, theme)
+    legend, bottom = set_entries(entries, strip.y + strip.height, (preset, theme))
     notes = _notes(told, left_out, shown)
-    foot, height = diagram.footer(notes, preset.width, bottom, preset, theme)
+    foot, height = diagram.footer([] if bare else notes, preset.width, bottom, preset, theme)
     names = _names(told, page, laid)
     return Figure(
         preset.width, max(height, preset.least_height),
@@ -156,7 +165,7 @@ def overlay_figure(
             Layer("grid", "Rows and columns", grid, (strip,)),
             Layer("edges", "Edges", _curves(page, laid, chosen, theme)),
             Layer("nodes", "Nodes", glyphs=_glyphs(told, page, laid), texts=names),
-            legend,
+            *(() if bare else (legend,)),
             Layer("text", "Title, rows, tokens and caption",
                   texts=(*head, *row_texts, *token_texts, *foot)),
         ),
@@ -195,10 +204,10 @@ def metadata_of(told: ComparisonReport) -> dict[str, Any]:
 def _view(laid: Overlay, shown: Collection[Where]) -> View:
     circuit = laid.circuit
     nodes = laid.of(*shown)
-    # What a shown edge joins is shown too; so are the words and what is explained.
-    nodes[circuit.roots] = True
     edges = np.isin(laid.edges, [WHERES.index(where) for where in shown])
-    edges &= nodes[circuit.edges.source] & nodes[circuit.edges.target]
+    # What a shown edge joins is shown too, and so is what is explained.
+    for ends in (circuit.edges.source[edges], circuit.edges.target[edges], circuit.roots):
+        nodes[ends] = True
     reasons = np.where(nodes, Reason.SHOWN, Reason.FILTER).astype(np.uint8)
     return View(nodes, edges, reasons, nodes & False)
 

@@ -65,6 +65,8 @@ class LinkGraphView(CanvasView):
 
     pin_wanted = Signal(int)
     """Emitted with a node that was Ctrl-clicked."""
+    hovered = Signal(object)
+    """Emitted with the node that the mouse is on now, None for none."""
 
     def __init__(self, session: Session, palette: Palette, parent: QWidget | None = None) -> None:
         super().__init__(session, palette, parent)
@@ -225,6 +227,7 @@ class LinkGraphView(CanvasView):
         if (hover, column) != (self._hover, self._column):
             self._hover, self._column = hover, column
             self._dwell.start(DWELL_MS)
+            self.hovered.emit(hover)
             self.update()
 
     def _hovered_edge(self) -> int | None:
@@ -265,6 +268,14 @@ class LinkGraphView(CanvasView):
 
     def leaveEvent(self, event: Any) -> None:
         self._hover = self._column = None
+        self.hovered.emit(None)
+        self.update()
+
+    def point_at(self, node: int | None) -> None:
+        """Show a node as if the mouse were on it, where it is visible; None for none."""
+        seen = node is not None and self._scene is not None and np.isfinite(
+            self._scene.places[node, 0])  # fmt: skip
+        self._hover = node if seen else None
         self.update()
 
     # ---- keyboard --------------------------------------------------------------------------

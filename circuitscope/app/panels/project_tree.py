@@ -14,7 +14,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from circuitscope.app.commands import contents, edits, files
+from circuitscope.app.commands import contents, edits
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.errors import show_error
 from circuitscope.app.later import Later
@@ -26,7 +26,6 @@ from circuitscope.app.words import tr
 from circuitscope.core.binding import Binding
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.project.edit import Edit
-from circuitscope.session.decomposing import is_importance
 
 FINDING = Qt.ItemDataRole.UserRole
 KIND = Qt.ItemDataRole.UserRole + 1
@@ -126,6 +125,8 @@ class ProjectTree(QTreeWidget):
         self.customContextMenuRequested.connect(self._menu)
         self.itemChanged.connect(self._renamed)
         self.currentItemChanged.connect(self._chosen)
+        self.itemClicked.connect(lambda item, _at: self._open(item))
+        self.itemActivated.connect(lambda item, _at: self._open(item))
         self.itemCollapsed.connect(lambda item: self._fold(item, folded=True))
         self.itemExpanded.connect(lambda item: self._fold(item, folded=False))
         self._later = Later(self, self.rebuild)
@@ -216,10 +217,7 @@ class ProjectTree(QTreeWidget):
             return
         kind, name = line
         if kind == "finding":
-            info = session.project.finding(name)
-            if is_importance(info):
-                files.weigh_words(self._desk, name)
-            elif info.kind == "circuit" and name != session.active:
+            if not self._is_result(line) and name != session.active:
                 session.activate(name)
         elif kind == "drawing":
             contents.show_drawing(self._desk, name)
@@ -229,6 +227,15 @@ class ProjectTree(QTreeWidget):
         elif kind == "note":
             row = session.drawing.row("note", name) or {}
             self._select(list(Binding.parse(str(row.get("about", ""))).ends))
+
+    def _open(self, item: QTreeWidgetItem) -> None:
+        """Open a result that is no circuit; every click does, also on the line chosen already."""
+        line = self._line(item)
+        if line is not None and self._is_result(line):
+            try:
+                contents.open_result(self._desk, line[1])
+            except CircuitScopeError as error:
+                show_error(self._desk.window, error)
 
     def _select(self, keys: list[str]) -> None:
         circuit = self._desk.session.circuit
@@ -284,6 +291,12 @@ class ProjectTree(QTreeWidget):
             menu.addAction(tr("Delete"), lambda: self._do(contents.delete, line))
             menu.addSeparator()
             if kind == "finding" and not self._is_result(line):
+                other = desk.actions["verify.compare"]
+                entry = menu.addAction(
+                    tr("Compare with…"), lambda: contents.compare_with(desk, name)
+                )
+                entry.setEnabled(other.isEnabled())
+                entry.setToolTip(other.toolTip())
                 again = menu.addAction(
                     tr("Trace again with changes…"), lambda: contents.trace_again(desk, name)
                 )
