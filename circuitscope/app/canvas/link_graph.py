@@ -85,7 +85,10 @@ class LinkGraphView(CanvasView):
         self.minimap.hide()
         self.setAccessibleName(tr("Link graph"))
         to_gui(session.focus_changed, lambda *_: self.refresh(), self)
-        to_gui(session.edge_heads.told, lambda *_: self.update(), self)
+        # A half that looks beside the session asks nothing of the engine; a click makes it active.
+        self._heads = session.edge_heads if isinstance(session, Session) else None
+        if self._heads is not None:
+            to_gui(self._heads.told, lambda *_: self.update(), self)
         self._dwell = Later(self, self._ask_heads)
         self._new_circuit()
 
@@ -241,10 +244,12 @@ class LinkGraphView(CanvasView):
         return edge
 
     def _ask_heads(self) -> None:
-        session, edge = self._session, self._hovered_edge()
-        if edge is not None and session.jobs.running is None and not traced_here(session):
+        session, heads, edge = self._session, self._heads, self._hovered_edge()
+        if edge is None or heads is None or session.jobs.running is not None:
+            return
+        if not traced_here(session):
             with suppress(CircuitScopeError):  # the inspector says why it cannot be asked
-                session.edge_heads.ask(edge)
+                heads.ask(edge)
 
     def _clicked(self, at: QPointF, *, add: bool) -> None:
         node = self.node_at(at)
@@ -353,7 +358,7 @@ class LinkGraphView(CanvasView):
         assert scene is not None, "a node is hovered over"
         assert self._hover is not None, "a node is hovered over"
         text = draw.hover_text(scene, self._session.label, self._hover, self._session.selection)
-        heads = None if edge is None else self._session.edge_heads.known(edge)
+        heads = None if edge is None or self._heads is None else self._heads.known(edge)
         return text if heads is None else f"{text}\n{heads_line(scene.circuit, heads)}"
 
     def _paint_empty(self, painter: QPainter) -> None:
