@@ -38,6 +38,7 @@ from circuitscope.core.settings import (
 )
 from circuitscope.core.sources import Head, MeanActivations, Mlp, Source, Span
 from circuitscope.core.target_text import parse_target
+from circuitscope.core.transfer import Transfer
 from circuitscope.core.viewing import SOCKET
 from circuitscope.evidence.records import EvidenceMissing
 from circuitscope.graph.compare import Comparison, compare
@@ -50,7 +51,14 @@ from circuitscope.session.dictionaries import (
     save_dictionaries,
     train_dictionary,
 )
-from circuitscope.tracing.evidence import badges, faithfulness_curve, measure, patching_grid, verify
+from circuitscope.tracing.evidence import (
+    badges,
+    faithfulness_curve,
+    measure,
+    patching_grid,
+    transfer,
+    verify,
+)
 from circuitscope.tracing.prompt_set import stable_core, trace_set
 
 if TYPE_CHECKING:
@@ -107,6 +115,7 @@ __all__ = [
     "Site",
     "Span",
     "TraceSettings",
+    "Transfer",
     "agreement",
     "attention_table",
     "badges",
@@ -140,6 +149,7 @@ __all__ = [
     "trace",
     "trace_set",
     "train_dictionary",
+    "transfer",
     "verify",
 ]
 

@@ -79,8 +79,13 @@ def _labels(
     return tuple(labels)
 
 
-def start_cross_test(session: Session, chosen: Chosen) -> Job:
+def start_cross_test(session: Session, chosen: Chosen, dictionaries: tuple[str, ...] = ()) -> Job:
     """Run both circuits on each other's prompts; the job's result is a `Transfer`.
+
+    Args:
+        session: Whose circuits and model.
+        chosen: What is compared.
+        dictionaries: Folders; left out, those of the traces and around the model.
 
     Raises:
         CircuitScopeError: No model is chosen, or a circuit is gone.
@@ -88,9 +93,9 @@ def start_cross_test(session: Session, chosen: Chosen) -> Job:
     project, choice = _project(session), session.model_choice
     infos = [project.finding(which) for which in (chosen.a, chosen.b, chosen.floor) if which]
     circuits = tuple(project.circuit(info.id) for info in infos)
-    folders: dict[str, None] = {}
+    folders = dict.fromkeys(dictionaries)
     for circuit in circuits:
-        if circuit.provenance.dictionaries:
+        if circuit.provenance.dictionaries and not dictionaries:
             found = dictionary_folders(circuit, Path(choice.path), session.preferences.now)
             folders |= dict.fromkeys(found)
     align: Alignment = "end" if chosen.align == "end" else "edit"

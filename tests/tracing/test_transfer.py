@@ -28,7 +28,7 @@ def atlas() -> Iterator[tuple]:
 
 def test_each_circuit_keeps_its_own_answer_and_not_the_other(atlas: tuple) -> None:
     model, dallas, oakland, dictionaries = atlas
-    found = transfer(
+    found = cs.transfer(
         model, dallas, oakland, floor=dallas, names=("Dallas", "Oakland", "again"),
         node_threshold=0.95, dictionaries=dictionaries,
     )  # fmt: skip
