@@ -18,6 +18,7 @@ import json
 import math
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,7 @@ APPLICATION_ID: Final = 0x43534556
 VERSION: Final = 2
 """Without imported pages a file is of version 1, as all were before."""
 _LEVEL = 19
+_ABANDONED_SECONDS = 3600
 _MOST_BYTES = 2**31
 _MOST_LABELS = 2**26
 _DTYPES = frozenset({"|u1", "<u2", "<u4", "<i2", "<i4", "<i8", "<f2", "<f4", "<f8"})
@@ -122,6 +124,10 @@ def packed_page(page: FeaturePage) -> bytes:
 def write(path: Path, contents: Contents) -> None:
     """Write a file in place of the one that is there, all or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    for old in path.parent.glob(f".{path.name}.tmp-*"):  # what a killed process left
+        with suppress(OSError):
+            if time.time() - old.stat().st_mtime > _ABANDONED_SECONDS:
+                old.unlink()
     fresh = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     fresh.unlink(missing_ok=True)
     try:
