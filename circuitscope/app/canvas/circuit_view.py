@@ -7,7 +7,7 @@ into the user's own.
 """
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Final
 
 import numpy as np
