@@ -284,6 +284,49 @@ def attention(stage: Stage) -> None:
     stage.close_dialogs()
 
 
+def feature_pages(stage: Stage) -> None:
+    from PySide6.QtWidgets import QScrollArea
+
+    from circuitscope.app.panels.feature_page import FeatureBox
+    from circuitscope.app.panels.inspector import InspectorPanel
+    from circuitscope.session import feature_work
+
+    for name in ("capitals", "othello"):
+        stage.open(name)
+        stage.session.load_model(
+            ROOT / "projects" / ("atlas" if name == "capitals" else name) / "model"
+        )
+        stage.settle()
+        circuit = stage.session.circuit
+        order = (-circuit.nodes.influence).argsort().tolist()
+        pages = (n for n in order if (p := feature_work.page(stage.session, n)) and p.examples)
+        stage.session.select([next(pages)])
+        stage.settle(1200)
+        scroll = stage.window.findChild(InspectorPanel).findChild(QScrollArea)
+        box = stage.window.findChild(FeatureBox)
+        bar = scroll.verticalScrollBar()
+        top = box.mapTo(scroll.widget(), box.rect().topLeft()).y()
+        for part in range(4):
+            bar.setValue(top + part * (scroll.height() - 40))
+            stage.take(f"feature-{name}-{part + 1}")
+            if bar.value() == bar.maximum():
+                break
+
+
+def collect(stage: Stage) -> None:
+    stage.open("capitals")
+    stage.session.load_model(ROOT / "projects" / "atlas" / "model")
+    stage.settle()
+    stage.run("trace.collect")
+    stage.take("collect", 1500)
+    dialog = stage.dialog()
+    texts = stage.copies / "texts.txt"
+    texts.write_text("the capital of the state containing Dallas is Austin\n" * 4000)
+    dialog.corpus.setText(str(texts))
+    stage.take("collect-estimate", 2500)
+    stage.close_dialogs()
+
+
 def other_examples(stage: Stage) -> None:
     for name in sorted(path.stem for path in (ROOT / "projects").glob("**/*.circuitscope")):
         if name != "capitals":
@@ -351,8 +394,8 @@ def tour(stage: Stage) -> None:
 
 SCENES: tuple[Callable[[Stage], None], ...] = (
     start_page, link_graph, circuit_view, search, command_palette, preferences, empty_project,
-    trace_dialog, try_it, test_dialog, compare_overlay, split_view,
-    dialogs_of_actions, attention, other_examples, jobs, errors, name_dialog, tour,
+    trace_dialog, try_it, test_dialog, compare_overlay, split_view, dialogs_of_actions, attention,
+    feature_pages, collect, other_examples, jobs, errors, name_dialog, tour,
 )  # fmt: skip
 IN_EVERY_THEME = (start_page, link_graph, circuit_view, search, command_palette, preferences)
 

@@ -65,6 +65,16 @@ MEANINGS: dict[str, str] = {
     "similarity": "Cosine, −1 to 1; 1 is the same direction.",
     "token weight": "By how much one unit of the feature moves this token's logit directly, "
     "through no other layer; signed.",
+    "detection": "How well the label tells held-out texts where the feature is active from those "
+    "where it is silent: the mean of both hit rates. 0.5 is chance, 1 is perfect. It does not say "
+    "what the feature does.",
+    "output": "Share of all other tokens whose log-probability rises less than the named ones' "
+    "when the feature is raised on held-out texts. 0.5 is chance, 1 is perfect. It does not say "
+    "when the feature fires.",
+    "F1": "Harmonic mean of how often the rule holds where the feature fires and how often the "
+    "feature fires where the rule holds, on held-out games; 0 to 1.",
+    "both scores": "Mean of the score of when it fires and the score of what it does; 0.5 is "
+    "chance, 1 is perfect.",
     "position": "Place of the token in the prompt, counted from 0.",
     "layer": "Block of the model, counted from 0.",
     "change": "The second circuit's value less the first's; signed. Compare it with what changes "

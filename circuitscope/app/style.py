@@ -112,6 +112,7 @@ QComboBox QAbstractItemView {
 }
 QSpinBox::up-button, QSpinBox::down-button, QDoubleSpinBox::up-button, QDoubleSpinBox::down-button
 { width: 0; border: 0; }
+QSpinBox, QDoubleSpinBox { min-height: 24px; }
 QSpinBox QLineEdit, QDoubleSpinBox QLineEdit {
   border: 0; padding: 0; min-height: 0; background: transparent;
 }

@@ -18,6 +18,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,14 @@ from torch import Tensor
 
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.progress import Progress, silent
-from circuitscope.dictionaries.corpus import Corpus, Ids, batches, open_corpus, uncounted
+from circuitscope.dictionaries.corpus import (
+    CHUNK_TOKENS,
+    Corpus,
+    Ids,
+    batches,
+    open_corpus,
+    uncounted,
+)
 from circuitscope.dictionaries.dictionary import Dictionary
 from circuitscope.dictionaries.effects import promoted_tokens, similar_features
 from circuitscope.dictionaries.fit import as_read, check_fit
@@ -45,6 +53,8 @@ if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
 
 CHECKPOINT_SECONDS = 120.0
+_FORMAT = 2
+"""Of checkpoints; those of another one are not resumed."""
 _VALUES = 2**21
 """Pre-activations of one dictionary that are computed at once: 8 MB."""
 
@@ -65,6 +75,7 @@ def collect(  # noqa: PLR0913 - options by keyword
     context: int | None = None,
     text_field: str = "",
     most_tokens: int | None = None,
+    expected_tokens: int = 0,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     progress: Progress | None = None,
 ) -> Collected:
@@ -78,6 +89,7 @@ def collect(  # noqa: PLR0913 - options by keyword
         context: Most tokens of a sequence; None takes the model's, but at most 128.
         text_field: Field of JSONL or column of CSV that holds the text.
         most_tokens: Stop after the chunk that reaches so many; a later call can go on.
+        expected_tokens: About how many the corpus has, for the time left; 0 where unknown.
         checkpoint_seconds: Time between two checkpoints.
         progress: Hears of every chunk and may cancel: what was counted is kept for the next call.
 
@@ -89,11 +101,10 @@ def collect(  # noqa: PLR0913 - options by keyword
     for item in dictionaries:
         check_fit(item.card, model.anatomy)
     opened = open_corpus(model, corpus, context, text_field)
-    target = _target(dictionaries, out)
-    run = _Run(model, [as_read(item, model.anatomy) for item in dictionaries], opened, target)
+    target = evidence_path(dictionaries, out)
+    run = Collection(model, [as_read(item, model.anatomy) for item in dictionaries], opened, target)
     run.resume(hear)
-    hear.phase("Collecting evidence", opened.n_chunks)
-    hear.advance(run.chunk)
+    hear.phase("Collecting evidence", _steps_left(run, most_tokens, expected_tokens))
     saved = time.monotonic()
     whole = True
     try:
@@ -107,8 +118,8 @@ def collect(  # noqa: PLR0913 - options by keyword
                 run.save()
                 saved = time.monotonic()
     except BaseException:
-        # Also when the user cancels: between chunks everything counted so far is kept.
-        if run.is_at_rest and run.chunk:
+        # Also when the user cancels: between batches everything counted so far is kept.
+        if run.is_at_rest and run.n_tokens:
             run.save()
         raise
     if not run.n_tokens:
@@ -123,7 +134,22 @@ def collect(  # noqa: PLR0913 - options by keyword
     return found
 
 
-def _target(dictionaries: Sequence[Dictionary], out: Path | str | None) -> Path:
+def _steps_left(run: Collection, most_tokens: int | None, expected: int) -> int:
+    """Return about how many chunks are still to be counted, 0 where that is not known."""
+    total = run.corpus.n_chunks or -(-expected // CHUNK_TOKENS)
+    left = max(total - run.chunk, 0)
+    if most_tokens is None:
+        return left
+    budget = -(-max(most_tokens - run.n_tokens, 0) // CHUNK_TOKENS)
+    return min(left, budget) if total else budget
+
+
+def evidence_path(dictionaries: Sequence[Dictionary], out: Path | str | None) -> Path:
+    """Return the file that evidence is written to.
+
+    Raises:
+        CircuitScopeError: It cannot be written there.
+    """
     target = default_path(dictionaries) if out is None else Path(out).expanduser()
     target = target / NAME if target.is_dir() or target.suffix != ".sqlite" else target
     if not os.access(target.parent if target.parent.is_dir() else target.parent.parent, os.W_OK):
@@ -186,8 +212,8 @@ class _Values:
         return sequence, position, unit, value
 
 
-class _Run:
-    """A collection under way; between chunks it can be saved and resumed."""
+class Collection:
+    """A collection under way; between batches it can be saved and resumed."""
 
     def __init__(
         self, model: LoadedModel, dictionaries: Sequence[Dictionary], corpus: Corpus, target: Path
@@ -200,30 +226,34 @@ class _Run:
             for layer in item.card.layers
         ]
         self.contexts = Contexts(len(self.parts), corpus.window, id_type)
-        self.chunk = self.n_tokens = self.n_sequences = 0
+        self.chunk = self.batch = self.n_tokens = self.n_sequences = 0
         self.is_at_rest = True
         widest = max(part.card.n_features for part in self.parts)
         self.rows = min(max(_VALUES // widest, 512), 4096)
         self.skipped = np.array(sorted(uncounted(model)), np.int64)
         made = [[p.card.digest, p.layer] for p in self.parts]
         self.fingerprint = hashlib.sha256(
-            dump([model.anatomy.digest, str(model.dtype), corpus.digest, made]).encode()
+            dump([_FORMAT, model.anatomy.digest, str(model.dtype), corpus.digest, made]).encode()
         ).hexdigest()
         self.checkpoint = target.with_name(f"{target.name}.{self.fingerprint[:8]}.partial")
 
     # ---- one chunk -----------------------------------------------------------------------------
     def add(self, chunk: list[Ids], progress: Progress) -> None:
-        """Count one chunk; cancelling before its end leaves the last checkpoint."""
-        self.is_at_rest = False
-        for batch in batches(chunk, self.n_sequences, self.rows, self.skipped):
-            self._count(batch)
+        """Count what is left of one chunk; it may be cancelled between two batches."""
+        left = batches(chunk, self.n_sequences, self.rows, self.skipped)
+        for batch in islice(left, self.batch, None):
+            self.is_at_rest = False
+            self.count(batch)
+            self.batch += 1
+            self.is_at_rest = True
             progress.advance(0)
         self.n_sequences += len(chunk)
         self.chunk += 1
-        self.is_at_rest = True
+        self.batch = 0
 
     @torch.inference_mode()
-    def _count(self, batch: Batch) -> None:
+    def count(self, batch: Batch) -> None:
+        """Count one batch of sequences."""
         ids = torch.from_numpy(batch.token_ids.astype(np.int64))
         found = read_flat(self.model, ids, [part.place for part in self.parts])
         self.n_tokens += int(batch.counted.sum())
@@ -241,7 +271,7 @@ class _Run:
         arrays = {f"c.{name}": value for name, value in self.contexts.state().items()}
         for number, part in enumerate(self.parts):
             arrays |= {f"{number}.{name}": value for name, value in part.tally.state().items()}
-        counts = [self.chunk, self.n_tokens, self.n_sequences]
+        counts = [self.chunk, self.batch, self.n_tokens, self.n_sequences]
         note = dump({"fingerprint": self.fingerprint, "counts": counts}).encode()
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.checkpoint.with_name(f".{self.checkpoint.name}.tmp")
@@ -251,6 +281,14 @@ class _Run:
             os.fsync(file.fileno())
         fresh.replace(self.checkpoint)
 
+    def counted_before(self) -> int:
+        """Return how many tokens a checkpoint of the same work holds; 0 where there is none."""
+        if not self.checkpoint.is_file():
+            return 0
+        with np.load(self.checkpoint, allow_pickle=False) as stored:
+            note = json.loads(stored["note"].tobytes())
+        return int(note["counts"][2]) if note["fingerprint"] == self.fingerprint else 0
+
     def resume(self, progress: Progress) -> None:
         """Go on from a checkpoint where there is one of the same work."""
         if not self.checkpoint.is_file():
@@ -259,7 +297,7 @@ class _Run:
             note = json.loads(stored["note"].tobytes())
             if note["fingerprint"] != self.fingerprint:
                 return
-            self.chunk, self.n_tokens, self.n_sequences = note["counts"]
+            self.chunk, self.batch, self.n_tokens, self.n_sequences = note["counts"]
             grouped: dict[str, dict[str, NDArray]] = {}
             for name in stored.files:
                 owner, _, field = name.partition(".")

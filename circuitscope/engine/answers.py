@@ -28,14 +28,7 @@ from circuitscope.engine.decomposing import (
     weigh_words,
 )
 from circuitscope.engine.evidence import EVIDENCE
-from circuitscope.engine.features import (
-    CollectEvidence,
-    ReadFeature,
-    TrainDictionary,
-    collect_evidence,
-    read_feature,
-    train_dictionary,
-)
+from circuitscope.engine.features import HANDLERS as FEATURE_HANDLERS
 from circuitscope.engine.reading import ReadGraph, answer_read_graph
 from circuitscope.engine.reasons import (
     ExplainAttention,
@@ -478,9 +471,7 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     Grow: grow_circuit,
     ExplainAttention: explain_attention,
     **EVIDENCE,
-    CollectEvidence: collect_evidence,
-    ReadFeature: read_feature,
-    TrainDictionary: train_dictionary,
+    **FEATURE_HANDLERS,
     WeighWords: weigh_words,
     CompareHeads: compare_heads,
     MeasureMeans: measure_means,

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 from circuitscope.core.anatomy import Site
 from circuitscope.core.dictionary_quality import TrainedDictionary
 from circuitscope.core.errors import ModelError
-from circuitscope.evidence.records import Collected
+from circuitscope.evidence.labels import label_features as label_file
+from circuitscope.evidence.records import Collected, CollectEstimate, FeatureId, Label
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from circuitscope.core.progress import Progress
     from circuitscope.engine.answers import Holdings
     from circuitscope.engine.requests import ModelChoice
@@ -31,6 +34,7 @@ class CollectEvidence:
         context: Most tokens of a sequence, or None.
         text_field: Field of JSONL or column of CSV that holds the text.
         most_tokens: Stop after about so many; None reads the whole corpus.
+        expected_tokens: About how many the corpus has, for the time left; 0 where unknown.
     """
 
     model: ModelChoice
@@ -40,6 +44,14 @@ class CollectEvidence:
     context: int | None = None
     text_field: str = ""
     most_tokens: int | None = None
+    expected_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateCollection:
+    """Say beforehand how much work `collect` is; the answer is a `CollectEstimate`."""
+
+    collect: CollectEvidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +103,35 @@ class FeatureReading:
     activations: tuple[float, ...]
 
 
-FeatureRequest = CollectEvidence | ReadFeature | TrainDictionary
-FeatureResult = Collected | FeatureReading | TrainedDictionary
+@dataclass(frozen=True, slots=True)
+class LabelFeatures:
+    """Label features, also by what raising them does to the next token.
+
+    Attributes:
+        evidence: The evidence file or its folder.
+        dictionaries: Folders; of none, only rules of tokens are found.
+        only: Features; none takes all that are alive.
+        more: Labels made elsewhere, by feature.
+    """
+
+    model: ModelChoice
+    evidence: str
+    dictionaries: tuple[str, ...] = ()
+    only: tuple[FeatureId, ...] = ()
+    more: tuple[tuple[FeatureId, tuple[Label, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """The best score of each labelled feature, by name of the dictionary."""
+
+    scores: dict[str, tuple[float, ...]]
+
+
+FeatureRequest = (
+    CollectEvidence | EstimateCollection | ReadFeature | TrainDictionary | LabelFeatures
+)
+FeatureResult = Collected | CollectEstimate | FeatureReading | TrainedDictionary | Labelled
 
 
 def collect_evidence(request: CollectEvidence, holdings: Holdings, progress: Progress) -> Collected:
@@ -104,7 +143,22 @@ def collect_evidence(request: CollectEvidence, holdings: Holdings, progress: Pro
     return collect(
         model, opened, request.corpus, Path(request.out) if request.out else None,
         context=request.context, text_field=request.text_field, most_tokens=request.most_tokens,
-        progress=progress,
+        expected_tokens=request.expected_tokens, progress=progress,
+    )  # fmt: skip
+
+
+def estimate_collection(
+    request: EstimateCollection, holdings: Holdings, progress: Progress
+) -> CollectEstimate:
+    """Look at the corpus and run a little of it."""
+    from circuitscope.dictionaries.collecting_estimate import estimate
+
+    asked = request.collect
+    model = holdings.model(asked.model, progress)
+    opened = holdings.dictionaries(asked.dictionaries, str(model.device), progress)
+    return estimate(
+        model, opened, asked.corpus, Path(asked.out) if asked.out else None,
+        context=asked.context, text_field=asked.text_field, progress=progress,
     )  # fmt: skip
 
 
@@ -160,3 +214,26 @@ def read_feature(request: ReadFeature, holdings: Holdings, progress: Progress) -
     mine = found.unit == request.unit
     acts[found.position[mine].cpu()] = found.value[mine].float().cpu()
     return FeatureReading(prompt.tokens, tuple(acts.tolist()))
+
+
+def label_features(request: LabelFeatures, holdings: Holdings, progress: Progress) -> Labelled:
+    """Label; cancelling leaves the file as it was."""
+    from circuitscope.dictionaries.steering import TokenLabeller
+
+    model = holdings.model(request.model, progress)
+    opened = holdings.dictionaries(request.dictionaries, str(model.device), progress)
+    found = label_file(
+        request.evidence, dict(request.more), progress,
+        labellers=[TokenLabeller(model, opened)] if request.dictionaries else (),
+        only=request.only or None,
+    )  # fmt: skip
+    return Labelled({name: tuple(scores) for name, scores in found.items()})
+
+
+HANDLERS: dict[type, Callable[[Any, Holdings, Progress], FeatureResult]] = {
+    CollectEvidence: collect_evidence,
+    EstimateCollection: estimate_collection,
+    ReadFeature: read_feature,
+    TrainDictionary: train_dictionary,
+    LabelFeatures: label_features,
+}

@@ -182,21 +182,21 @@ def _boxes(
             label, source = name_of(circuit, members[0], texts)
             source = str(labels[name].get("source", source)) if texts.get(name) else source
         group = groups.get(name if is_group else membership.get(members[0], ""), {})
-        kinds = np.unique(nodes.kind[at])
-        position = nodes.position[at][nodes.position[at] >= 0]
+        kinds = set(nodes.kind[at].tolist())
+        position = [at for at in nodes.position[at].tolist() if at >= 0]
+        layers = nodes.layer[at].tolist()
         spot = places.get(name)
         boxes.append(
             Box(
                 name, at, label, source, str(group.get("color", "")), is_group,
-                NodeKind(int(kinds[0])) if len(kinds) == 1 else None,
-                Site(int(nodes.site[at[0]])),
-                (int(nodes.layer[at].min()), int(nodes.layer[at].max())),
-                float(position.mean()) if len(position) else float("nan"),
-                float(stage[at].mean()),
+                NodeKind(kinds.pop()) if len(kinds) == 1 else None,
+                Site(int(nodes.site[at[0]])), (min(layers), max(layers)),
+                sum(position) / len(position) if position else float("nan"),
+                float(stage[at].mean()) if len(members) > 1 else float(stage[members[0]]),
                 None if spot is None else (float(spot["x"]), float(spot["y"])),
             )
         )  # fmt: skip
-    boxes.sort(key=lambda box: (box.stage, np.nan_to_num(box.position, nan=-1.0), box.id))
+    boxes.sort(key=lambda box: (box.stage, box.position if box.position >= 0 else -1.0, box.id))
     return tuple(boxes)
 
 

@@ -124,7 +124,8 @@ def _send(view: QWidget, kind: QEvent.Type, at: QPointF) -> None:
     QApplication.sendEvent(view, QMouseEvent(kind, at, at, button, buttons, none))
 
 
-def _drag_ms(view: QWidget, start: QPointF) -> float:
+def _drag_ms(view: QWidget, start: QPointF) -> tuple[float, float]:
+    """Return the median time of a frame of a drag, and the seconds that letting go takes."""
     _send(view, QEvent.Type.MouseButtonPress, start)
     _send(view, QEvent.Type.MouseMove, start + QPointF(9, 9))
     view.repaint()
@@ -132,8 +133,8 @@ def _drag_ms(view: QWidget, start: QPointF) -> float:
     found = _median_ms(
         lambda n: _send(view, QEvent.Type.MouseMove, start + (n + 2) * step), view
     )  # fmt: skip
-    _send(view, QEvent.Type.MouseButtonRelease, start + 33 * step)
-    return found
+    drop = _timed(lambda: _send(view, QEvent.Type.MouseButtonRelease, start + 33 * step))
+    return found, drop
 
 
 def _link_graph(app: QApplication, session: Session, large: str) -> list[dict[str, Any]]:
@@ -157,7 +158,7 @@ def _link_graph(app: QApplication, session: Session, large: str) -> list[dict[st
 
     pan = _median_ms(lambda _: view.look(view.camera.panned(3, 2)), view)
     zoom = _median_ms(lambda n: view.zoom(1.04 if n % 2 else 1 / 1.04), view)
-    drag = _drag_ms(view, QPointF(300, 300))
+    drag, _ = _drag_ms(view, QPointF(300, 300))
     session.select([])
     rng = np.random.default_rng(1)
     places = rng.random((30, 2)) * (SIZE.width() - 200, SIZE.height() - 200) + 100
@@ -191,16 +192,22 @@ def _diagram(app: QApplication, session: Session, circuit: Circuit) -> list[dict
     session.edit(verbs.pin, pinned)
     view = CircuitView(session, LIGHT)
     view.resize(SIZE)
+    start = time.perf_counter()
     view.show()
-    app.processEvents()
+    opening = [time.perf_counter() - start, *_steps(app, lambda: view.is_complete, 60)]
+    opened = time.perf_counter() - start
     session.select([0])
-    alone = _drag_ms(view, view.middle_of(0))
+    alone, drop = _drag_ms(view, view.middle_of(0))
+    dropping = [drop, *_steps(app, lambda: view.is_complete, 60)]
     session.select(range(0, NODES, NODES // BOXES))
-    everything = _drag_ms(view, view.middle_of(0))
+    everything, _ = _drag_ms(view, view.middle_of(0))
     view.deleteLater()
     return [
+        _row("canvas.circuit_open_s", opened, "s", 2.0),
+        _row("canvas.circuit_open_step_ms", 1000 * max(opening), "ms", 50.0),
         _row("canvas.circuit_drag_ms", alone, "ms", 16.0),
         _row("canvas.circuit_drag_all_ms", everything, "ms", 16.0),
+        _row("canvas.circuit_drop_step_ms", 1000 * max(dropping), "ms", 50.0),
     ]
 
 

@@ -353,8 +353,6 @@ def hover_text(
     scene: LinkScene, label: Callable[[int], str], node: int, selection: tuple[int, ...]
 ) -> str:
     """Return a tooltip: the name and, beside one selected node, the share between the two."""
-    share = None
-    if len(selection) == 1 and selection[0] != node:
-        share = scene.share_between(node, selection[0])
     name = label(node) or str(scene.circuit.nodes.key(node))
-    return name if share is None else f"{name}  {signed(share)}"
+    edge = scene.edge_between(node, selection[0]) if len(selection) == 1 else None
+    return name if edge is None else f"{name}  {signed(float(scene.share[edge]))}"

@@ -108,14 +108,14 @@ class LinkScene:
         best = int(np.argmin(cost))
         return int(self.shown[best]) if np.isfinite(cost[best]) else None
 
-    def share_between(self, a: int, b: int) -> float | None:
-        """Return the signed share of the edge between two nodes, whichever way it runs."""
+    def edge_between(self, a: int, b: int) -> int | None:
+        """Return the edge between two nodes, whichever way it runs."""
         table = self.circuit.edges
         for source, target in ((a, b), (b, a)):
             span = table.into(target)
             found = np.flatnonzero(table.source[span] == source)
             if len(found):
-                return float(self.share[span.start + int(found[0])])
+                return span.start + int(found[0])
         return None
 
 

@@ -96,10 +96,15 @@ def _pixmap(size: QSize, ratio: float, act: Callable[[QPainter], object]) -> QPi
 
 def paint_seen(painter: QPainter, figure: Figure, camera: Camera) -> None:
     """Paint a figure as the camera sees it."""
+    device = painter.device()
+    ratio = device.devicePixelRatioF()
+    left, top = camera.to_units(QPointF(0, 0))
+    right, bottom = camera.to_units(QPointF(device.width() / ratio, device.height() / ratio))
+    seen = QRectF(left, top, right - left, bottom - top)
     painter.save()
     painter.translate(camera.offset_x, camera.offset_y)
     painter.scale(camera.scale_x, camera.scale_y)
-    paint_figure(painter, figure, background=False)
+    paint_figure(painter, figure, background=False, seen=seen)
     painter.restore()
 
 
@@ -146,11 +151,27 @@ class Lifted:
     def place(self, box: int) -> tuple[float, float]:
         """Return where the top left corner of a box is now."""
         face = self._faces[box]
-        dx, dy = self.offset if self.moving[box] else (0.0, 0.0)
+        dx, dy = self.offset_of(box)
         return face.x + dx, face.y + dy
 
-    def paint(self, painter: QPainter) -> None:
-        """Draw what stays, the edges between, and what moves."""
+    def offset_of(self, box: int) -> tuple[float, float]:
+        """Return how far a box is from its place in the figure."""
+        return self.offset if box < len(self.moving) and self.moving[box] else (0.0, 0.0)
+
+    def paint(self, painter: QPainter, camera: Camera) -> None:
+        """Draw what stays, the edges between, and what moves, as the camera sees it by now."""
+        painter.save()
+        if camera != self.camera:
+            grown = camera.scale_x / self.camera.scale_x
+            painter.translate(
+                camera.offset_x - grown * self.camera.offset_x,
+                camera.offset_y - grown * self.camera.offset_y,
+            )
+            painter.scale(grown, grown)
+        self._paint(painter)
+        painter.restore()
+
+    def _paint(self, painter: QPainter) -> None:
         painter.drawPixmap(0, 0, self._still)
         if self._curves is not None:
             for link, number in self._ends:

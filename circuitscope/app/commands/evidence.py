@@ -67,6 +67,15 @@ def sweep(desk: Desk) -> QDialog:
     return dialog
 
 
+def collect(desk: Desk) -> QDialog:
+    """Open the dialog that collects examples of features from a corpus."""
+    from circuitscope.app.dialogs.collect import CollectDialog
+
+    dialog = CollectDialog(desk)
+    dialog.open()
+    return dialog
+
+
 def select_untested(desk: Desk) -> None:
     """Select every shown node that could be tested and was not."""
     session = desk.session

@@ -13,13 +13,21 @@ from circuitscope.app.bridge import to_gui
 from circuitscope.app.commands.files import why_edge, why_there
 from circuitscope.app.conditions import traced_here
 from circuitscope.app.desk import Desk
-from circuitscope.app.naming import is_attention, is_constant, is_named, list_name, short_line
+from circuitscope.app.naming import (
+    head_words,
+    is_attention,
+    is_constant,
+    is_named,
+    list_name,
+    short_line,
+)
 from circuitscope.app.table import Cell, Column, Table, TableRow
 from circuitscope.app.widgets import button, look, section, text_label
-from circuitscope.app.words import percent, plain, shown_token, signed, tr
+from circuitscope.app.words import percent, plain, signed, tr
 from circuitscope.core.circuit import Circuit, Edge
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.keys import NodeKind
+from circuitscope.engine.reasons import AttentionReasons
 from circuitscope.graph.influence import is_relevance
 from circuitscope.session.jobs import Job
 
@@ -208,40 +216,47 @@ class EdgeList(QWidget):
 
     # ---- by heads ------------------------------------------------------------------------------
     def _split(self, row: TableRow) -> None:
-        """Ask the engine how the edge divides over heads, and fold it out below."""
+        """Ask how the edge divides over heads, and fold it out below."""
         if not row.childCount():
+            heads = self._desk.session.edge_heads
             reason, job = traced_here(self._desk.session), None
             if not reason:
                 try:
-                    job = self._desk.session.explain_attention(row.thing.edge)
+                    job = heads.ask(row.thing.edge)
                 except CircuitScopeError as error:
                     reason = error.message
             row.addChild(_note_row(reason or tr("Computing…")))
             if job is not None:
                 to_gui(job.changed, partial(self._heard, row.thing.edge), self)
+            elif not reason:
+                self._fold_out(row, heads.known(row.thing.edge))
         self.table.fit_height()
 
     def _heard(self, edge: int, job: Job) -> None:
         if not job.is_over:
             return
         row = next((r for r in self.table.rows() if r.thing and r.thing.edge == edge), None)
-        circuit = self._desk.session.circuit
-        if row is None or circuit is None:
+        if row is None or self._desk.session.circuit is None:
             return
-        row.takeChildren()
-        if job.state != "done":
-            row.addChild(_note_row(job.error.message if job.error else tr("Cancelled.")))
+        if job.state == "done":
+            self._fold_out(row, job.result)
         else:
-            size = row.thing.weight / row.thing.share if row.thing.share else 0.0
-            for part in job.result.parts[:SHOWN_FIRST]:
-                words = tr("head L{0}.{1} from “{2}”").format(
-                    part.layer, part.head, shown_token(circuit.tokens[part.key])
-                )
-                detail = tr("pattern {0}").format(plain(part.pattern))
-                share = part.weight / size if size else 0.0
-                row.addChild(TableRow((Cell(words, None, detail), Cell(signed(share), share),
-                                       Cell(plain(part.weight), part.weight))))  # fmt: skip
+            row.takeChildren()
+            row.addChild(_note_row(job.error.message if job.error else tr("Cancelled.")))
         self.table.fit_height()
+
+    def _fold_out(self, row: TableRow, found: AttentionReasons | None) -> None:
+        circuit = self._desk.session.circuit
+        assert found is not None, "the heads of the edge are known"
+        assert circuit is not None, "an edge is shown"
+        row.takeChildren()
+        size = row.thing.weight / row.thing.share if row.thing.share else 0.0
+        for part in found.parts[:SHOWN_FIRST]:
+            detail = tr("attention {0}").format(percent(part.pattern))
+            share = part.weight / size if size else 0.0
+            row.addChild(TableRow((Cell(head_words(circuit, part), None, detail),
+                                   Cell(signed(share), share),
+                                   Cell(plain(part.weight), part.weight))))  # fmt: skip
 
     def _fill_menu(self, menu: QMenu, line: Any) -> None:
         if not isinstance(line, Line) or line.edge < 0:

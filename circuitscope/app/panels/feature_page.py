@@ -16,14 +16,15 @@ from PySide6.QtWidgets import (
 
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
+from circuitscope.app.meanings import explain
 from circuitscope.app.theme import Palette
 from circuitscope.app.widgets import button, clear, elided, hairline, section, text_label
-from circuitscope.app.words import DOT, count, percent, plain, shown_token, tr
+from circuitscope.app.words import DOT, count, error_words, percent, plain, shown_token, tr
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.keys import NodeKey
 from circuitscope.evidence.records import Companion, Example, FeaturePage, Histogram, Label
-from circuitscope.session import feature_work
+from circuitscope.session import feature_jobs, feature_work
 from circuitscope.session.jobs import Job
 
 _SHOWN = 6
@@ -59,13 +60,52 @@ class FeatureBox(QWidget):
 
     # ---- labels and counts ---------------------------------------------------------------------
     def _add_labels(self, column: QVBoxLayout) -> None:
-        shown = [label for label in self._page.labels if not label.replaced and label.text]
-        if not shown:
-            return
         column.addWidget(section(tr("What it may mean")))
-        for label in shown:
+        for label in shown_labels(self._page):
             column.addWidget(text_label(label.text, "", wrap=True))
-            column.addWidget(text_label(label_source(label), "note", wrap=True))
+            note = text_label(label_source(label), "note", wrap=True)
+            if label.scored_by in MEASURED_BY:
+                explain(note, MEASURED_BY[label.scored_by], detail_words(label))
+            column.addWidget(note)
+        self.suggest_button = button(tr("Suggest labels"), "link", self._suggest)
+        reason = self._why_no_labels()
+        self.suggest_button.setEnabled(not reason)
+        self.suggest_button.setToolTip(reason or tr(
+            "Look for what its examples share, and raise it in the model to see which tokens "
+            "become likelier; each label is scored on held-out texts."
+        ))  # fmt: skip
+        column.addWidget(self.suggest_button)
+        self._told = text_label(reason, "note", wrap=True)
+        self._told.setVisible(bool(reason))
+        column.addWidget(self._told)
+
+    def _why_no_labels(self) -> str:
+        session = self._desk.session
+        if session.model.state != "ready":
+            return tr("Load the model to have labels suggested.")
+        if feature_work.evidence_file(session, self._page.feature) is None:
+            return tr("Labels need evidence beside the dictionaries; collect it first.")
+        return ""
+
+    def _suggest(self) -> None:
+        session, feature = self._desk.session, self._page.feature
+        found = feature_work.evidence_file(session, feature)
+        if found is None:
+            return
+        self.suggest_button.setEnabled(False)
+        self._say_labels(tr("Looking for labels…"))
+        job = feature_jobs.label(session, str(found[0]), [found[1]], only=[feature])
+
+        def hear(job: Job) -> None:
+            if job.is_over:
+                self.suggest_button.setEnabled(True)
+                self._say_labels("" if job.error is None else error_words(job.error))
+
+        to_gui(job.changed, hear, self)
+
+    def _say_labels(self, words: str) -> None:
+        self._told.setText(words)
+        self._told.setVisible(bool(words))
 
     def _add_counts(self, column: QVBoxLayout) -> None:
         page = self._page
@@ -84,7 +124,9 @@ class FeatureBox(QWidget):
             return
         chart = HistogramView(self._desk.palette, page.histogram)
         column.addWidget(chart)
-        quantiles = DOT.join(f"{percent(q)} {plain(value)}" for q, value in page.quantiles)
+        quantiles = DOT.join(
+            f"{percent(q)}\N{NO-BREAK SPACE}{plain(value)}" for q, value in page.quantiles
+        )
         words = tr("Activation where active: mean {0}, largest {1}; quantiles {2}").format(
             plain(page.mean), plain(page.maximum), quantiles
         )
@@ -213,7 +255,7 @@ class FeatureBox(QWidget):
             return
         session = self._desk.session
         try:
-            job = feature_work.read_feature(session, text, self._key, self._page.feature.digest)
+            job = feature_jobs.read_feature(session, text, self._key, self._page.feature.digest)
         except CircuitScopeError as error:
             self._say(escape(error.message))
             return
@@ -283,6 +325,24 @@ class HistogramView(QWidget):
         painter.end()
 
 
+MEASURED_BY = {
+    "detection": "detection", "output": "output", "F1": "F1", "input and output": "both scores",
+}  # fmt: skip
+"""What a label's score is, as an entry of `meanings`."""
+
+
+def shown_labels(page: FeaturePage) -> list[Label]:
+    """Return the labels in use: a person's first, then imported ones, then by score."""
+    order = ("person", "imported", "machine")
+    found = [label for label in page.labels if not label.replaced and label.text]
+    return sorted(found, key=lambda one: (order.index(one.source), -(one.score or 0.0)))
+
+
+def detail_words(label: Label) -> str:
+    """Return the numbers behind a score, or ""."""
+    return DOT.join(f"{tr(name)} {plain(value)}" for name, value in (label.detail or {}).items())
+
+
 def label_source(label: Label) -> str:
     """Say where a label comes from and what it is worth: a machine's is never shown as a fact."""
     if label.source == "person":
@@ -335,6 +395,6 @@ def add_page(
         column.addWidget(FeatureBox(desk, circuit, node, page))
         return
     column.addWidget(section(tr("Examples")))
-    words = tr("None are stored for this feature. “circuitscope collect” gathers them from a "
-               "corpus; see Features in the manual.")  # fmt: skip
+    words = tr("None are stored for this feature: they are collected once from a corpus of yours.")
     column.addWidget(text_label(words, "note", wrap=True))
+    column.addWidget(button(tr("Collect evidence…"), "link", lambda: desk.trigger("trace.collect")))

@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
 from circuitscope.app.later import Later
 from circuitscope.app.meanings import explain
@@ -47,6 +48,8 @@ from circuitscope.graph.influence import is_relevance
 from circuitscope.project import verbs
 from circuitscope.project.edit import Edit
 from circuitscope.session import feature_work
+from circuitscope.session.feature_jobs import CHANGING
+from circuitscope.session.jobs import Job
 
 _ONE_LINE = 18
 _UNHURRIED_MS = 300
@@ -75,7 +78,13 @@ class InspectorPanel(QWidget):
             signal.connect(lambda *_: self._rebuild_from_top())
         watch.edited.connect(self._edited)
         watch.contents.connect(lambda *_: self._later.within())
+        watch.job_added.connect(self._follow)
         self.rebuild()
+
+    def _follow(self, job: Job) -> None:
+        """Show what collecting and labelling found as soon as it is there."""
+        if isinstance(job.request, CHANGING):
+            to_gui(job.changed, lambda job: job.state == "done" and self._later.within(), self)
 
     def _edited(self, edit: Edit) -> None:
         only_view = all(key.kind in ("view", "place") for key in edit.after)

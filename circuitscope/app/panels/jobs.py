@@ -17,6 +17,7 @@ from circuitscope.app.desk import Desk
 from circuitscope.app.theme import icon, pixmap
 from circuitscope.app.widgets import MARGIN, button, elided, scrolled, text_label
 from circuitscope.app.words import DOT, count, error_words, seconds, tr
+from circuitscope.engine.features import EstimateCollection, ReadFeature
 from circuitscope.engine.reasons import ExplainAttention
 from circuitscope.engine.requests import (
     EstimateTrace,
@@ -33,7 +34,7 @@ from circuitscope.session.jobs import Job
 KEPT = 50
 QUIET = (
     PreviewPrompt, Generate, Predict, InspectDictionaries, InspectModel, ListModels, ListDevices,
-    EstimateTrace, ExplainAttention,
+    EstimateTrace, ExplainAttention, EstimateCollection, ReadFeature,
 )  # fmt: skip
 """Short questions of dialogs and panels; these show their answers and their errors themselves."""
 

@@ -7,7 +7,7 @@ import pytest
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtTest import QTest
 
-from circuitscope.app.canvas import circuit_view
+from circuitscope.app.canvas import diagram_things
 from circuitscope.app.canvas.camera import Camera
 from circuitscope.app.canvas.circuit_view import CircuitView
 from circuitscope.app.canvas.legend import legend_entries, legend_rows
@@ -220,14 +220,14 @@ def test_a_box_that_only_a_weak_edge_reaches_is_dragged_like_any_other(
 def test_too_many_boxes_are_said_and_grouping_is_offered(
     diagram, session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(circuit_view, "MOST_BOXES", 2)
+    monkeypatch.setattr(diagram_things, "MOST_BOXES", 2)
     session.edit(verbs.pin, [
         "feature/mlp_out/0/7/214", "feature/mlp_out/1/7/88", "token/embed/-1/6/8"
     ])  # fmt: skip
     assert diagram.figure is None
     assert diagram._offer.isVisible()
     assert "3 boxes are more than can be laid out" in diagram._why_empty()
-    monkeypatch.setattr(circuit_view, "MOST_BOXES", 3)
+    monkeypatch.setattr(diagram_things, "MOST_BOXES", 3)
     QTest.mouseClick(diagram._offer, Qt.MouseButton.LeftButton)
     assert not diagram._offer.isVisible()
     assert {box.label for box in diagram._boxes} == {"layer 0", "layer 1", "tokens"}

@@ -1,7 +1,12 @@
 """The feature page: what it shows of a feature, from the disk and from a project alone."""
 
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from circuitscope.app.main_window import MainWindow
@@ -9,7 +14,9 @@ from circuitscope.app.panels.feature_page import FeatureBox, example_html, label
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.shipped import shipped_path
 from circuitscope.evidence import person_labels
+from circuitscope.evidence.file import EvidenceFile, write
 from circuitscope.evidence.records import Example, FeatureId, FeaturePage, Label, best_label
+from circuitscope.evidence.token_labels import CHANGE, PROJECTION
 from circuitscope.session import feature_work
 from circuitscope.session.session import Session
 
@@ -85,3 +92,55 @@ def test_tokens_are_escaped_and_shaded(window: MainWindow) -> None:
     html = example_html(window.desk.palette, example, 2.0)
     assert "&lt;b&gt;" in html
     assert html.count("background-color") == 1
+
+
+@pytest.mark.qt
+def test_labels_are_suggested_on_the_page_and_copied_into_the_project(
+    window: MainWindow, qtbot: QtBot, tmp_path: Path,
+    finish_jobs: Callable[[Session], None],
+) -> None:  # fmt: skip
+    session = window.desk.session
+    folder = tmp_path / "dictionaries"
+    folder.mkdir()
+    shutil.copy(ATLAS / "dictionaries" / "evidence.sqlite", folder)
+    for file in (ATLAS / "dictionaries").iterdir():
+        if file.name != "evidence.sqlite":
+            (folder / file.name).symlink_to(file)
+    with EvidenceFile(folder) as file:
+        contents = file.contents()
+    contents.labels = {}
+    write(folder / "evidence.sqlite", contents)
+    shutil.copy(ATLAS / "capitals.circuitscope", tmp_path)
+    session.open_project(tmp_path / "capitals.circuitscope")
+    session.load_model(ATLAS / "model")
+    session.preferences.add_dictionaries(str(ATLAS / "model"), (str(folder),))
+    finish_jobs(session)
+    circuit, node = session.circuit, feature_node(session)
+    feature = feature_work.feature_id(circuit, circuit.nodes.key(node))
+    carried = feature_work.pages_of_project(session.project)
+    assert feature is not None
+    session.select([node])
+    qtbot.waitUntil(lambda: window.findChild(FeatureBox) is not None)
+    box = window.findChild(FeatureBox)
+    assert box.suggest_button.isEnabled(), box.suggest_button.toolTip()
+    box.suggest_button.click()
+    finish_jobs(session)
+    labels = feature_work.page(session, node).labels
+    assert {label.method for label in labels} >= {PROJECTION, CHANGE}
+    assert all(label.score is not None for label in labels)
+    shown = lambda: [w.text() for w in window.findChildren(QLabel)]  # noqa: E731
+    qtbot.waitUntil(lambda: any(labels[0].text == text for text in shown()))
+    qtbot.waitUntil(lambda: any("output" in text and "suggested" in text for text in shown()))
+    if feature in carried:
+        assert feature_work.pages_of_project(session.project)[feature].labels == labels
+
+
+@pytest.mark.qt
+def test_why_no_labels_can_be_suggested_is_said(window: MainWindow, qtbot: QtBot) -> None:
+    session = window.desk.session
+    session.open_project(ATLAS / "capitals.circuitscope", read_only=True)
+    session.select([feature_node(session)])
+    qtbot.waitUntil(lambda: window.findChild(FeatureBox) is not None)
+    box = window.findChild(FeatureBox)
+    assert not box.suggest_button.isEnabled()
+    assert "model" in box.suggest_button.toolTip()

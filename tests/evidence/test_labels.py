@@ -9,10 +9,10 @@ from circuitscope.evidence import labelling
 from circuitscope.evidence.contexts import Contexts
 from circuitscope.evidence.file import Contents, EvidenceFile, PackedArray, write
 from circuitscope.evidence.labelling import Rule
+from circuitscope.evidence.labels import label_features
 from circuitscope.evidence.pages import DictionaryEvidence, packed_examples
 from circuitscope.evidence.records import FeatureId, Label
 from circuitscope.evidence.tally import Batch, Tally, Window
-from circuitscope.session.labels import label_features
 
 VOCABULARY, LENGTH, TEXTS = 24, 16, 1500
 
@@ -87,7 +87,7 @@ def test_a_label_of_another_feature_scores_at_chance(evidence: Path) -> None:
         scores = []
         for unit in range(len(planted())):
             halves = labelling.split(
-                opened.examples(unit), active.get(unit, np.zeros(0, int)), silent.n
+                opened.examples(unit), active.get(unit, np.zeros(0, int)), silent
             )
             assert halves is not None
             other = planted()[(unit + 23) % len(planted())]
@@ -114,3 +114,14 @@ def test_a_feature_of_two_concepts_gets_two_rules() -> None:
     rules = labelling.choose(places, lambda rule: 0.02)
     assert sorted(rules) == [("token", 1, -1), ("token", 2, -1)]
     assert labelling.say(rules, lambda token: f" w{token}") in ("“w1”; or “w2”", "“w2”; or “w1”")
+
+
+def test_the_number_of_concepts_is_found(evidence: Path) -> None:
+    for n in (1, 2, 4, 6):
+        places = [{("token", at % n, -1), ("earlier", 50 + at, -1)} for at in range(30)]
+        rules = labelling.choose(places, lambda rule: 0.02)
+        assert sorted(rules) == [("token", at, -1) for at in range(n)]
+    detail = labelling.shares(rules, places)
+    assert list(detail.values()) == pytest.approx([1 / 6] * 6, abs=1e-3)
+    noise = [{("token", at, -1), ("earlier", 50 + at, -1)} for at in range(30)]
+    assert labelling.choose(noise, lambda rule: 0.02) == ()
