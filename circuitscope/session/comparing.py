@@ -40,14 +40,13 @@ def circuits_of(session: Session) -> list[FindingInfo]:
 
 
 def report_of(
-    session: Session, chosen: Chosen, transfer: Transfer | None = None
+    project: ProjectFile, chosen: Chosen, transfer: Transfer | None = None
 ) -> ComparisonReport:
-    """Align two circuits of the open project, beside the noise floor where one is named.
+    """Align two circuits of a project, beside the noise floor where one is named.
 
     Raises:
-        ProjectError: No project is open, or a circuit is gone.
+        ProjectError: The project has no such circuit.
     """
-    project = _project(session)
     infos = [project.finding(which) for which in (chosen.a, chosen.b, chosen.floor) if which]
     a, b, *floor = (project.circuit(info.id) for info in infos)
     align: Any = chosen.align
@@ -140,18 +139,17 @@ def start_floor(session: Session, circuit_id: str) -> Job:
     return session.jobs.add(f"Trace {name} again", Trace(choice, settings), store)
 
 
-def keep(session: Session, chosen: Chosen, report: ComparisonReport) -> str:
+def keep(project: ProjectFile, chosen: Chosen, report: ComparisonReport) -> str:
     """Keep a comparison in the project.
 
     Args:
-        session: Whose project.
+        project: Holds both circuits.
         chosen: What is compared.
         report: What was found.
 
     Returns:
         Its id.
     """
-    project = _project(session)
     name = f"{report.names[0]} against {report.names[1]}"
     scores = report.found.overlap()
     if report.floor is not None:
@@ -183,7 +181,7 @@ def read_kept(session: Session, finding_id: str) -> tuple[Chosen, ComparisonRepo
     grid = _project(session).read_finding(finding_id)
     assert isinstance(grid, Grid), "comparisons are kept as grids"
     chosen, _, transfer = of_finding(grid)
-    return chosen, report_of(session, chosen, transfer)
+    return chosen, report_of(_project(session), chosen, transfer)
 
 
 def circuits_in(path: Path | str) -> list[str]:
