@@ -112,6 +112,12 @@ def legend_rows(entries: list[Entry], font: QFont, room: float) -> list[list[tup
     return rows
 
 
+def legend_height(entries: list[Entry], base: QFont, width: float) -> float:
+    """Return how far down the legend reaches in a widget of a width."""
+    rows = legend_rows(entries, text_font(base, 11), width - LEFT - RIGHT)
+    return 8 + _ROW * len(rows)
+
+
 def paint_legend(painter: QPainter, entries: list[Entry], palette: Palette, size: QRectF) -> None:
     """Draw the legend at the top, before whatever the camera has moved there."""
     painter.save()

@@ -31,6 +31,7 @@ from circuitscope.app.canvas.edge_layer import EdgeLayer, edge_pens, pen_indices
 from circuitscope.app.canvas.legend import (
     Entry,
     legend_entries,
+    legend_height,
     paint_legend,
     relevance_palette,
 )
@@ -175,8 +176,10 @@ class LinkGraphView(CanvasView):
     def ground(self) -> QRectF:
         """Return the part of the widget that the graph fills."""
         width = self.width() - draw.LEFT - draw.RIGHT
-        height = self.height() - draw.TOP - draw.STRIP
-        return QRectF(draw.LEFT, draw.TOP, max(width, 1), max(height, 1))
+        # In a narrow half the legend takes more lines; the graph begins below it.
+        told = legend_height(self._legend, self.font(), self.width())
+        top = max(draw.TOP, told + 10)
+        return QRectF(draw.LEFT, top, max(width, 1), max(self.height() - top - draw.STRIP, 1))
 
     def look(self, camera: Camera) -> None:
         self._camera = camera

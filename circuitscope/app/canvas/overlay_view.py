@@ -17,7 +17,7 @@ from circuitscope.app.canvas.circuit_view import screen_theme
 from circuitscope.app.canvas.link_paint import paint_band, paint_ring, paint_tooltip
 from circuitscope.app.canvas.picture import MovedPicture, paint_seen
 from circuitscope.app.canvas.view import CanvasView
-from circuitscope.app.theme import Palette
+from circuitscope.app.theme import Palette, px
 from circuitscope.app.words import signed, tr
 from circuitscope.exchange.comparison import ComparisonReport, node_order, overlay_figure
 from circuitscope.exchange.figure import Figure
@@ -26,6 +26,8 @@ from circuitscope.graph.compare import WHERES, Where
 from circuitscope.session.session import Session
 
 _LEAST_WIDTH, _MAGNET, _REST_MS = 560.0, 22.0, 80
+_AROUND = 90.0
+"""Height of what is not rows: tokens and margins."""
 
 
 class OverlayView(CanvasView):
@@ -76,11 +78,12 @@ class OverlayView(CanvasView):
         """Draw the figure anew, as wide as the widget."""
         if self._report is None:
             return
-        wide = max(float(self.width()), _LEAST_WIDTH)
-        preset = replace(PRESETS["screen"], width=wide, label=13, margin=16, line=3.6)
-        self._figure = overlay_figure(
-            self._report, preset, screen_theme(self._palette), self._shown, bare=True
-        )
+        figure = self._drawn(px(13))
+        # Rows are as high as there is room for; text keeps its size.
+        room = max(self.height() - _AROUND, 1.0) / max(figure.height - _AROUND, 1.0)
+        if abs(room - 1) > 0.03:
+            figure = self._drawn(px(13) * min(max(room, 0.5), 1.7))
+        self._figure = figure
         glyphs = next(layer.glyphs for layer in self._figure.layers if layer.id == "nodes")
         assert glyphs is not None
         self._nodes = node_order(self._figure)
@@ -88,6 +91,16 @@ class OverlayView(CanvasView):
         if self._fitted:
             self.fit()
         self.update()
+
+    def _drawn(self, label: float) -> Figure:
+        assert self._report is not None
+        preset = replace(
+            PRESETS["screen"], width=max(float(self.width()), _LEAST_WIDTH), label=label,
+            small=px(11), margin=16, line=3.6,
+        )  # fmt: skip
+        return overlay_figure(
+            self._report, preset, screen_theme(self._palette), self._shown, bare=True
+        )
 
     def fit(self) -> None:
         """Show everything."""
