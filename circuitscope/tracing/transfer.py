@@ -90,25 +90,32 @@ def transfer(  # noqa: PLR0913 - options by keyword
         dictionaries: Those of the traces; None opens the folders named in their provenance.
         progress: Hears of every run; may cancel.
 
-    Raises:
-        TraceError: A circuit does not say what it explains.
+    Returns:
+        What was found; what could not be run is NaN, and `remarks` say why.
     """
     hear, lab = progress or silent(), _Lab(as_traced(model), align, ablation, dictionaries)
     metrics, words = _metrics(a, b)
+    remarks = [
+        f"{names[row]} explains no word, so nothing is measured on its prompt."
+        for row in (0, 1) if metrics[row] is None
+    ]  # fmt: skip
     found = compare(a, b, align, node_threshold)
     runners = [a, b, *([] if floor is None else [floor])]
     columns = [*names[:2], SHARED, *names[2 : len(runners)]]
     kept = np.full((2, len(columns)), np.nan)
-    whole, ablated, remarks = np.full(2, np.nan), np.full(2, np.nan), []
+    whole, ablated = np.full(2, np.nan), np.full(2, np.nan)
     with fitting_threads(lab.model.anatomy):
         hear.phase("Run on each other's prompts", 2 * len(runners))
         for row, place in product(range(2), range(len(runners))):
-            circuit = runners[place]
+            circuit, metric = runners[place], metrics[row]
+            if metric is None:
+                hear.advance()
+                continue
             masks = [prune(circuit, node_threshold).node_mask]
             if place == row:
                 masks.append(_both(found, circuit, row))
             try:
-                values = _run(lab, circuit, (a, b)[row], metrics[row], masks)
+                values = _run(lab, circuit, (a, b)[row], metric, masks)
             except TraceError as error:
                 remarks.append(f"{names[place]} on {names[row]}’s prompt: {error}")
                 values = [np.nan] * (2 + len(masks))
@@ -146,16 +153,20 @@ def _root(circuit: Circuit) -> int:
     return int(circuit.roots[int(np.argmax(circuit.root_weights))])
 
 
-def _metrics(a: Circuit, b: Circuit) -> tuple[tuple[Metric, Metric], tuple[str, str]]:
-    """Return what is measured on each prompt, and how it is called."""
+def _metrics(a: Circuit, b: Circuit) -> tuple[tuple[Metric | None, Metric | None], tuple[str, str]]:
+    """Return what is measured on each prompt, None for nothing, and how it is called."""
     words = [_word(one) for one in (a, b)]
-    found: list[Metric] = []
+    found: list[Metric | None] = []
     told: list[str] = []
     for side, (circuit, against) in enumerate(((a, b), (b, a))):
         own, other = words[side], words[1 - side]
         if own is None:
-            found.append(metric_of(circuit))
-            told.append("what it explains")
+            try:
+                found.append(metric_of(circuit))
+            except TraceError:  # it explains a feature or a score, which is no answer
+                found.append(None)
+            label = circuit.labels[_root(circuit)].strip() if len(circuit.roots) else ""
+            told.append(label or "what it explains")
             continue
         root = _root(circuit)
         position = int(circuit.nodes.position[root])

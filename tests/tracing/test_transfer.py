@@ -107,3 +107,21 @@ def test_what_cannot_be_run_is_said_and_the_rest_stands(atlas: tuple) -> None:
     assert np.isnan(found.kept[:, 1]).all()
     assert any("Oakland on Dallas’s prompt" in remark for remark in found.remarks)
     assert found.similar == ()
+
+
+def test_a_classifier_is_run_crosswise_and_a_feature_is_no_answer() -> None:
+    folder = shipped_path("projects", "sentiment")
+    with cs.open_project(folder / "sentiment.circuitscope", read_only=True) as project:
+        a, b = list(project.circuits().values())[:2]
+        found = cs.transfer(cs.load_model(folder / "model"), a, b)
+    assert np.isfinite(found.kept).all()
+    assert "negative" in found.metrics[0]
+    folder = shipped_path("projects", "othello")
+    with cs.open_project(folder / "othello.circuitscope", read_only=True) as project:
+        move, feature = (project.circuits()[name] for name in ("Legal move", "Board feature"))
+        dictionaries = cs.load_dictionaries(folder / "dictionaries")
+        found = cs.transfer(cs.load_model(folder / "model"), move, feature,
+                            names=("move", "feature"), dictionaries=dictionaries)  # fmt: skip
+    assert np.isfinite(found.kept[0]).all()
+    assert np.isnan(found.kept[1]).all()
+    assert found.remarks == ("feature explains no word, so nothing is measured on its prompt.",)
