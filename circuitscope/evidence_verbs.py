@@ -144,7 +144,7 @@ def _add_compare(
             held = session.open_project(project, read_only=not save)
             ids = [held.finding(name).id if name else "" for name in (a, b, floor)]
             chosen = Chosen(ids[0], ids[1], ids[2], align, threshold)
-            found = comparing.report_of(session, chosen)
+            found = comparing.report_of(held, chosen)
             if model is not None:
                 done(session, session.load_model(model, device=device, dtype="float32"),
                      quiet=quiet)  # fmt: skip
@@ -154,7 +154,7 @@ def _add_compare(
             for path in out or ():
                 comparing.export_comparison(found, path, preset)
             if save:
-                comparing.keep(session, chosen, found)
+                comparing.keep(held, chosen, found)
                 session.save()
         _tell_comparison(found, top, print_json if as_json else None)
 

@@ -40,14 +40,13 @@ def circuits_of(session: Session) -> list[FindingInfo]:
 
 
 def report_of(
-    session: Session, chosen: Chosen, transfer: Transfer | None = None
+    project: ProjectFile, chosen: Chosen, transfer: Transfer | None = None
 ) -> ComparisonReport:
-    """Align two circuits of the open project, beside the noise floor where one is named.
+    """Align two circuits of a project, beside the noise floor where one is named.
 
     Raises:
-        ProjectError: No project is open, or a circuit is gone.
+        ProjectError: A circuit is gone.
     """
-    project = _project(session)
     infos = [project.finding(which) for which in (chosen.a, chosen.b, chosen.floor) if which]
     a, b, *floor = (project.circuit(info.id) for info in infos)
     align: Any = chosen.align
@@ -90,7 +89,7 @@ def start_cross_test(session: Session, chosen: Chosen, dictionaries: tuple[str, 
     Raises:
         CircuitScopeError: No model is chosen, or a circuit is gone.
     """
-    project, choice = _project(session), session.model_choice
+    project, choice = project_of(session), session.model_choice
     infos = [project.finding(which) for which in (chosen.a, chosen.b, chosen.floor) if which]
     circuits = tuple(project.circuit(info.id) for info in infos)
     folders = dict.fromkeys(dictionaries)
@@ -114,7 +113,7 @@ def start_floor(session: Session, circuit_id: str) -> Job:
     Raises:
         CircuitScopeError: No model is chosen, or the circuit was not traced here.
     """
-    project = _project(session)
+    project = project_of(session)
     circuit, name = project.circuit(circuit_id), project.finding(circuit_id).name
     record = circuit.provenance.settings
     if "targets" not in record:
@@ -140,18 +139,17 @@ def start_floor(session: Session, circuit_id: str) -> Job:
     return session.jobs.add(f"Trace {name} again", Trace(choice, settings), store)
 
 
-def keep(session: Session, chosen: Chosen, report: ComparisonReport) -> str:
-    """Keep a comparison in the project.
+def keep(project: ProjectFile, chosen: Chosen, report: ComparisonReport) -> str:
+    """Keep a comparison in a project.
 
     Args:
-        session: Whose project.
+        project: Where to.
         chosen: What is compared.
         report: What was found.
 
     Returns:
         Its id.
     """
-    project = _project(session)
     name = f"{report.names[0]} against {report.names[1]}"
     scores = report.found.overlap()
     if report.floor is not None:
@@ -180,10 +178,11 @@ def read_kept(session: Session, finding_id: str) -> tuple[Chosen, ComparisonRepo
     Raises:
         ProjectError: One of its circuits is gone.
     """
-    grid = _project(session).read_finding(finding_id)
+    project = project_of(session)
+    grid = project.read_finding(finding_id)
     assert isinstance(grid, Grid), "comparisons are kept as grids"
     chosen, _, transfer = of_finding(grid)
-    return chosen, report_of(session, chosen, transfer)
+    return chosen, report_of(project, chosen, transfer)
 
 
 def circuits_in(path: Path | str) -> list[str]:
@@ -194,7 +193,7 @@ def circuits_in(path: Path | str) -> list[str]:
 
 def bring(session: Session, path: Path | str, name: str) -> str:
     """Copy a circuit of another project's file, with its drawing, into this one; return its id."""
-    project = _project(session)
+    project = project_of(session)
     with ProjectFile.open(path, read_only=True) as other:
         circuit = other.circuits()[name]
     return project.add_finding(circuit, f"{name} ({Path(path).stem})")
@@ -238,7 +237,12 @@ def export_comparison(
     return figure.warnings
 
 
-def _project(session: Session) -> ProjectFile:
+def project_of(session: Session) -> ProjectFile:
+    """Return the open project.
+
+    Raises:
+        ProjectError: None is open.
+    """
     if session.project is None:
         raise ProjectError("No project is open.", hint="Open one with two circuits.")
     return session.project

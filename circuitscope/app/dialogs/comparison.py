@@ -200,7 +200,9 @@ class ComparisonDialog(AskingDialog):
 
     def compare(self, transfer: Transfer | None = None) -> None:
         """Align both circuits and show what was found."""
-        self.report = comparing.report_of(self._desk.session, self.chosen, transfer)
+        self.report = comparing.report_of(
+            comparing.project_of(self._desk.session), self.chosen, transfer
+        )
         self.setWindowTitle(
             tr("{0} against {1}").format(*self.report.names[:2]) + " — " + tr("Comparison")
         )
@@ -306,7 +308,9 @@ class ComparisonDialog(AskingDialog):
         if self.report is None:
             return
         try:
-            self.kept = comparing.keep(self._desk.session, self.chosen, self.report)
+            self.kept = comparing.keep(
+                comparing.project_of(self._desk.session), self.chosen, self.report
+            )
         except CircuitScopeError as error:
             show_error(self, error)
             return
