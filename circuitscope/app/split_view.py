@@ -53,8 +53,8 @@ class Half(QWidget):
     ) -> None:
         super().__init__()
         self.document = document
-        self.link_graph = LinkGraphView(document, desk.palette, self)  # type: ignore[arg-type]
-        self.circuit_view = CircuitView(document, desk.palette, self)  # type: ignore[arg-type]
+        self.link_graph = LinkGraphView(document, desk.palette, self)
+        self.circuit_view = CircuitView(document, desk.palette, self)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         self.tabs.setAccessibleName(tr("Views"))

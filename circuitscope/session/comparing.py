@@ -45,7 +45,7 @@ def report_of(
     """Align two circuits of a project, beside the noise floor where one is named.
 
     Raises:
-        ProjectError: A circuit is gone.
+        ProjectError: The project has no such circuit.
     """
     infos = [project.finding(which) for which in (chosen.a, chosen.b, chosen.floor) if which]
     a, b, *floor = (project.circuit(info.id) for info in infos)
@@ -89,7 +89,7 @@ def start_cross_test(session: Session, chosen: Chosen, dictionaries: tuple[str, 
     Raises:
         CircuitScopeError: No model is chosen, or a circuit is gone.
     """
-    project, choice = project_of(session), session.model_choice
+    project, choice = _project(session), session.model_choice
     infos = [project.finding(which) for which in (chosen.a, chosen.b, chosen.floor) if which]
     circuits = tuple(project.circuit(info.id) for info in infos)
     folders = dict.fromkeys(dictionaries)
@@ -113,7 +113,7 @@ def start_floor(session: Session, circuit_id: str) -> Job:
     Raises:
         CircuitScopeError: No model is chosen, or the circuit was not traced here.
     """
-    project = project_of(session)
+    project = _project(session)
     circuit, name = project.circuit(circuit_id), project.finding(circuit_id).name
     record = circuit.provenance.settings
     if "targets" not in record:
@@ -140,10 +140,10 @@ def start_floor(session: Session, circuit_id: str) -> Job:
 
 
 def keep(project: ProjectFile, chosen: Chosen, report: ComparisonReport) -> str:
-    """Keep a comparison in a project.
+    """Keep a comparison in the project.
 
     Args:
-        project: Where to.
+        project: Holds both circuits.
         chosen: What is compared.
         report: What was found.
 
@@ -178,11 +178,10 @@ def read_kept(session: Session, finding_id: str) -> tuple[Chosen, ComparisonRepo
     Raises:
         ProjectError: One of its circuits is gone.
     """
-    project = project_of(session)
-    grid = project.read_finding(finding_id)
+    grid = _project(session).read_finding(finding_id)
     assert isinstance(grid, Grid), "comparisons are kept as grids"
     chosen, _, transfer = of_finding(grid)
-    return chosen, report_of(project, chosen, transfer)
+    return chosen, report_of(_project(session), chosen, transfer)
 
 
 def circuits_in(path: Path | str) -> list[str]:
@@ -193,7 +192,7 @@ def circuits_in(path: Path | str) -> list[str]:
 
 def bring(session: Session, path: Path | str, name: str) -> str:
     """Copy a circuit of another project's file, with its drawing, into this one; return its id."""
-    project = project_of(session)
+    project = _project(session)
     with ProjectFile.open(path, read_only=True) as other:
         circuit = other.circuits()[name]
     return project.add_finding(circuit, f"{name} ({Path(path).stem})")
@@ -237,12 +236,7 @@ def export_comparison(
     return figure.warnings
 
 
-def project_of(session: Session) -> ProjectFile:
-    """Return the open project.
-
-    Raises:
-        ProjectError: None is open.
-    """
+def _project(session: Session) -> ProjectFile:
     if session.project is None:
         raise ProjectError("No project is open.", hint="Open one with two circuits.")
     return session.project

@@ -118,7 +118,11 @@ def transfer(  # noqa: PLR0913 - options by keyword
                 whole[row], ablated[row], kept[row, 2] = values[0], values[1], shares[1]
             hear.advance()
         hear.phase("Look for what is alike", 1)
-        similar, elsewhere = _alike(lab, a, b, found)
+        try:
+            similar, elsewhere = _alike(lab, a, b, found)
+        except TraceError as error:
+            similar, elsewhere = (), ({}, {})
+            remarks.append(f"Single features are not compared: {error}")
         hear.advance()
     return Transfer(
         tuple(columns), words, whole, ablated, kept, similar, elsewhere,

@@ -94,3 +94,16 @@ def test_a_comparison_is_kept_as_a_grid(atlas: tuple) -> None:
     np.testing.assert_allclose(transfer_read.kept, found.kept, rtol=1e-6)
     with pytest.raises(ValueError, match="comparison"):
         of_finding(Grid((), (), np.zeros(0, np.float32), Provenance("means")))
+
+
+def test_what_cannot_be_run_is_said_and_the_rest_stands(atlas: tuple) -> None:
+    model, dallas, oakland, dictionaries = atlas
+    card = {**oakland.provenance.dictionaries[0], "digest": "other"}
+    changed = (card, *oakland.provenance.dictionaries[1:])
+    lost = replace(oakland, provenance=replace(oakland.provenance, dictionaries=changed))
+    found = cs.transfer(model, dallas, lost, names=("Dallas", "Oakland"),
+                        dictionaries=dictionaries)  # fmt: skip
+    assert np.isfinite(found.kept[:, 0]).all()
+    assert np.isnan(found.kept[:, 1]).all()
+    assert any("Oakland on Dallas’s prompt" in remark for remark in found.remarks)
+    assert found.similar == ()

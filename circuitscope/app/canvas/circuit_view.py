@@ -42,7 +42,7 @@ from circuitscope.graph import groups
 from circuitscope.project import verbs
 from circuitscope.project.arranging import move
 from circuitscope.project.wording import count as counted
-from circuitscope.session.session import Session
+from circuitscope.session.document import Document
 
 _MARGIN: Final = 24.0
 _NUDGE: Final = 8.0
@@ -67,7 +67,7 @@ class CircuitView(CanvasView):
 
     FARTHEST, CLOSEST = 0.1, 12.0
 
-    def __init__(self, session: Session, palette: Palette, parent: QWidget | None = None) -> None:
+    def __init__(self, session: Document, palette: Palette, parent: QWidget | None = None) -> None:
         super().__init__(session, palette, parent)
         self._figure: Figure | None = None
         self._boxes: tuple[groups.Box, ...] = ()

@@ -45,6 +45,7 @@ from circuitscope.app.theme import Palette
 from circuitscope.app.words import tr
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.graph.evidence import Marks, marks_of
+from circuitscope.session.document import Document
 from circuitscope.session.session import Session
 
 MAGNET = 30.0
@@ -68,7 +69,7 @@ class LinkGraphView(CanvasView):
     hovered = Signal(object)
     """Emitted with the node that the mouse is on now, None for none."""
 
-    def __init__(self, session: Session, palette: Palette, parent: QWidget | None = None) -> None:
+    def __init__(self, session: Document, palette: Palette, parent: QWidget | None = None) -> None:
         super().__init__(session, palette, parent)
         self._inks = palette
         self._scene: LinkScene | None = None
@@ -245,7 +246,9 @@ class LinkGraphView(CanvasView):
 
     def _ask_heads(self) -> None:
         session, heads, edge = self._session, self._heads, self._hovered_edge()
-        if edge is None or heads is None or session.jobs.running is not None:
+        if edge is None or heads is None or not isinstance(session, Session):
+            return
+        if session.jobs.running is not None:
             return
         if not traced_here(session):
             with suppress(CircuitScopeError):  # the inspector says why it cannot be asked

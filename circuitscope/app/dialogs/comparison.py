@@ -24,6 +24,7 @@ from circuitscope.app.words import error_words, plural, tr
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.transfer import Chosen, Transfer
 from circuitscope.exchange.comparison import ComparisonReport, headline, noise
+from circuitscope.project.file import ProjectFile
 from circuitscope.session import comparing
 from circuitscope.session.jobs import Job
 from circuitscope.session.work import file_name
@@ -165,8 +166,8 @@ class ComparisonDialog(AskingDialog):
             (self.floor, self.chosen.floor), (self.align, self.chosen.align),
             (self.share, self.chosen.node_threshold),
         )  # fmt: skip
-        for box, value in held:
-            box.setCurrentIndex(max(box.findData(value), 0))
+        for box, choice in held:
+            box.setCurrentIndex(max(box.findData(choice), 0))
 
     # ---- what is compared --------------------------------------------------------------------
     def _picked(self, box: QComboBox) -> None:
@@ -200,9 +201,7 @@ class ComparisonDialog(AskingDialog):
 
     def compare(self, transfer: Transfer | None = None) -> None:
         """Align both circuits and show what was found."""
-        self.report = comparing.report_of(
-            comparing.project_of(self._desk.session), self.chosen, transfer
-        )
+        self.report = comparing.report_of(self._project(), self.chosen, transfer)
         self.setWindowTitle(
             tr("{0} against {1}").format(*self.report.names[:2]) + " — " + tr("Comparison")
         )
@@ -253,6 +252,11 @@ class ComparisonDialog(AskingDialog):
         self.keep_button.setEnabled(writable and not known)
         self.keep_button.setText(tr("Kept") if known else tr("Keep in the project"))
         self.keep_button.setToolTip("" if writable else tr("The project is read only."))
+
+    def _project(self) -> ProjectFile:
+        project = self._desk.session.project
+        assert project is not None, "the window closes with its project"
+        return project
 
     def _state(self) -> tuple[Chosen, Transfer | None]:
         return self.chosen, self.report.transfer if self.report is not None else None
@@ -308,9 +312,7 @@ class ComparisonDialog(AskingDialog):
         if self.report is None:
             return
         try:
-            self.kept = comparing.keep(
-                comparing.project_of(self._desk.session), self.chosen, self.report
-            )
+            self.kept = comparing.keep(self._project(), self.chosen, self.report)
         except CircuitScopeError as error:
             show_error(self, error)
             return
