@@ -62,6 +62,7 @@ def verify(  # noqa: PLR0913 - options by keyword
     mode: str = "zero",
     effect: Literal["direct", "total"] = "direct",
     *,
+    predict: Literal["circuit", "live"] = "circuit",
     dictionaries: Sequence[Dictionary] | None = None,
     progress: Progress | None = None,
 ) -> Verification:
@@ -75,14 +76,17 @@ def verify(  # noqa: PLR0913 - options by keyword
         mode: "zero".
         effect: "direct" checks the arithmetic of edges, everything else frozen; "total" lets
             everything follow, and is the evidence.
+        predict: Of total effects: "circuit" by its edges over all paths; "live" with nothing
+            frozen, which ranks nodes better.
         dictionaries: Those of the trace; None opens the folders named in the provenance.
         progress: Hears of every run of the model.
     """
     from circuitscope.tracing import verify as verification
 
     return verification.verify(
-        model, circuit, nodes, edges, mode, effect, dictionaries=dictionaries, progress=progress
-    )
+        model, circuit, nodes, edges, mode, effect, predict=predict, dictionaries=dictionaries,
+        progress=progress,
+    )  # fmt: skip
 
 
 def faithfulness_curve(
