@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from circuitscope.core.agreement import Agreement
 from circuitscope.core.anatomy import ModelAnatomy, Site
+from circuitscope.core.attention_text import attention_changes
 from circuitscope.core.badges import Badge, Outcome
 from circuitscope.core.circuit import Circuit, Edge, EdgeTable, Node, NodeTable, Route
 from circuitscope.core.dictionary import DictionaryCard
@@ -107,6 +108,7 @@ __all__ = [
     "Span",
     "TraceSettings",
     "agreement",
+    "attention_changes",
     "attention_table",
     "badges",
     "check_dictionaries",

@@ -7,8 +7,9 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from circuitscope.core.attention_text import EXAMPLE, FORM, attention_changes
 from circuitscope.core.errors import CircuitScopeError
-from circuitscope.core.intervention import FREEZES, MODES, Freeze
+from circuitscope.core.intervention import FREEZES, MODES, Freeze, Intervention
 from circuitscope.core.keys import NodeKey
 from circuitscope.session.trials import CHANGEABLE, change_of, unique_changes
 from circuitscope.verb_options import AsJson, Asked, Device, Quiet, read_ids
@@ -59,7 +60,13 @@ def add_verbs(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None])
     def ablate(  # noqa: PLR0913 - one argument for each option
         model: Annotated[Path, _MODEL],
         prompt: Annotated[str, _PROMPT],
-        nodes: Annotated[list[str], typer.Argument(help="Names such as head/head_z/3/7/5.")],
+        nodes: Annotated[
+            list[str] | None, typer.Argument(help="Names such as head/head_z/3/7/5.")
+        ] = None,
+        attention: Annotated[
+            str,
+            typer.Option(help=f"Entries of patterns to multiply: {FORM}, such as {EXAMPLE}."),
+        ] = "",
         mode: Annotated[str, typer.Option(help=f"One of: {', '.join(MODES)}.")] = "zero",
         value: Annotated[str, typer.Option(help="A number; for swap another prompt.")] = "",
         dictionaries: Annotated[
@@ -82,8 +89,10 @@ def add_verbs(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None])
         """Switch nodes off, or change them, and compare what the model says."""
         read, wish = read_ids(prompt) if ids else prompt, _value(mode, value)
         changes = unique_changes(
-            change_of(_node(name), _mode(mode), wish, everywhere=everywhere) for name in nodes
-        )
+            change_of(_node(name), _mode(mode), wish, everywhere=everywhere) for name in nodes or ()
+        ) + _attention(attention)
+        if not changes:
+            raise typer.BadParameter("Name a node, or entries of patterns with --attention.")
         folders = tuple(str(path.expanduser().absolute()) for path in dictionaries or [])
         found = asked(
             model, device, quiet,
@@ -111,6 +120,13 @@ def _node(name: str) -> NodeKey:
         kinds = ", ".join(kind.text for kind in CHANGEABLE)
         raise typer.BadParameter(f"{name} cannot be changed; kinds that can: {kinds}.")
     return key
+
+
+def _attention(text: str) -> tuple[Intervention, ...]:
+    try:
+        return attention_changes(text)
+    except CircuitScopeError as error:
+        raise typer.BadParameter(f"{error.message} {error.hint}") from None
 
 
 def _mode(mode: str) -> Any:

@@ -479,6 +479,14 @@ def test_the_lens_and_a_change_from_the_command_line(shell: Shell, tiny_llama: P
     assert any(shift["before"] != shift["after"] for shift in found["shifts"])
     assert shell("ablate", tiny_llama, prompt, "logit/logits/2/8/4") == 2
     assert "cannot be changed" in shell.err
+    entries = ("--attention", "1.2:-1<-4 x 0", "--tokens", "1", "--json")
+    assert shell("ablate", tiny_llama, prompt, *entries) == 0
+    shifts = json.loads(shell.out)["shifts"]
+    assert any(shift["before"] != shift["after"] for shift in shifts)
+    assert shell("ablate", tiny_llama, prompt) == 2
+    assert "Name a node" in shell.err
+    assert shell("ablate", tiny_llama, prompt, "--attention", "1.2:7") == 2
+    assert "names no entry" in shell.err
 
 
 def test_doctor_checks_dictionaries_on_a_model(
