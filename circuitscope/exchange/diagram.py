@@ -45,7 +45,6 @@ from circuitscope.exchange.typeface import (
 from circuitscope.graph import groups
 from circuitscope.graph.evidence import Marks, Run, marks_of, untested
 from circuitscope.graph.groups import Subgraph, fold, fold_nodes
-from circuitscope.graph.influence import is_relevance
 from circuitscope.graph.layered import Gaps, LayoutBox, circuit_layout
 from circuitscope.graph.view import View, nodes_named, rows_of, view_of
 
@@ -72,9 +71,8 @@ def circuit_figure(
     grown = math.ceil(extent[0] + preset.margin - 0.01)
     width = max(preset.width, grown)
     style = preset, theme
-    inks = theme
-    if is_relevance(circuit):
-        inks = replace(theme, positive=theme.relevance[0], negative=theme.relevance[1])
+    positive, negative = caption.edge_inks(circuit, theme)
+    inks = replace(theme, positive=positive, negative=negative)
     curves, numbers = _edges(subgraph, boxes, links, preset, inks)
 
     ends = ends_of(circuit, subgraph, items, rows)
