@@ -50,7 +50,14 @@ from circuitscope.session.dictionaries import (
     save_dictionaries,
     train_dictionary,
 )
-from circuitscope.tracing.evidence import badges, faithfulness_curve, measure, patching_grid, verify
+from circuitscope.tracing.evidence import (
+    badges,
+    faithfulness_curve,
+    inspect_logits,
+    measure,
+    patching_grid,
+    verify,
+)
 from circuitscope.tracing.prompt_set import stable_core, trace_set
 
 if TYPE_CHECKING:
@@ -122,6 +129,7 @@ __all__ = [
     "grow",
     "import_evidence",
     "importance",
+    "inspect_logits",
     "inspect_model",
     "lens",
     "load_dictionaries",

@@ -54,6 +54,19 @@ def patching_grid(
     return patching.patching_grid(model, clean, corrupted, metric, component, **options)
 
 
+def inspect_logits(
+    model: LoadedModel,
+    prompt: Written,
+    metric: Logit | LogitDifference,
+    component: Any = "parts",
+    **options: Any,
+) -> Grid:
+    """Return what heads, MLPs, words or states add to a metric; see `tracing.logit_parts`."""
+    from circuitscope.tracing import logit_parts
+
+    return logit_parts.logit_parts(model, prompt, metric, component, **options)
+
+
 def verify(  # noqa: PLR0913 - options by keyword
     model: LoadedModel,
     circuit: Circuit,

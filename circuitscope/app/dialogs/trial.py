@@ -73,6 +73,8 @@ class TrialDialog(AskingDialog):
         column.addLayout(self._foot())
         self.model.changed.connect(lambda *_: self._refresh())
         self.attention.setText(attention)
+        for field in (self.mode, self.where):
+            field.setEnabled(bool(self.nodes))
         self.model.begin()
         self._refresh()
 
@@ -282,7 +284,7 @@ class TrialDialog(AskingDialog):
         self._value_name.setVisible(page > 0)
         self._values.setCurrentIndex(page)
         # Another circuit's features come in where the nodes are.
-        self.where.setEnabled(mode != "group")
+        self.where.setEnabled(mode != "group" and bool(self.nodes))
         self._refresh()
 
     def _refresh(self) -> None:

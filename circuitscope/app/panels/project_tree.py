@@ -14,7 +14,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from circuitscope.app.commands import contents, edits, files
+from circuitscope.app.commands import contents, edits, evidence, files
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.errors import show_error
 from circuitscope.app.later import Later
@@ -27,6 +27,7 @@ from circuitscope.core.binding import Binding
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.project.edit import Edit
 from circuitscope.session.decomposing import is_importance
+from circuitscope.session.evidence import INSPECTION
 
 FINDING = Qt.ItemDataRole.UserRole
 KIND = Qt.ItemDataRole.UserRole + 1
@@ -219,6 +220,8 @@ class ProjectTree(QTreeWidget):
             info = session.project.finding(name)
             if is_importance(info):
                 files.weigh_words(self._desk, name)
+            elif info.method == INSPECTION:
+                evidence.logits(self._desk, name)
             elif info.kind == "circuit" and name != session.active:
                 session.activate(name)
         elif kind == "drawing":

@@ -14,7 +14,7 @@ from circuitscope.session.session import Session
 PROJECT_NOTE = "project"
 _OTHERS = {
     "importance": "words by weight", "means": "mean activations, for traces",
-    "patching_grid": "sweep of activation patching",
+    "logit_inspection": "logits by component", "patching_grid": "sweep of activation patching",
 }  # fmt: skip
 _KINDS = {"grid": "sweep", "ranking": "ranking", "curves": "curves"}
 _SIGNS = {

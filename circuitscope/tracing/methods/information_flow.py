@@ -312,7 +312,7 @@ def _circuit(
         np.array([n - 1]), np.array([weight]), preactivation.astype(np.float32),
         unexplained.astype(np.float32),
         np.abs(preactivation - total - unexplained).astype(np.float32), expanded, provenance,
-        tuple(_name(key) for key in names),
+        (*(_name(key) for key in names[:-1]), model.token_text(word).strip()),
     )  # fmt: skip
 
 
