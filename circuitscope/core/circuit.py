@@ -29,6 +29,7 @@ class Route(IntEnum):
     KEY = 3
     RELEVANCE = 4
     MEASURED = 5
+    FLOW = 6
 
 
 _SPECIAL = re.compile(r"<[^<>\s]+>|⟨[^⟨⟩\s]+⟩")

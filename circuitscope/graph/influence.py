@@ -72,6 +72,14 @@ def row_shares(
     return size / np.maximum(total, _ROW_FLOOR)[target]
 
 
+def is_flow(circuit: Circuit) -> bool:
+    """Return whether edges are shares of what states consist of (information flow): then all are.
+
+    They are passed on as influence is, but say nothing of effects, and are not called so.
+    """
+    return bool((circuit.edges.route == Route.FLOW).any())
+
+
 def signed_shares(circuit: Circuit) -> NDArray[np.float64]:
     """Return what edges are drawn by, float64 [m]: signed shares of their target's row.
 

@@ -28,7 +28,7 @@ from circuitscope.core.circuit import Circuit, Edge
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.keys import NodeKind
 from circuitscope.engine.reasons import AttentionReasons
-from circuitscope.graph.influence import is_relevance
+from circuitscope.graph.influence import is_flow, is_relevance
 from circuitscope.session.jobs import Job
 
 SHOWN_FIRST = 8
@@ -289,6 +289,10 @@ def conservation_label(circuit: Circuit, node: int) -> QLabel:
     if is_relevance(circuit):
         words = tr("relevances along all paths; they do not add up to the whole")
         return text_label(words, "note", wrap=True)
+    if is_flow(circuit) and circuit.expanded[node]:
+        words = tr("shares of what it reads; with {0} that were left out they make 1")
+        left = percent(float(circuit.unexplained[node]), 1)
+        return text_label(words.format(left), "note", wrap=True)
     if not circuit.expanded[node]:
         made = text_label(tr("its inputs were not computed in this trace"), "note", wrap=True)
         made.setToolTip(tr("Rows are computed strongest first, up to the node budget."))

@@ -44,7 +44,7 @@ from circuitscope.app.words import DOT, percent, plain, signed, tr
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
 from circuitscope.graph.evidence import runs_of
-from circuitscope.graph.influence import is_relevance
+from circuitscope.graph.influence import is_flow, is_relevance
 from circuitscope.project import verbs
 from circuitscope.project.edit import Edit
 from circuitscope.session import feature_work
@@ -259,6 +259,8 @@ class NodeCard(QWidget):
         is_root = node in circuit.roots.tolist()
         if is_relevance(circuit):
             return _relevance_cells(circuit, node, is_root=is_root)
+        if is_flow(circuit):
+            return _flow_cells(circuit, node, is_root=is_root)
         name = "logit" if kind is NodeKind.LOGIT else "activation"
         held = float(nodes.activation[node])
         cells = [(tr(name), plain(held), name)]
@@ -310,7 +312,7 @@ class NodeCard(QWidget):
             column.addWidget(hairline())
             self._add_list(column, tr("Fed by"), partial(inputs_of, desk, circuit, node),
                            line_count(circuit, node))  # fmt: skip
-            if into.stop > into.start and not is_relevance(circuit):
+            if into.stop > into.start and not (is_relevance(circuit) or is_flow(circuit)):
                 raised, lowered, net = gross(circuit, node)
                 column.addLayout(number_grid([
                     (tr("raised by"), signed(raised), "raised"),
@@ -358,6 +360,15 @@ def _provenance_words(circuit: Circuit) -> str:
                           circuit.digest[:8]) if part
     )  # fmt: skip
     return "\n".join([first, second, *record.remarks])
+
+
+def _flow_cells(circuit: Circuit, node: int, *, is_root: bool) -> list[tuple[str, str, str]]:
+    """Return the numbers of a node of a circuit of information flow."""
+    if is_root:
+        share = root_share(circuit, node)
+        return [(tr("probability"), share, "probability")] if share else []
+    held = float(circuit.nodes.activation[node])
+    return [(tr("importance"), percent(held, 1), "importance")]
 
 
 def _relevance_cells(circuit: Circuit, node: int, *, is_root: bool) -> list[tuple[str, str, str]]:
