@@ -229,6 +229,13 @@ def _window(app: QApplication) -> list[dict[str, Any]]:
         session.activate(second if number % 2 == 0 else first)
         taken = time.perf_counter() - start
         longest.append(max(taken, *_steps(app, lambda: False, 0.4)))
+    shown = np.flatnonzero(session.shown().nodes)
+    selecting = []
+    for node in shown[:: max(len(shown) // 20, 1)].tolist():
+        start = time.perf_counter()
+        session.select([node])
+        taken = time.perf_counter() - start
+        selecting.append(max(taken, *_steps(app, lambda: False, 0.2)))
     session.load_model(folder / "model")
     _steps(app, lambda: session.model.state == "ready", 60)
     dictionaries = sorted(map(str, (folder / "dictionaries").glob("*_out_?")))
@@ -241,6 +248,7 @@ def _window(app: QApplication) -> list[dict[str, Any]]:
     window.hide()
     return [
         _row("canvas.switch_ms", 1000 * statistics.median(longest[2:]), "ms", 50.0),
+        _row("canvas.select_step_ms", 1000 * statistics.median(selecting), "ms", 20.0),
         _row("canvas.trace_step_ms", 1000 * max(steps), "ms", 50.0),
     ]
 
