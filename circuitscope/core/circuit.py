@@ -233,7 +233,7 @@ class Circuit:
         """
         size = np.abs(self.edges.weight.astype(np.float64))
         total = np.bincount(self.edges.target, size, minlength=len(self.nodes))
-        found: NDArray[np.float64] = total + np.abs(self.unexplained)
+        found: NDArray[np.float64] = total.astype(np.float64) + np.abs(self.unexplained)
         return found
 
     @property

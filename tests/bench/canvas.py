@@ -6,6 +6,7 @@ painted. The last rows are steps of a real window's event loop: while the atlas 
 the engine process, and when another circuit is chosen.
 """
 
+import gc
 import os
 import shutil
 import statistics
@@ -188,6 +189,7 @@ def _timed(act: Callable[[], object]) -> float:
 
 
 def _diagram(app: QApplication, session: Session, circuit: Circuit) -> list[dict[str, Any]]:
+    gc.freeze()  # as the program does once its window is up
     pinned = [str(circuit.nodes.key(i)) for i in range(0, NODES, NODES // BOXES)]
     session.edit(verbs.pin, pinned)
     view = CircuitView(session, LIGHT)
