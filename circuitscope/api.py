@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from circuitscope.core.agreement import Agreement
 from circuitscope.core.anatomy import ModelAnatomy, Site
+from circuitscope.core.attention_text import attention_changes
 from circuitscope.core.badges import Badge, Outcome
 from circuitscope.core.circuit import Circuit, Edge, EdgeTable, Node, NodeTable, Route
 from circuitscope.core.dictionary import DictionaryCard
@@ -54,6 +55,7 @@ from circuitscope.session.dictionaries import (
 from circuitscope.tracing.evidence import (
     badges,
     faithfulness_curve,
+    inspect_logits,
     measure,
     patching_grid,
     transfer,
@@ -117,6 +119,7 @@ __all__ = [
     "TraceSettings",
     "Transfer",
     "agreement",
+    "attention_changes",
     "attention_table",
     "badges",
     "check_dictionaries",
@@ -130,6 +133,7 @@ __all__ = [
     "grow",
     "import_evidence",
     "importance",
+    "inspect_logits",
     "inspect_model",
     "label_features",
     "lens",

@@ -226,6 +226,43 @@ def try_it(stage: Stage) -> None:
     stage.close_dialogs()
 
 
+def logits_dialog(stage: Stage) -> None:
+    stage.open("capitals")
+    stage.run("trace.logits")
+    dialog = stage.dialog()
+    dialog.answer.setText("Austin")
+    dialog.against.setText("Sacramento")
+    dialog.run()
+    stage.take("logits", 2500)
+    dialog.component.setCurrentIndex(1)
+    dialog.run()
+    stage.take("logits-sources", 2500)
+    stage.close_dialogs()
+
+
+def attention_trial(stage: Stage) -> None:
+    stage.open("capitals")
+    from circuitscope.app.dialogs.trial import TrialDialog
+
+    dialog = TrialDialog(stage.window.desk, "2.3:8<-7 x 0; 2.5:8<-7 x 0")
+    dialog.show()
+    dialog.run()
+    stage.take("try-attention", 2500)
+    stage.close_dialogs()
+
+
+def information_flow(stage: Stage) -> None:
+    stage.open("capitals")
+    from circuitscope.core.settings import TraceSettings
+
+    stage.session.load_model(ROOT / "projects" / "atlas" / "model")
+    stage.session.trace(TraceSettings(PROMPT, "information_flow"), "flow")
+    stage.take("information-flow", 4000)
+    stage.window.show_view("circuit")
+    stage.take("information-flow-circuit")
+    stage.window.show_view("link")
+
+
 def test_dialog(stage: Stage) -> None:
     stage.open("capitals")
     stage.group("Texas")
@@ -394,8 +431,9 @@ def tour(stage: Stage) -> None:
 
 SCENES: tuple[Callable[[Stage], None], ...] = (
     start_page, link_graph, circuit_view, search, command_palette, preferences, empty_project,
-    trace_dialog, try_it, test_dialog, compare_overlay, split_view, dialogs_of_actions, attention,
-    feature_pages, collect, other_examples, jobs, errors, name_dialog, tour,
+    trace_dialog, try_it, test_dialog, logits_dialog, attention_trial, information_flow,
+    compare_overlay, split_view, dialogs_of_actions, attention, feature_pages, collect,
+    other_examples, jobs, errors, name_dialog, tour,
 )  # fmt: skip
 IN_EVERY_THEME = (start_page, link_graph, circuit_view, search, command_palette, preferences)
 

@@ -46,7 +46,7 @@ def test_circuits_are_compared_run_crosswise_drawn_and_kept(capsys, tmp_path: Pa
     assert "Oakland’s own circuit" in figure.read_text()
     assert "| prompt | answer | Dallas | Oakland | shared | Dallas |" in table.read_text()
     with cs.open_project(project, read_only=True) as kept:
-        (info,) = [one for one in kept.findings() if one.method == "comparison"]
+        _, info = [one for one in kept.findings() if one.method == "comparison"]
         chosen, names, found = of_finding(kept.read_finding(info.id))
     assert names == ("Dallas", "Oakland", "Dallas")
     assert chosen.floor == chosen.a

@@ -37,7 +37,7 @@ def kind_words(key: NodeKey) -> str:
         NodeKind.FEATURE: tr("{0} feature {1}").format(module, key.unit),
         NodeKind.ERROR: tr("unexplained part of the {0} output").format(module),
         NodeKind.HEAD: tr("attention head {0}").format(key.unit),
-        NodeKind.NEURON: tr("MLP neuron {0}").format(key.unit),
+        NodeKind.NEURON: tr("MLP neuron {0}").format(key.unit) if key.unit >= 0 else tr("MLP"),
         NodeKind.BIAS: bias_words(key.unit),
         NodeKind.LOGIT: tr("logit"),
         NodeKind.SCORE: tr("attention score"),

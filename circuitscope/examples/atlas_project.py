@@ -10,7 +10,8 @@
    other state in at the strength they have for its own cities, and read the answer. Nothing else
    is held: the model computes everything after it.
 5. Test the groups, trace by heads, measure on other cities of Texas, each with a city of
-   California as its corrupted partner (`investigation`).
+   California as its corrupted partner; compare Dallas with Oakland, beside Dallas rephrased
+   (`investigation`).
 
 Run `python -m circuitscope.examples.atlas_project` to make it again.
 """
@@ -31,11 +32,13 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.shipped import shipped_path
 from circuitscope.examples import atlas
 from circuitscope.examples.investigation import (
+    add_comparison,
     add_heads,
     add_measurement,
     add_tests,
     public,
 )
+from circuitscope.exchange.comparison import headline, noise
 from circuitscope.project import verbs
 from circuitscope.session.feature_work import take_along
 
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
     from circuitscope.project.file import ProjectFile
 
 PROMPT = "the capital of the state containing {city} is"
+REPHRASED = "the state containing Dallas has its capital in"
+FLOOR = "Dallas rephrased"
 CITY, LAST = 7, 8
 STRENGTHS = (1.0, 2.0)
 _SITE = cs.Site.MLP_TRANSCODER
@@ -298,19 +303,27 @@ def build(folder: Path) -> Path:
     always = {layer: measure(model, dictionaries, layer, LAST).always() for layer in range(3)}
     path = folder / "capitals.circuitscope"
     with cs.new_project(path, overwrite=True) as project:
+
+        def add(name: str, prompt: str, capital: str) -> None:
+            circuit = public(
+                cs.trace(
+                    model, prompt, dictionaries=dictionaries, mlp="transcoder",
+                    targets=[f"logit:{capital}"],
+                )
+            )  # fmt: skip
+            added = project.add(circuit, name=name)
+            list(take_along(project, added, circuit, [folder / "dictionaries"]))
+
         for city in ("Dallas", "Oakland"):
             state = atlas.state_of(city)
-            circuit = cs.trace(
-                model, PROMPT.format(city=city), dictionaries=dictionaries, mlp="transcoder",
-                targets=[f"logit:{atlas.capital_of(state)}"],
-            )  # fmt: skip
-            shipped = public(circuit)
-            added = project.add(shipped, name=city)
-            list(take_along(project, added, shipped, [folder / "dictionaries"]))
+            add(city, PROMPT.format(city=city), atlas.capital_of(state))
             draw(project, city, found.of(state).tolist(), always)
             add_tests(model, dictionaries, project, city)
+        add(FLOOR, REPHRASED, "Austin")
         add_heads(model, project, "Dallas")
         add_measurement(model, dictionaries, project, "Dallas", unseen_pairs())
+        compared = add_comparison(model, dictionaries, project, ("Dallas", "Oakland", FLOOR))
+        log.info("%s", "\n".join([*headline(compared), *noise(compared)]))
         report = "\n".join([_WHAT, *swap_report(model, found)])
         log.info("%s", report)
         project.contents.commit(verbs.project_note(project, report))

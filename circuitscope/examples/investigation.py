@@ -3,6 +3,8 @@
 1. Trace the question a second way: contextual decomposition, heads instead of features.
 2. Test every drawn group on the unfrozen model, against matched controls.
 3. Measure the circuit: what it keeps of the answer alone, and what is left without it.
+4. Compare two circuits beside a third that should be as the first, and run each on the others'
+   prompts.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import circuitscope as cs
+from circuitscope.core.transfer import Chosen
 from circuitscope.project import runs, verbs
+from circuitscope.session import comparing
 
 if TYPE_CHECKING:
     from circuitscope.dictionaries.dictionary import Dictionary
@@ -58,3 +62,20 @@ def add_measurement(
     circuit = project.circuits()[name]
     found = cs.measure(model, circuit, pairs, "node", dictionaries=dictionaries)
     project.add(public(found), name=f"{name}, measured")
+
+
+def add_comparison(
+    model: LoadedModel,
+    dictionaries: Sequence[Dictionary],
+    project: ProjectFile,
+    names: tuple[str, str, str],
+) -> comparing.ComparisonReport:
+    """Compare two circuits of a project, tokens counted from the end; the third is the floor."""
+    chosen = Chosen(*(project.finding(name).id for name in names), align="end")
+    a, b, floor = (project.circuits()[name] for name in names)
+    found = cs.transfer(
+        model, a, b, floor=floor, names=names, align="end", dictionaries=dictionaries
+    )
+    report = comparing.report_of(project, chosen, found)
+    comparing.keep(project, chosen, report)
+    return report

@@ -46,7 +46,6 @@ from circuitscope.exchange.typeface import (
 from circuitscope.graph import groups
 from circuitscope.graph.evidence import Marks, Run, marks_of, untested
 from circuitscope.graph.groups import Subgraph, fold, fold_nodes
-from circuitscope.graph.influence import is_relevance
 from circuitscope.graph.layered import Gaps, LayoutBox, layout_steps
 from circuitscope.graph.view import View, nodes_named, rows_of, view_of
 
@@ -107,9 +106,8 @@ def diagram_steps(
     boxes, added = faces[: len(boxes)], faces[len(boxes) :]
     grown = math.ceil(extent[0] + preset.margin - 0.01)
     width = max(preset.width, grown)
-    inks = theme
-    if is_relevance(circuit):
-        inks = replace(theme, positive=theme.relevance[0], negative=theme.relevance[1])
+    positive, negative = caption.edge_inks(circuit, theme)
+    inks = replace(theme, positive=positive, negative=negative)
     yield
     curves, numbers = yield from _edges(subgraph, boxes, links, preset, inks)
 

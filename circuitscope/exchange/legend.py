@@ -10,11 +10,11 @@ from circuitscope.core.anatomy import Site
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.rows import Rows
-from circuitscope.exchange.caption import holds_fixed
+from circuitscope.exchange.caption import edge_inks, holds_fixed
 from circuitscope.exchange.figure import Curves, Glyphs, Layer, Shape, Text
 from circuitscope.exchange.theme import MINUS, Preset, Theme, color_of, shape_of
 from circuitscope.exchange.typeface import cap_height, elide, line_height, printable, text_width
-from circuitscope.graph.influence import is_relevance
+from circuitscope.graph.influence import is_flow, is_relevance
 from circuitscope.graph.view import View, find_node, rows_of
 
 _NAMES: Final = {
@@ -88,11 +88,14 @@ def _entries(circuit: Circuit, rows: Rows, view: View, theme: Theme) -> list[Ent
         name = _NAMES.get(kind, "attention feature" if shape is Shape.TRIANGLE else "MLP feature")
         found.setdefault(name, Entry(name, color_of(kind, site, theme), shape))
     entries = list(found.values())
-    signs, words = (theme.positive, theme.negative), ("+ adds to the target", "takes away")
+    signs, words = edge_inks(circuit, theme), ("+ adds to the target", "takes away")
     if is_relevance(circuit):
-        signs, words = theme.relevance, ("+ relevant along all paths", "relevant against")
-    entries.append(Entry(words[0], signs[0]))
-    entries.append(Entry(f"{MINUS} {words[1]}", signs[1], dashed=1))
+        words = ("+ relevant along all paths", "relevant against")
+    if is_flow(circuit):
+        entries.append(Entry("part of what the target reads", signs[0]))
+    else:
+        entries.append(Entry(words[0], signs[0]))
+        entries.append(Entry(f"{MINUS} {words[1]}", signs[1], dashed=1))
     in_use = {
         row.get("group") for name, row in rows_of(rows, "member")
         if (index := find_node(circuit, name)) is not None and view.nodes[index]

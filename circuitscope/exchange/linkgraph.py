@@ -32,7 +32,7 @@ from circuitscope.exchange.typeface import (
 )
 from circuitscope.graph.evidence import Marks, marks_of, untested
 from circuitscope.graph.groups import name_of
-from circuitscope.graph.influence import is_relevance, signed_shares
+from circuitscope.graph.influence import signed_shares
 from circuitscope.graph.layout import Band, Spacing, link_layout
 from circuitscope.graph.view import View, find_node, rows_of, view_of
 
@@ -172,7 +172,7 @@ def _edges(page: Page) -> tuple[Curves, int]:
     loud = focused & (share >= _LOUD)
     width = np.where(loud, np.maximum(width, 0.28 * page.preset.line), width * 0.7)
     theme = page.theme
-    signs = theme.relevance if is_relevance(circuit) else (theme.positive, theme.negative)
+    signs = caption.edge_inks(circuit, theme)
     pale = _PALE if focused.any() else _STRONG
     colors = (
         *signs,

@@ -61,6 +61,11 @@ class Theme:
         """Return the colours of relevances, which are no direct effects: for and against."""
         return self.groups["violet"], self.groups["amber"]
 
+    @property
+    def flow(self) -> str:
+        """Return the colour of shares of states, which are no effects at all."""
+        return self.groups["teal"]
+
     def hue(self, color: str) -> str:
         """Return the hue of a group colour name; "#RRGGBB" passes through."""
         if len(color) == 7 and color.startswith("#"):

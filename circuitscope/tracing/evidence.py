@@ -55,6 +55,19 @@ def patching_grid(
     return patching.patching_grid(model, clean, corrupted, metric, component, **options)
 
 
+def inspect_logits(
+    model: LoadedModel,
+    prompt: Written,
+    metric: Logit | LogitDifference,
+    component: Any = "parts",
+    **options: Any,
+) -> Grid:
+    """Return what heads, MLPs, words or states add to a metric; see `tracing.logit_parts`."""
+    from circuitscope.tracing import logit_parts
+
+    return logit_parts.logit_parts(model, prompt, metric, component, **options)
+
+
 def verify(  # noqa: PLR0913 - options by keyword
     model: LoadedModel,
     circuit: Circuit,
@@ -63,6 +76,7 @@ def verify(  # noqa: PLR0913 - options by keyword
     mode: str = "zero",
     effect: Literal["direct", "total"] = "direct",
     *,
+    predict: Literal["circuit", "live"] = "circuit",
     dictionaries: Sequence[Dictionary] | None = None,
     progress: Progress | None = None,
 ) -> Verification:
@@ -76,14 +90,17 @@ def verify(  # noqa: PLR0913 - options by keyword
         mode: "zero".
         effect: "direct" checks the arithmetic of edges, everything else frozen; "total" lets
             everything follow, and is the evidence.
+        predict: Of total effects: "circuit" by its edges over all paths; "live" with nothing
+            frozen, which ranks nodes better.
         dictionaries: Those of the trace; None opens the folders named in the provenance.
         progress: Hears of every run of the model.
     """
     from circuitscope.tracing import verify as verification
 
     return verification.verify(
-        model, circuit, nodes, edges, mode, effect, dictionaries=dictionaries, progress=progress
-    )
+        model, circuit, nodes, edges, mode, effect, predict=predict, dictionaries=dictionaries,
+        progress=progress,
+    )  # fmt: skip
 
 
 def faithfulness_curve(

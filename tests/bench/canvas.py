@@ -6,6 +6,7 @@ painted. The last rows are steps of a real window's event loop: while the atlas 
 the engine process, and when another circuit is chosen.
 """
 
+import gc
 import os
 import shutil
 import statistics
@@ -188,6 +189,7 @@ def _timed(act: Callable[[], object]) -> float:
 
 
 def _diagram(app: QApplication, session: Session, circuit: Circuit) -> list[dict[str, Any]]:
+    gc.freeze()  # as the program does once its window is up
     pinned = [str(circuit.nodes.key(i)) for i in range(0, NODES, NODES // BOXES)]
     session.edit(verbs.pin, pinned)
     view = CircuitView(session, LIGHT)
@@ -229,6 +231,13 @@ def _window(app: QApplication) -> list[dict[str, Any]]:
         session.activate(second if number % 2 == 0 else first)
         taken = time.perf_counter() - start
         longest.append(max(taken, *_steps(app, lambda: False, 0.4)))
+    shown = np.flatnonzero(session.shown().nodes)
+    selecting = []
+    for node in shown[:: max(len(shown) // 20, 1)].tolist():
+        start = time.perf_counter()
+        session.select([node])
+        taken = time.perf_counter() - start
+        selecting.append(max(taken, *_steps(app, lambda: False, 0.2)))
     session.load_model(folder / "model")
     _steps(app, lambda: session.model.state == "ready", 60)
     dictionaries = sorted(map(str, (folder / "dictionaries").glob("*_out_?")))
@@ -241,6 +250,7 @@ def _window(app: QApplication) -> list[dict[str, Any]]:
     window.hide()
     return [
         _row("canvas.switch_ms", 1000 * statistics.median(longest[2:]), "ms", 50.0),
+        _row("canvas.select_step_ms", 1000 * statistics.median(selecting), "ms", 20.0),
         _row("canvas.trace_step_ms", 1000 * max(steps), "ms", 50.0),
     ]
 

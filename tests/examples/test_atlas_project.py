@@ -1,15 +1,13 @@
 """The ready project opens without a model, and what its note says of the model is true."""
 
-import shutil
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import circuitscope as cs
 from circuitscope.core.shipped import shipped_path
+from circuitscope.core.transfer import of_finding
 from circuitscope.examples import atlas, atlas_project
-from circuitscope.examples.atlas_comparison import compare_cities
+from circuitscope.graph.evidence import runs_of
 
 FOLDER = shipped_path("projects", "atlas")
 PROJECT = FOLDER / "capitals.circuitscope"
@@ -17,8 +15,10 @@ PROJECT = FOLDER / "capitals.circuitscope"
 
 def test_it_holds_both_circuits_grouped_and_placed() -> None:
     with cs.open_project(PROJECT, read_only=True) as project:
-        assert list(project.circuits()) == ["Dallas", "Oakland"]
-        for city, circuit in project.circuits().items():
+        circuits = project.circuits()
+        assert list(circuits) == ["Dallas", "Oakland", atlas_project.FLOOR, "Dallas, by heads"]
+        for city in ("Dallas", "Oakland"):
+            circuit = circuits[city]
             drawing = project.drawing(city)
             state = atlas.state_of(city)
             names = {row["label"] for row in drawing.of_kind("group").values()}
@@ -28,6 +28,23 @@ def test_it_holds_both_circuits_grouped_and_placed() -> None:
             assert cs.scores(circuit)["error_share"] <= 0.25
             assert circuit.provenance.model["name"] == "atlas"
     assert PROJECT.stat().st_size < 2_000_000
+
+
+def test_its_groups_are_supported_its_circuit_is_measured_and_compared() -> None:
+    with cs.open_project(PROJECT, read_only=True) as project:
+        for city in ("Dallas", "Oakland"):
+            tests = runs_of(project.drawing(city).rows)
+            assert [run.badge for run in tests] == [cs.Badge.SUPPORTED] * 4
+        found = {info.method: project.read_finding(info.id) for info in project.findings()}
+        dallas = project.circuits()["Dallas"]
+        assert found["measurement"].provenance.parent == dallas.digest
+        assert found["measurement"].provenance.scores["n_prompts"] == 4
+        chosen, names, transfer = of_finding(found["comparison"])
+        assert names == ("Dallas", "Oakland", atlas_project.FLOOR)
+        assert chosen.a == project.finding("Dallas").id
+        own, others, _, rephrased = transfer.kept[0]
+        assert own > 0.8
+        assert others < 0 < 0.5 < rephrased
 
 
 @pytest.mark.parametrize("city", ["Dallas", "Houston", "Lubbock"])
@@ -43,23 +60,3 @@ def test_swapping_the_state_swaps_the_capital(city: str) -> None:
     after = atlas_project.answer(model, city, found.swap(city, "California", 1.0))
     assert int(np.argmax(before)) == model.find_token("Austin")
     assert int(np.argmax(after)) == model.find_token("Sacramento")
-
-
-def test_a_city_of_the_same_state_does_the_work_of_dallas_and_oakland_does_not(
-    tmp_path: Path,
-) -> None:
-    target = tmp_path / PROJECT.name
-    shutil.copy(PROJECT, target)
-    model = cs.load_model(FOLDER / "model")
-    dictionaries = cs.load_dictionaries(FOLDER / "dictionaries")
-    with cs.open_project(target) as project:
-        report = compare_cities(project, model, dictionaries)
-        project.save()
-    found = report.transfer
-    assert found.kept[0, 0] > 0.8
-    assert found.kept[0, 3] > 0.8  # Houston on Dallas's prompt
-    assert found.kept[0, 1] < 0.1  # Oakland on Dallas's prompt
-    assert report.floor.overlap()["nodes"] > report.found.overlap()["nodes"]
-    with cs.open_project(target, read_only=True) as project:
-        kept = [info for info in project.findings() if info.method == "comparison"]
-        assert kept[-1].name.startswith("Dallas against Oakland")

@@ -22,7 +22,7 @@ from circuitscope.core.keys import NodeKind
 from circuitscope.exchange.caption import holds_fixed
 from circuitscope.exchange.figure import Shape
 from circuitscope.graph.evidence import Marks
-from circuitscope.graph.influence import is_relevance, scores
+from circuitscope.graph.influence import is_flow, is_relevance, scores
 
 _NAMES: Final = {
     Shape.SQUARE: "token, logit", Shape.DISC: "MLP feature", Shape.TRIANGLE: "attention feature",
@@ -63,7 +63,9 @@ def legend_entries(scene: LinkScene, marks: Marks = Marks()) -> list[Entry]:  # 
     if not (nodes.of_kind(NodeKind.FEATURE) & (nodes.site == Site.ATTN_OUT)).any():
         names[Shape.TRIANGLE] = "attention head"
     found = [Entry(tr(name), shape) for shape, name in names.items() if int(shape) in present]
-    if is_relevance(scene.circuit):
+    if is_flow(scene.circuit):
+        found.append(Entry(tr("part of what the target reads"), sign=1))
+    elif is_relevance(scene.circuit):
         found.append(Entry(tr("+ relevant along all paths"), sign=1))
         found.append(Entry(tr("{0} relevant against").format(MINUS), sign=-1))
     else:
@@ -89,11 +91,13 @@ def legend_entries(scene: LinkScene, marks: Marks = Marks()) -> list[Entry]:  # 
     return found
 
 
-def relevance_palette(palette: Palette, circuit: Circuit) -> Palette:
-    """Return the palette with other inks where edges are relevances, not direct effects."""
+def edge_palette(palette: Palette, circuit: Circuit) -> Palette:
+    """Return the palette with other inks where edges are relevances or flow, no direct effects."""
+    groups = palette.groups
+    if is_flow(circuit):
+        return replace(palette, positive=groups["teal"], negative=groups["teal"])
     if not is_relevance(circuit):
         return palette
-    groups = palette.groups
     return replace(palette, positive=groups["violet"], negative=groups["amber"])
 
 

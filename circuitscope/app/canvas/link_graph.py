@@ -30,10 +30,10 @@ from circuitscope.app.canvas.camera import Camera
 from circuitscope.app.canvas.edge_layer import EdgeLayer, edge_pens, pen_indices
 from circuitscope.app.canvas.legend import (
     Entry,
+    edge_palette,
     legend_entries,
     legend_height,
     paint_legend,
-    relevance_palette,
 )
 from circuitscope.app.canvas.link_scene import LinkScene, make_scene
 from circuitscope.app.canvas.minimap import Minimap
@@ -138,7 +138,7 @@ class LinkGraphView(CanvasView):
         metrics = QFontMetricsF(draw.text_font(self.font(), 12, bold=True))
         widths = np.array([metrics.horizontalAdvance(token) for token in circuit.tokens])
         rows = dict(self._drawing.rows) if self._drawing is not None else {}
-        self._inks = relevance_palette(self._palette, circuit)
+        self._inks = edge_palette(self._palette, circuit)
         scene = make_scene(circuit, view, rows, self._palette, widths, self._session.focus)
         self._scene = scene
         self.minimap.show_scene(scene)

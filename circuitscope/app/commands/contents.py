@@ -79,8 +79,10 @@ def trace_again(desk: Desk, finding_id: str = "") -> QDialog:
 def open_result(desk: Desk, finding_id: str) -> QDialog | None:
     """Open a kept result that is no circuit, where a dialog shows its kind."""
     method = desk.session.project.finding(finding_id).method
-    shown = {"importance": files.weigh_words, "measurement": evidence.measure,
-             "comparison": evidence.open_comparison}.get(method)  # fmt: skip
+    shown = {
+        "importance": files.weigh_words, "measurement": evidence.measure,
+        "comparison": evidence.open_comparison, "logit_inspection": evidence.logits,
+    }.get(method)  # fmt: skip
     return shown(desk, finding_id) if shown is not None else None
 
 

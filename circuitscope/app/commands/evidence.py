@@ -76,6 +76,15 @@ def collect(desk: Desk) -> QDialog:
     return dialog
 
 
+def logits(desk: Desk, finding: str = "") -> QDialog:
+    """Open the dialog that reads logits by component, on a kept result where one is named."""
+    from circuitscope.app.dialogs.logits import LogitsDialog
+
+    dialog = LogitsDialog(desk, finding)
+    dialog.show()
+    return dialog
+
+
 def select_untested(desk: Desk) -> None:
     """Select every shown node that could be tested and was not."""
     session = desk.session

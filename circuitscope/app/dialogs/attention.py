@@ -12,6 +12,7 @@ from PySide6.QtWidgets import (
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.asking import AskingDialog
 from circuitscope.app.dialogs.head_parts import HeadParts
+from circuitscope.app.dialogs.trial import TrialDialog
 from circuitscope.app.naming import bias_words, list_name, module_name, short_line
 from circuitscope.app.widgets import (
     button,
@@ -105,6 +106,9 @@ class AttentionDialog(AskingDialog):
         self.further = button(tr("Trace source further"), "", self._trace_source)
         self.further.setToolTip(tr("Add the selected pair's missing source to the circuit."))
         row.addWidget(self.further)
+        self.without = button(tr("Try without it…"), "", self._try_without)
+        self.without.setToolTip(tr("Multiply this entry of the pattern, and see what follows."))
+        row.addWidget(self.without)
         row.addStretch()
         row.addWidget(button(tr("Close"), "", self.reject))
         self.trace_button = button(tr("Trace this score"), "primary", self._trace_score)
@@ -239,6 +243,7 @@ class AttentionDialog(AskingDialog):
         busy = self._job is not None and not self._job.is_over
         score = None if self.reasons is None else self.reasons.score
         self.trace_button.setEnabled(score is not None and not busy)
+        self.without.setEnabled(score is not None and not busy)
         self.further.setEnabled(bool(self._missing()) and not busy)
         self.contrast.setEnabled(score is not None and not busy)
 
@@ -258,6 +263,11 @@ class AttentionDialog(AskingDialog):
         score = self.reasons.score
         unit = score.head * anatomy.n_ctx + score.key
         self._grow(f"score/pattern/{score.layer}/{score.query}/{unit}")
+
+    def _try_without(self) -> None:
+        if self.reasons is not None and (score := self.reasons.score) is not None:
+            entry = f"{score.layer}.{score.head}:{score.query}<-{score.key} x 0"
+            TrialDialog(self._desk, entry).show()
 
     def _grow(self, key: str) -> None:
         try:

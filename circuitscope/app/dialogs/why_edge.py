@@ -18,7 +18,7 @@ from circuitscope.core.circuit import Circuit, Edge, Route
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.keys import NodeKind
 from circuitscope.engine.reasons import HeadPart
-from circuitscope.graph.influence import is_relevance
+from circuitscope.graph.influence import is_flow, is_relevance
 from circuitscope.session.jobs import Job
 
 _ROUTES = {
@@ -27,6 +27,7 @@ _ROUTES = {
     Route.QUERY: "through the query side of an attention score",
     Route.KEY: "through the key side of an attention score",
     Route.RELEVANCE: "along all paths, by the rules of contextual decomposition",
+    Route.FLOW: "in the stream: it is the share of what the target reads that the source wrote",
     Route.MEASURED: "measured by changing the source in the model",
 }
 
@@ -126,7 +127,7 @@ def term_lines(circuit: Circuit, edge: Edge) -> list[str]:
     """Say what was multiplied: what the source holds, and what one unit of it brings."""
     source, weight = edge.source, edge.weight
     lines = [tr("It travels {0}.").format(tr(_ROUTES[edge.route]))]
-    if edge.route in (Route.RELEVANCE, Route.MEASURED):
+    if edge.route in (Route.RELEVANCE, Route.MEASURED, Route.FLOW):
         return lines
     held = source.activation
     if source.kind is NodeKind.FEATURE and held:
@@ -152,6 +153,10 @@ def check_lines(circuit: Circuit, target: int) -> list[str]:
     """Say whether everything into the target gives what the forward pass has there."""
     if is_relevance(circuit):
         return [tr("Relevances do not add up to the whole.")]
+    if is_flow(circuit) and circuit.expanded[target]:
+        left = percent(float(circuit.unexplained[target]), 1)
+        return [tr("All shares of what the target reads add up to 1; constants and what was left "
+                   "out have {0}.").format(left)]  # fmt: skip
     if not circuit.expanded[target]:
         return [tr("The target’s inputs were not all computed.")]
     raised, lowered, net = gross(circuit, target)

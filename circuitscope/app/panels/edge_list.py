@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QLabel, QMenu, QTreeWidgetItem, QVBoxLayout, QWidget
 
@@ -28,7 +29,7 @@ from circuitscope.core.circuit import Circuit, Edge
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.keys import NodeKind
 from circuitscope.engine.reasons import AttentionReasons
-from circuitscope.graph.influence import is_relevance
+from circuitscope.graph.influence import is_flow, is_relevance
 from circuitscope.session.jobs import Job
 
 SHOWN_FIRST = 8
@@ -57,13 +58,13 @@ class Line:
     edge: int = -1
 
 
-def _row_size(circuit: Circuit, node: int) -> float:
-    """Return what shares are of: the whole row; of relevances the metric, or all a head holds."""
-    if is_relevance(circuit):
-        whole = abs(float(circuit.preactivation[node]))
-        return whole if node in circuit.roots.tolist() else 1.0
-    row = circuit.edges.weight[circuit.edges.into(node)]
-    return float(np.abs(row).sum()) + abs(float(circuit.unexplained[node]))
+def _row_sizes(circuit: Circuit) -> NDArray[np.float64]:
+    """Return what shares are of: whole rows; of relevances the metric, or all a head holds."""
+    if not is_relevance(circuit):
+        return circuit.row_sizes
+    sizes = np.ones(len(circuit.nodes))
+    sizes[circuit.roots] = np.abs(circuit.preactivation[circuit.roots])
+    return sizes
 
 
 def _edge_line(desk: Desk, circuit: Circuit, edge: Edge, node: int, size: float) -> Line:
@@ -87,7 +88,7 @@ def inputs_of(desk: Desk, circuit: Circuit, node: int, most: int = SHOWN_AT_MOST
         node: The node.
         most: How many edges are made lines of.
     """
-    size = _row_size(circuit, node)
+    size = float(_row_sizes(circuit)[node])
     lines: list[Line] = []
     constant, n_constants = 0.0, 0
     for edge in circuit.inputs(node):
@@ -108,14 +109,15 @@ def inputs_of(desk: Desk, circuit: Circuit, node: int, most: int = SHOWN_AT_MOST
 
 def outputs_of(desk: Desk, circuit: Circuit, node: int, most: int = SHOWN_AT_MOST) -> list[Line]:
     """Return what a node feeds, by its share of each target's row, largest first."""
-    found = circuit.outputs(node)
-    sizes = {
-        edge.index: _row_size(circuit, int(circuit.edges.target[edge.index])) for edge in found
-    }
-    found.sort(key=lambda edge: -abs(edge.weight) / (sizes[edge.index] or 1.0))
+    edges = circuit.edges
+    found = edges.out_of(node)
+    target, size = edges.target[found], np.abs(edges.weight[found])
+    whole = _row_sizes(circuit)[target]
+    whole = np.where(whole > 0, whole, 1.0)
+    order = np.lexsort((-size, -size / whole))[:most]
     return [
-        _edge_line(desk, circuit, e, int(circuit.edges.target[e.index]), sizes[e.index])
-        for e in found[:most]
+        _edge_line(desk, circuit, circuit.edge(int(found[i])), int(target[i]), float(whole[i]))
+        for i in order
     ]
 
 
@@ -289,6 +291,10 @@ def conservation_label(circuit: Circuit, node: int) -> QLabel:
     if is_relevance(circuit):
         words = tr("relevances along all paths; they do not add up to the whole")
         return text_label(words, "note", wrap=True)
+    if is_flow(circuit) and circuit.expanded[node]:
+        words = tr("shares of what it reads; with {0} that were left out they make 1")
+        left = percent(float(circuit.unexplained[node]), 1)
+        return text_label(words.format(left), "note", wrap=True)
     if not circuit.expanded[node]:
         made = text_label(tr("its inputs were not computed in this trace"), "note", wrap=True)
         made.setToolTip(tr("Rows are computed strongest first, up to the node budget."))

@@ -14,8 +14,8 @@ from circuitscope.session.session import Session
 PROJECT_NOTE = "project"
 _OTHERS = {
     "importance": "words by weight", "means": "mean activations, for traces",
-    "patching_grid": "sweep of activation patching", "comparison": "comparison of two circuits",
-    "measurement": "measurement of a circuit",
+    "logit_inspection": "logits by component", "patching_grid": "sweep of activation patching",
+    "comparison": "comparison of two circuits", "measurement": "measurement of a circuit",
 }  # fmt: skip
 _PICTURES = {"importance": "type", "comparison": "git-compare", "measurement": "sliders-horizontal"}
 _KINDS = {"grid": "sweep", "ranking": "ranking", "curves": "curves"}

@@ -13,6 +13,7 @@ from circuitscope.app.canvas.link_graph import LinkGraphView
 from circuitscope.app.commands import files
 from circuitscope.app.dialogs.attention import AttentionDialog
 from circuitscope.app.dialogs.trace import TraceDialog
+from circuitscope.app.dialogs.trial import TrialDialog
 from circuitscope.app.main_window import MainWindow
 from circuitscope.app.panels.edge_list import EdgeList
 from circuitscope.app.table import VALUE
@@ -62,6 +63,12 @@ def test_an_edge_is_split_and_its_score_explained(
     assert total == pytest.approx(reasons.scores[reasons.score.key], abs=1e-5)
     sizes = [abs(pair.weight) for pair in reasons.pairs]
     assert sizes == sorted(sizes, reverse=True)
+    dialog.without.click()
+    trial = traced.findChild(TrialDialog)
+    score = reasons.score
+    assert trial.attention.text() == f"1.{score.head}:7<-{score.key} x 0"
+    assert trial.changes()[0].value == 0
+    trial.close()
     assert dialog.pairs.topLevelItemCount() == len(reasons.pairs)
     assert f"Head 1.{head.unit} looks from" in dialog._heading.text()
     other = next(k for k in range(8) if k != reasons.score.key)

@@ -60,7 +60,7 @@ def test_dallas_against_oakland_in_five_clicks(
     assert dialog.overlay.node_at(middle) == row.thing[0]
     dialog.keep_button.click()  # 5
     kept = comparing.comparisons(session)
-    assert [info.name for info in kept] == ["Dallas against Oakland"]
+    assert [info.name for info in kept] == ["Dallas against Oakland 2", "Dallas against Oakland"]
     for suffix in (".svg", ".pdf", ".png", ".csv", ".md"):
         dialog.export_to(str(tmp_path / f"out{suffix}"))
         assert (tmp_path / f"out{suffix}").stat().st_size > 1_000
@@ -84,7 +84,7 @@ def test_a_comparison_survives_save_and_opens_from_the_tree(
     dialog.keep_button.click()
     assert not dialog.keep_button.isEnabled()
     dialog.keep_button.click()  # nothing new to keep
-    assert len(comparing.comparisons(session)) == 1
+    assert len(comparing.comparisons(session)) == 2, "the example's own, and this one"
     dialog.close()
     session.save()
     path = session.project.path
@@ -93,7 +93,7 @@ def test_a_comparison_survives_save_and_opens_from_the_tree(
     qapp.processEvents()
     tree = atlas.findChild(ProjectTree)
     tree.rebuild()
-    item = next(item for item in tree._items() if item.text(0) == "Dallas against Oakland")
+    item = next(item for item in tree._items() if item.text(0) == "Dallas against Oakland 2")
     tree.setCurrentItem(item)
     at = tree.visualItemRect(item).center()
     QTest.mouseClick(tree.viewport(), Qt.MouseButton.LeftButton, pos=at)
