@@ -52,6 +52,7 @@ from circuitscope.session.dictionaries import (
 )
 from circuitscope.tracing.evidence import (
     badges,
+    bench_mib,
     faithfulness_curve,
     inspect_logits,
     measure,
@@ -118,6 +119,7 @@ __all__ = [
     "attention_changes",
     "attention_table",
     "badges",
+    "bench_mib",
     "check_dictionaries",
     "collect",
     "compare",

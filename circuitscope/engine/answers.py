@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from circuitscope.core.errors import OutOfMemory
+from circuitscope.engine import evidence
 from circuitscope.engine.decomposing import (
     CompareHeads,
     DiscoverHeads,
@@ -26,14 +27,6 @@ from circuitscope.engine.decomposing import (
     discover_heads,
     measure_means,
     weigh_words,
-)
-from circuitscope.engine.evidence import (
-    MeasureCircuit,
-    RunTests,
-    SweepPatches,
-    measure_circuit,
-    run_tests,
-    sweep_patches,
 )
 from circuitscope.engine.features import (
     CollectEvidence,
@@ -484,12 +477,10 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     ReadLens: read_lens,
     Grow: grow_circuit,
     ExplainAttention: explain_attention,
-    RunTests: run_tests,
     CollectEvidence: collect_evidence,
+    **evidence.ANSWERS,
     ReadFeature: read_feature,
     TrainDictionary: train_dictionary,
-    SweepPatches: sweep_patches,
-    MeasureCircuit: measure_circuit,
     WeighWords: weigh_words,
     CompareHeads: compare_heads,
     MeasureMeans: measure_means,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from circuitscope.core.badges import Outcome
 from circuitscope.core.circuit import Circuit
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from circuitscope.core.progress import Progress
     from circuitscope.engine.answers import Holdings
     from circuitscope.engine.requests import ModelChoice
+    from circuitscope.tracing.mib import MibResult
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,3 +116,41 @@ def measure_circuit(request: MeasureCircuit, holdings: Holdings, progress: Progr
         model, request.circuit, request.pairs or None, request.level, request.ablation,
         points=request.points, seed=request.seed, dictionaries=opened or None, progress=progress,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class BenchMib:
+    """Run the circuit protocol of the MIB benchmark; see `tracing.mib`."""
+
+    model: ModelChoice
+    train: tuple[PromptPair, ...]
+    test: tuple[PromptPair, ...] = ()
+    methods: tuple[str, ...] = ("eap", "eap_ig", "random")
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MibResults:
+    """What the protocol says of each method, in the order asked."""
+
+    methods: tuple[MibResult, ...]
+
+
+def run_mib(request: BenchMib, holdings: Holdings, progress: Progress) -> MibResults:
+    """Answer a `BenchMib`."""
+    from circuitscope.tracing.mib import bench_mib
+
+    model = holdings.model(request.model, progress)
+    return MibResults(
+        bench_mib(
+            model, request.train, request.test, request.methods, seed=request.seed,
+            progress=progress,
+        )
+    )  # fmt: skip
+
+
+ANSWERS: dict[type, Callable[[Any, Holdings, Progress], Any]] = {
+    RunTests: run_tests, SweepPatches: sweep_patches, MeasureCircuit: measure_circuit,
+    BenchMib: run_mib,
+}  # fmt: skip
+"""How each request of this module is answered."""

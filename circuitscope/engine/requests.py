@@ -27,7 +27,14 @@ if TYPE_CHECKING:
         MeasureMeans,
         WeighWords,
     )  # fmt: skip
-    from circuitscope.engine.evidence import MeasureCircuit, Outcomes, RunTests, SweepPatches
+    from circuitscope.engine.evidence import (
+        BenchMib,
+        MeasureCircuit,
+        MibResults,
+        Outcomes,
+        RunTests,
+        SweepPatches,
+    )  # fmt: skip
     from circuitscope.engine.features import FeatureRequest, FeatureResult
     from circuitscope.engine.reading import GraphRead, ReadGraph
     from circuitscope.engine.reasons import AttentionReasons, ExplainAttention, Grow
@@ -214,7 +221,7 @@ Request = Union[
     CheckDictionaries, PreviewPrompt, Generate, Predict, Trace, "ReadGraph", "WriteGraph",
     "CheckFile", "TryChanges", "ReadLens", "Grow", "ExplainAttention", "RunTests",
     "FeatureRequest", "SweepPatches", "MeasureCircuit", "WeighWords", "CompareHeads",
-    "MeasureMeans", "DiscoverHeads",
+    "MeasureMeans", "DiscoverHeads", "BenchMib",
 ]  # fmt: skip
 
 
@@ -455,4 +462,5 @@ Result = Union[
     "Outcomes",
     "FeatureResult",
     "Compared",
+    "MibResults",
 ]
