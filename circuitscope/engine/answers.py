@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from circuitscope.core.errors import OutOfMemory
-from circuitscope.engine import evidence
 from circuitscope.engine.decomposing import (
     CompareHeads,
     DiscoverHeads,
