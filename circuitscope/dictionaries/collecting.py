@@ -197,17 +197,22 @@ class _Part:
                 block.copy_(h)
             plain = block.cpu().numpy()
             mask = plain != 0 if self.cut is None else plain > self.cut
-            found.append(np.flatnonzero(mask) + start * self.card.n_features)
-        return _Values(rows.cpu().numpy(), self.cut, np.concatenate(found))
+            at = np.flatnonzero(mask)
+            found.append((at + start * self.card.n_features, plain.ravel()[at]))
+        index, value = (np.concatenate(part) for part in zip(*found, strict=True))
+        return _Values(rows.cpu().numpy(), self.cut, (index, value))
 
 
 class _Values:
     """Activations [sequence, pos, feature], read off pre-activations where they are asked for."""
 
     def __init__(
-        self, h: NDArray[np.float32], cut: NDArray[np.float32] | None, index: NDArray[np.int64]
+        self,
+        h: NDArray[np.float32],
+        cut: NDArray[np.float32] | None,
+        found: tuple[NDArray[np.int64], NDArray[np.float32]],
     ) -> None:
-        self.flat, self.cut, self.index = h, cut, index
+        self.flat, self.cut, self.found = h, cut, found
         self.shaped = h
 
     def __getitem__(self, at: tuple[Any, ...]) -> NDArray[np.float32]:
@@ -219,14 +224,13 @@ class _Values:
 
     def active(self, counted: NDArray[np.bool_]) -> tuple[NDArray, NDArray, NDArray, NDArray]:
         """Return row, position, feature and activation of what is active, in this order."""
-        index = self.index
+        index, value = self.found
         # Division by one number is much faster than numpy's divmod.
         row = index // self.flat.shape[1]
         unit = index - row * self.flat.shape[1]
         if not counted.all():
             kept = counted.ravel()[row]
-            index, row, unit = index[kept], row[kept], unit[kept]
-        value = self.flat.ravel()[index]
+            row, unit, value = row[kept], unit[kept], value[kept]
         sequence = row // counted.shape[1]
         position = row - sequence * counted.shape[1]
         self.shaped = self.flat.reshape(*counted.shape, -1)
