@@ -54,6 +54,7 @@ from circuitscope.session.dictionaries import (
 )
 from circuitscope.tracing.evidence import (
     badges,
+    bench_mib,
     faithfulness_curve,
     inspect_logits,
     measure,
@@ -122,6 +123,7 @@ __all__ = [
     "attention_changes",
     "attention_table",
     "badges",
+    "bench_mib",
     "check_dictionaries",
     "collect",
     "compare",

@@ -13,7 +13,7 @@ from circuitscope.core.target_text import parse_target
 from circuitscope.core.transfer import Chosen
 from circuitscope.exchange.comparison import ComparisonReport, headline, metadata_of, noise
 from circuitscope.exchange.measurement_page import numbers_of
-from circuitscope.session import comparing, evidence, measuring
+from circuitscope.session import comparing, evidence, measuring, mib
 from circuitscope.session.prompt_pairs import read_pairs
 from circuitscope.verb_options import AsJson, Device, Done, Opened, Quiet, opened_project
 
@@ -28,6 +28,7 @@ def add_verbs(
     """Add the verbs to the command line."""
     _add_measure(app, opened, done, print_json)
     _add_compare(app, opened, done, print_json)
+    _add_bench_mib(app, opened, done, print_json)
 
     @app.command(
         epilog="Example: circuitscope test dallas.circuitscope ./model "
@@ -206,6 +207,52 @@ def _add_measure(
         if report is not None:
             measuring.save_report(found, report, report.stem)
         _tell_measurement(found, print_json if as_json else None)
+
+
+def _add_bench_mib(
+    app: typer.Typer, opened: Opened, done: Done, print_json: Callable[[Any], None]
+) -> None:
+    @app.command(
+        "bench-mib",
+        epilog="Example: circuitscope bench-mib ./gpt2 ioi_train.jsonl --test ioi_test.jsonl "
+        "--out ioi",
+    )
+    def bench_mib(  # noqa: PLR0913 - one argument for each option
+        model: Annotated[Path, _MODEL],
+        train: Annotated[Path, typer.Argument(help="Pairs that edges are scored on.")],
+        test: Annotated[
+            Path | None, typer.Option(help="Pairs that circuits are measured on; else the same.")
+        ] = None,
+        method: Annotated[
+            list[str] | None, typer.Option(help=f"May be given again: {', '.join(mib.METHODS)}.")
+        ] = None,
+        counterfactual: Annotated[
+            str, typer.Option(help="Key of the counterfactual in rows of MIB; else the first.")
+        ] = "",
+        most: Annotated[int, typer.Option(min=0, help="Pairs of each file; 0 takes all.")] = 0,
+        seed: Annotated[int, typer.Option(help="Seeds the random ranking.")] = 0,
+        out: Annotated[
+            Path | None, typer.Option(help="Writes OUT.json and the table OUT.md.")
+        ] = None,
+        device: Device = "auto",
+        as_json: AsJson = False,
+        quiet: Quiet = False,
+    ) -> None:
+        """Run the MIB benchmark's circuit protocol at the level of edges: CPR and CMD."""
+        scored, measured = (
+            read_pairs(path, counterfactual)[: most or None] if path is not None else []
+            for path in (train, test)
+        )
+        with opened() as session:
+            done(session, session.load_model(model, device=device, dtype="float32"), quiet=quiet)
+            asked = mib.start_bench(session, scored, measured, method or mib.METHODS, seed)
+            found = done(session, asked, quiet=quiet).result
+        if out is not None:
+            mib.save_bench(found, out)
+        if as_json:
+            print_json(mib.as_json(found))
+        else:
+            typer.echo(mib.table(found))
 
 
 def _tell_measurement(found: Curves, print_json: Callable[[Any], None] | None) -> None:

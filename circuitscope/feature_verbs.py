@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from circuitscope.core.progress import silent
+from circuitscope.engine.language import ExplainFeatures, LanguageChoice, explain_features
 from circuitscope.evidence.file import EvidenceFile
 from circuitscope.evidence.labels import label_features
 from circuitscope.evidence.pages import DictionaryEvidence
-from circuitscope.evidence.records import EvidenceMissing, FeaturePage
+from circuitscope.evidence.records import EvidenceMissing, FeatureId, FeaturePage
 from circuitscope.examples.othello_labels import board_labels
 from circuitscope.session import dictionaries as cs_dictionaries
 from circuitscope.session import feature_jobs
@@ -23,6 +25,7 @@ def add_verbs(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None])
     """Add the verbs to the command line."""
     _add_collect(app, asked, print_json)
     _add_label(app, asked, print_json)
+    _add_explain(app, print_json)
     _add_feature(app, print_json)
     _add_train(app, asked, print_json)
     _add_import(app, print_json)
@@ -113,6 +116,51 @@ def _add_label(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None]
         for name, found in scores.items():
             middle = f"median score {sorted(found)[len(found) // 2]:.2f}" if found else ""
             typer.echo(f"{name:<28} {len(found):6} labelled  {middle}".rstrip())
+
+
+def _add_explain(app: typer.Typer, print_json: Callable[[Any], None]) -> None:
+    @app.command(
+        epilog="Example: circuitscope explain ./dictionaries mlp_out_2 57 "
+        "--url http://localhost:11434/v1 --model llama3.2"
+    )
+    def explain(  # noqa: PLR0913 - one argument for each option
+        evidence: Annotated[Path, typer.Argument(help="evidence.sqlite, or its folder.")],
+        dictionary: Annotated[str, typer.Argument(help="Name of the dictionary.")],
+        units: Annotated[list[int], typer.Argument(help="Numbers of the features.")],
+        url: Annotated[
+            str, typer.Option(help="OpenAI-compatible address; examples are sent there.")
+        ] = "",
+        model: Annotated[str, typer.Option(help="Name of the language model there.")] = "",
+        key_variable: Annotated[
+            str, typer.Option(help="Environment variable that holds the key.")
+        ] = "",
+        local: Annotated[
+            Path | None, typer.Option(help="Folder of a local language model instead.")
+        ] = None,
+        layer: Annotated[int | None, typer.Option(help="Of a cross-layer transcoder.")] = None,
+        as_json: AsJson = False,
+    ) -> None:
+        """Have a language model explain features; the label is scored on held-out examples."""
+        if bool(url and model) == (local is not None):
+            raise typer.BadParameter("Give either --url with --model, or --local.")
+        with EvidenceFile(evidence) as file:
+            found = _named(file, dictionary, layer)
+            only = tuple(FeatureId(found.digest, found.layer, unit) for unit in units)
+        choice = LanguageChoice(url, model, key_variable, str(local or ""))
+        explain_features(ExplainFeatures(choice, str(evidence), only), silent())
+        with EvidenceFile(evidence) as file:
+            made = {
+                feature.unit: [one for one in file.labels(feature) if choice.title in one.method]
+                for feature in only
+            }  # fmt: skip
+        if as_json:
+            print_json(
+                {str(unit): [asdict(one) for one in labels] for unit, labels in made.items()}
+            )
+            return
+        for unit, labels in made.items():
+            told = [f"{one.text}  [{one.scored_by} {one.score}]" for one in labels]
+            typer.echo(f"{unit}: {'; '.join(told) or 'too few examples'}")
 
 
 def _add_feature(app: typer.Typer, print_json: Callable[[Any], None]) -> None:

@@ -58,3 +58,26 @@ def test_circuits_are_compared_run_crosswise_drawn_and_kept(capsys, tmp_path: Pa
     assert "Its results are" in capsys.readouterr().err
     assert run("compare", str(project), "Dallas", "Oakland", "--out", "x.gexf") == 1
     assert "no place" in capsys.readouterr().err
+
+
+def test_the_mib_protocol_writes_a_table_and_json(capsys, tmp_path: Path) -> None:
+    rows = [
+        {"clean": CLEAN, "corrupted": OTHER, "answer": "Austin", "against": "Sacramento"},
+        {"clean": OTHER, "corrupted": CLEAN, "answer": "Sacramento", "against": "Austin"},
+    ]
+    train, test = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
+    train.write_text("\n".join(map(json.dumps, rows)))
+    test.write_text("\n".join(map(json.dumps, rows[::-1])))
+    asked = ("bench-mib", str(ATLAS / "model"), str(train), "--test", str(test), "--most", "1")
+    methods = ("--method", "eap", "--method", "random")
+    assert run(*asked, *methods, "--out", str(tmp_path / "capitals"), "--quiet") == 0
+    said = capsys.readouterr().out
+    assert "| eap |" in said
+    assert "1519 edges; scored on 1 pairs, measured on 1." in said
+    assert (tmp_path / "capitals.md").read_text().strip() == said.strip()
+    kept = json.loads((tmp_path / "capitals.json").read_text())
+    assert [one["method"] for one in kept["methods"]] == ["eap", "random"]
+    assert len(kept["proportions"]) == len(kept["methods"][0]["by_score"]) == 10
+    assert run(*asked, "--method", "acdc", "--quiet") == 1
+    assert "no method" in capsys.readouterr().err
+    assert run("bench-mib", str(ATLAS / "model"), str(tmp_path / "none.jsonl")) == 1

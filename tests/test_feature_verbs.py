@@ -9,6 +9,7 @@ from circuitscope.cli import app
 from circuitscope.core.shipped import shipped_path
 from circuitscope.evidence.file import EvidenceFile
 from circuitscope.evidence.token_labels import CHANGE, PROJECTION
+from tests.evidence.planted import write_planted
 
 ATLAS = shipped_path("projects", "atlas")
 
@@ -63,3 +64,18 @@ def test_label_says_what_features_do_where_it_may_run_the_model(tmp_path: Path) 
     before = (tmp_path / "evidence.sqlite").read_bytes()
     run(app, ["label", str(tmp_path), *common, "--quiet"])
     assert (tmp_path / "evidence.sqlite").read_bytes() == before
+
+
+def test_explain_asks_a_language_model_in_a_folder(tmp_path: Path, tiny_gpt2: Path) -> None:
+    path = write_planted(tmp_path / "evidence.sqlite")
+    run = CliRunner().invoke
+    done = run(
+        app, ["explain", str(path), "planted", "1", "2", "--local", str(tiny_gpt2), "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.output[done.output.index("{") :])
+    assert set(found) == {"1", "2"}
+    for labels in found.values():
+        assert labels[0]["method"] == f"explanation by {tiny_gpt2.name}"
+        assert 0 <= labels[0]["score"] <= 1
+    assert run(app, ["explain", str(path), "planted", "1"]).exit_code == 2

@@ -48,7 +48,8 @@ from circuitscope.session.session import Session
 
 LAYOUT_VERSION = 2
 _CANVAS_MENU = ("graph.label", "graph.group", "graph.ungroup", SEPARATOR, "graph.pin",
-                "graph.hide", SEPARATOR, "graph.strongest_input", "graph.strongest_output",
+                "graph.hide", "graph.look", SEPARATOR,
+                "graph.strongest_input", "graph.strongest_output",
                 "view.focus_inputs", "view.focus_outputs", "view.paths", SEPARATOR, "trace.further",
                 "trace.why", "trace.try", "verify.test", SEPARATOR, "view.frame", "view.fit",
                 "graph.show_all")  # fmt: skip

@@ -57,6 +57,8 @@ _FORMAT = 2
 """Of checkpoints; those of another one are not resumed."""
 _VALUES = 2**21
 """Pre-activations of one dictionary that are computed at once: 8 MB."""
+_BLOCK = 512
+"""Rows of them that are looked through at once."""
 
 
 def default_path(dictionaries: Sequence[Dictionary]) -> Path:
@@ -176,19 +178,41 @@ class _Part:
             cut = torch.zeros(self.card.n_features) if threshold is None else threshold
             self.cut = cut.clamp(min=0).float().cpu().numpy()
 
-    def values(self, x: Tensor) -> _Values:
-        """Return what is active of x [row, ...]."""
-        h = self.dictionary.preactivations(x)
-        if self.cut is None:
-            h = self.dictionary.activate(h)
-        return _Values(h.cpu().numpy(), self.cut)
+    def values(self, x: Tensor, room: Tensor) -> _Values:
+        """Return what is active of x [row, ...].
+
+        Args:
+            x: What the dictionary reads.
+            room: Memory for its pre-activations, which are overwritten by the next part's.
+        """
+        rows = room[: len(x) * self.card.n_features].view(len(x), -1)
+        found = []
+        for start in range(0, len(x), _BLOCK):
+            # Blocks stay in the processor's cache until they have been looked through.
+            block = rows[start : start + _BLOCK]
+            h = self.dictionary.preactivations(x[start : start + _BLOCK], block)
+            if self.cut is None:
+                h = self.dictionary.activate(h)
+            if h.data_ptr() != block.data_ptr():
+                block.copy_(h)
+            plain = block.cpu().numpy()
+            mask = plain != 0 if self.cut is None else plain > self.cut
+            at = np.flatnonzero(mask)
+            found.append((at + start * self.card.n_features, plain.ravel()[at]))
+        index, value = (np.concatenate(part) for part in zip(*found, strict=True))
+        return _Values(rows.cpu().numpy(), self.cut, (index, value))
 
 
 class _Values:
     """Activations [sequence, pos, feature], read off pre-activations where they are asked for."""
 
-    def __init__(self, h: NDArray[np.float32], cut: NDArray[np.float32] | None) -> None:
-        self.flat, self.cut = h, cut
+    def __init__(
+        self,
+        h: NDArray[np.float32],
+        cut: NDArray[np.float32] | None,
+        found: tuple[NDArray[np.int64], NDArray[np.float32]],
+    ) -> None:
+        self.flat, self.cut, self.found = h, cut, found
         self.shaped = h
 
     def __getitem__(self, at: tuple[Any, ...]) -> NDArray[np.float32]:
@@ -200,14 +224,15 @@ class _Values:
 
     def active(self, counted: NDArray[np.bool_]) -> tuple[NDArray, NDArray, NDArray, NDArray]:
         """Return row, position, feature and activation of what is active, in this order."""
-        mask = self.flat > self.cut if self.cut is not None else self.flat != 0
-        index = np.flatnonzero(mask)
-        row, unit = np.divmod(index, self.flat.shape[1])
+        index, value = self.found
+        # Division by one number is much faster than numpy's divmod.
+        row = index // self.flat.shape[1]
+        unit = index - row * self.flat.shape[1]
         if not counted.all():
             kept = counted.ravel()[row]
-            index, row, unit = index[kept], row[kept], unit[kept]
-        value = self.flat.ravel()[index]
-        sequence, position = np.divmod(row, counted.shape[1])
+            row, unit, value = row[kept], unit[kept], value[kept]
+        sequence = row // counted.shape[1]
+        position = row - sequence * counted.shape[1]
         self.shaped = self.flat.reshape(*counted.shape, -1)
         return sequence, position, unit, value
 
@@ -228,8 +253,9 @@ class Collection:
         self.contexts = Contexts(len(self.parts), corpus.window, id_type)
         self.chunk = self.batch = self.n_tokens = self.n_sequences = 0
         self.is_at_rest = True
-        widest = max(part.card.n_features for part in self.parts)
-        self.rows = min(max(_VALUES // widest, 512), 4096)
+        self.widest = max(part.card.n_features for part in self.parts)
+        self._memory = torch.empty(0, device=model.device)
+        self.rows = min(max(_VALUES // self.widest, 512), 4096)
         self.skipped = np.array(sorted(uncounted(model)), np.int64)
         made = [[p.card.digest, p.layer] for p in self.parts]
         self.fingerprint = hashlib.sha256(
@@ -259,11 +285,18 @@ class Collection:
         self.n_tokens += int(batch.counted.sum())
         chosen = self.contexts.choose(batch)
         for number, part in enumerate(self.parts):
-            values = part.values(found[part.place])
+            values = part.values(found[part.place], self._room(len(found[part.place])))
             active = values.active(batch.counted)
             part.tally.add(batch, values, active)  # type: ignore[arg-type] # read like an array
             self.contexts.note(number, chosen, values)
         self.contexts.settle()
+
+    def _room(self, rows: int) -> Tensor:
+        """Return memory for the pre-activations of any part."""
+        wanted = rows * self.widest
+        if len(self._memory) < wanted:
+            self._memory = torch.empty(wanted, device=self.model.device)
+        return self._memory
 
     # ---- checkpoints ---------------------------------------------------------------------------
     def save(self) -> None:

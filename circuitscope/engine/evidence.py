@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from circuitscope.core.progress import Progress
     from circuitscope.engine.answers import Holdings
     from circuitscope.engine.requests import ModelChoice
+    from circuitscope.tracing.mib import MibResult
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,8 +151,39 @@ def cross_test(request: CrossTest, holdings: Holdings, progress: Progress) -> Tr
     )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class BenchMib:
+    """Run the circuit protocol of the MIB benchmark; see `tracing.mib`."""
+
+    model: ModelChoice
+    train: tuple[PromptPair, ...]
+    test: tuple[PromptPair, ...] = ()
+    methods: tuple[str, ...] = ("eap", "eap_ig", "random")
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MibResults:
+    """What the protocol says of each method, in the order asked."""
+
+    methods: tuple[MibResult, ...]
+
+
+def run_mib(request: BenchMib, holdings: Holdings, progress: Progress) -> MibResults:
+    """Answer a `BenchMib`."""
+    from circuitscope.tracing.mib import bench_mib
+
+    model = holdings.model(request.model, progress)
+    return MibResults(
+        bench_mib(
+            model, request.train, request.test, request.methods, seed=request.seed,
+            progress=progress,
+        )
+    )  # fmt: skip
+
+
 EVIDENCE: Final[dict[type, Callable[[Any, Holdings, Progress], Any]]] = {
     RunTests: run_tests, SweepPatches: sweep_patches, MeasureCircuit: measure_circuit,
-    CrossTest: cross_test,
+    CrossTest: cross_test, BenchMib: run_mib,
 }  # fmt: skip
 """Who answers which request."""

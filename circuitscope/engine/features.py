@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from circuitscope.core.anatomy import Site
 from circuitscope.core.dictionary_quality import TrainedDictionary
 from circuitscope.core.errors import ModelError
+from circuitscope.engine.language import ExplainFeatures, explain_features
 from circuitscope.evidence.labels import label_features as label_file
 from circuitscope.evidence.records import Collected, CollectEstimate, FeatureId, Label
 
@@ -130,7 +131,8 @@ class Labelled:
 
 FeatureRequest = (
     CollectEvidence | EstimateCollection | ReadFeature | TrainDictionary | LabelFeatures
-)
+    | ExplainFeatures
+)  # fmt: skip
 FeatureResult = Collected | CollectEstimate | FeatureReading | TrainedDictionary | Labelled
 
 
@@ -230,10 +232,17 @@ def label_features(request: LabelFeatures, holdings: Holdings, progress: Progres
     return Labelled({name: tuple(scores) for name, scores in found.items()})
 
 
+def _explain(request: ExplainFeatures, holdings: Holdings, progress: Progress) -> Labelled:
+    del holdings
+    found = explain_features(request, progress)
+    return Labelled({name: tuple(scores) for name, scores in found.items()})
+
+
 HANDLERS: dict[type, Callable[[Any, Holdings, Progress], FeatureResult]] = {
     CollectEvidence: collect_evidence,
     EstimateCollection: estimate_collection,
     ReadFeature: read_feature,
     TrainDictionary: train_dictionary,
     LabelFeatures: label_features,
+    ExplainFeatures: _explain,
 }

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
         WeighWords,
     )  # fmt: skip
     from circuitscope.engine.evidence import (
+        BenchMib,
         CrossTest,
         MeasureCircuit,
+        MibResults,
         Outcomes,
         RunTests,
         SweepPatches,
@@ -221,7 +223,7 @@ Request = Union[
     CheckDictionaries, PreviewPrompt, Generate, Predict, Trace, "ReadGraph", "WriteGraph",
     "CheckFile", "TryChanges", "ReadLens", "Grow", "ExplainAttention", "RunTests",
     "FeatureRequest", "SweepPatches", "MeasureCircuit", "CrossTest", "WeighWords", "CompareHeads",
-    "MeasureMeans", "DiscoverHeads",
+    "MeasureMeans", "DiscoverHeads", "BenchMib",
 ]  # fmt: skip
 
 
@@ -463,4 +465,5 @@ Result = Union[
     "FeatureResult",
     "Compared",
     "Transfer",
+    "MibResults",
 ]

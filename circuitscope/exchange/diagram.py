@@ -31,7 +31,9 @@ from circuitscope.exchange.annotations import (
     sketched_edges,
 )
 from circuitscope.exchange.badges import badge_glyphs, badge_legend
+from circuitscope.exchange.drawn_links import drawn_links, strongest_links
 from circuitscope.exchange.figure import Box, Curves, Figure, Layer, Text
+from circuitscope.exchange.looks import looks_legend, shape_signs
 from circuitscope.exchange.placing import places_by_hand
 from circuitscope.exchange.routing import Link, place_numbers, route_steps
 from circuitscope.exchange.theme import PRESETS, Preset, Theme, edge_width, share_text
@@ -47,12 +49,9 @@ from circuitscope.graph import groups
 from circuitscope.graph.evidence import Marks, Run, marks_of, untested
 from circuitscope.graph.groups import Subgraph, fold, fold_nodes
 from circuitscope.graph.layered import Gaps, LayoutBox, layout_steps
+from circuitscope.graph.looks import looks_of
 from circuitscope.graph.view import View, nodes_named, rows_of, view_of
 
-LEAST_SHARE: Final = 0.03
-LEAST_NUMBER: Final = 0.005
-"""Smallest share that is not printed as zero."""
-MOST_EDGES: Final = 60
 _AT_ONCE: Final = 50
 """Boxes that are made in one step."""
 _FIRST_DIAGRAM: Final = 14
@@ -120,6 +119,10 @@ def diagram_steps(
     marks = marks_of(circuit, rows)
     places = _tested(subgraph, boxes, links, numbers, marks)
     signs, key, bottom = _badges(circuit, view, places, (marks, bottom, preset, theme))
+    shapes = shape_signs(subgraph.boxes, boxes, preset, theme)
+    drawn = np.zeros(len(circuit.nodes), np.bool_)
+    drawn[[int(box.members[0]) for box in subgraph.boxes if not box.is_group]] = True
+    looks, bottom = looks_legend(looks_of(circuit, rows).among(drawn), bottom, style)
     notes = caption.caption_of(circuit, view, caption.meaning_of_edges(circuit))
     if sketches is not None or any(item.kind == "sketch_node" for item in items):
         notes[0] += f" {BY_HAND}"
@@ -137,7 +140,7 @@ def diagram_steps(
             Layer("edges", "Edges", curves=curves),
             Layer("nodes", "Nodes", boxes=tuple(boxes)),
             Layer("numbers", "Shares", boxes=tuple(numbers)),
-            *(written if added or labels or sketches else []), *signs, *key,
+            *(written if added or labels or sketches else []), *shapes, *signs, *looks, *key,
             Layer("text", "Title and caption", texts=(*head, *foot)),
         ),
         theme.background, title(circuit), " ".join(notes),
@@ -213,52 +216,6 @@ def _touched(
     if root is not None:
         touched[root] = True
     return touched
-
-
-def drawn_links(subgraph: Subgraph) -> tuple[list[Link], int]:
-    """Return the edges of the diagram, in the order of its curves, and how many are left out."""
-    return strongest_links(subgraph, reach_all=True)
-
-
-def strongest_links(subgraph: Subgraph, *, reach_all: bool = False) -> tuple[list[Link], int]:
-    """Return the edges worth drawing and how many are left out.
-
-    Args:
-        subgraph: Boxes and the edges between them.
-        reach_all: Draw the strongest edge of a box that no other edge reaches, weak as it may be.
-    """
-    size = np.abs(subgraph.share)
-    order = np.argsort(-size, kind="stable")[:MOST_EDGES]
-    kept = np.sort(order[size[order] >= LEAST_SHARE])
-    if reach_all:
-        kept = _reaching_all(subgraph, size, kept)
-    links = [
-        Link(int(subgraph.source[i]), int(subgraph.target[i]), float(subgraph.share[i]))
-        for i in kept
-    ]
-    return links, int((size > 0).sum()) - len(links)
-
-
-def _reaching_all(
-    subgraph: Subgraph, size: NDArray[np.float64], kept: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return the kept edges and the strongest one of every box that they leave alone."""
-    k = len(subgraph.boxes)
-    ends = np.concatenate([subgraph.source, subgraph.target])
-    edge = np.tile(np.arange(len(size)), 2)
-    # By box, the strongest edge first, of equals the first one.
-    order = np.lexsort((edge, -size[edge], ends))
-    starts = np.searchsorted(ends[order], np.arange(k + 1))
-    reached = np.zeros(k, np.bool_)
-    reached[subgraph.source[kept]] = reached[subgraph.target[kept]] = True
-    found = set(kept.tolist())
-    for box in range(k):
-        if not reached[box] and starts[box] < starts[box + 1]:
-            best = int(edge[order[starts[box]]])
-            if size[best] >= LEAST_NUMBER:
-                found.add(best)
-                reached[subgraph.source[best]] = reached[subgraph.target[best]] = True
-    return np.array(sorted(found), np.int64)
 
 
 def element_id(prefix: str, name: str) -> str:

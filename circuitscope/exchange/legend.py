@@ -12,9 +12,10 @@ from circuitscope.core.keys import NodeKind
 from circuitscope.core.rows import Rows
 from circuitscope.exchange.caption import edge_inks, holds_fixed
 from circuitscope.exchange.figure import Curves, Glyphs, Layer, Shape, Text
-from circuitscope.exchange.theme import MINUS, Preset, Theme, color_of, shape_of
+from circuitscope.exchange.theme import MINUS, NAMED_SHAPES, Preset, Theme, color_of, shape_of
 from circuitscope.exchange.typeface import cap_height, elide, line_height, printable, text_width
 from circuitscope.graph.influence import is_flow, is_relevance
+from circuitscope.graph.looks import looks_of
 from circuitscope.graph.view import View, find_node, rows_of
 
 _NAMES: Final = {
@@ -108,6 +109,11 @@ def _entries(circuit: Circuit, rows: Rows, view: View, theme: Theme) -> list[Ent
     ]  # fmt: skip
     if len(groups) > _MOST_GROUPS:
         entries.append(Entry(f"and {len(groups) - _MOST_GROUPS} more groups", ""))
+    entries += [
+        Entry(look.title, theme.hue(look.color) if look.color else theme.secondary,
+               NAMED_SHAPES.get(look.shape, Shape.DISC))
+        for look in looks_of(circuit, rows).among(view.nodes)[:_MOST_GROUPS]
+    ]  # fmt: skip
     if holds_fixed(circuit):
         entries.append(Entry("attention patterns and norms held fixed", ""))
     return entries

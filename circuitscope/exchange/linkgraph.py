@@ -22,7 +22,7 @@ from circuitscope.exchange import caption, diagram
 from circuitscope.exchange.badges import badge_glyphs, badge_legend
 from circuitscope.exchange.figure import Box, Curves, Figure, Glyphs, Layer, Shape, Text
 from circuitscope.exchange.legend import legend_layer
-from circuitscope.exchange.theme import Preset, Theme, color_of, shape_of
+from circuitscope.exchange.theme import NAMED_SHAPES, Preset, Theme, color_of, shape_of
 from circuitscope.exchange.typeface import (
     ELLIPSIS,
     cap_height,
@@ -34,6 +34,7 @@ from circuitscope.graph.evidence import Marks, marks_of, untested
 from circuitscope.graph.groups import name_of
 from circuitscope.graph.influence import signed_shares
 from circuitscope.graph.layout import Band, Spacing, link_layout
+from circuitscope.graph.looks import looks_of
 from circuitscope.graph.view import View, find_node, rows_of, view_of
 
 MOST_EDGES: Final = 2000
@@ -214,15 +215,19 @@ def node_colors(circuit: Circuit, rows: Rows, theme: Theme) -> list[str]:
         index, group = find_node(circuit, name), groups.get(str(row.get("group")))
         if index is not None and group is not None:
             colors[index] = theme.hue(str(group.get("color", "")))
+    looks = looks_of(circuit, rows)
+    for index in np.flatnonzero(looks.of >= 0).tolist():
+        if name := looks.color(index):
+            colors[index] = theme.hue(name)
     return colors
 
 
 def _glyphs(page: Page, rows: Rows) -> Glyphs:
     circuit, theme, nodes = page.circuit, page.theme, page.circuit.nodes
-    colors = node_colors(circuit, rows, theme)
+    colors, looks = node_colors(circuit, rows, theme), looks_of(circuit, rows)
     if page.focus.any():
         dim = {Shape.TRIANGLE: theme.wash(theme.attention, 0.6)}
-        for i in np.flatnonzero(page.view.nodes & ~page.focus):
+        for i in np.flatnonzero(page.view.nodes & ~page.focus & (looks.of < 0)):
             shape = shape_of(NodeKind(int(nodes.kind[i])), Site(int(nodes.site[i])))
             colors[i] = dim.get(shape, theme.faint)
     order = np.flatnonzero(page.view.nodes)
@@ -232,7 +237,10 @@ def _glyphs(page: Page, rows: Rows) -> Glyphs:
     labels = {name: str(row.get("text", "")) for name, row in rows_of(rows, "label")}
     keys = [nodes.key(int(i)) for i in order]
     return Glyphs(
-        np.array([shape_of(key.kind, key.site) for key in keys], np.uint8),
+        np.array([
+            NAMED_SHAPES.get(looks.shape(i), shape_of(key.kind, key.site))
+            for i, key in zip(order.tolist(), keys, strict=True)
+        ], np.uint8),
         page.x[order].astype(np.float32), page.y[order].astype(np.float32),
         np.full(len(order), page.size, np.float32),
         np.array([index[colors[i]] for i in order], np.uint8), palette, theme.background,

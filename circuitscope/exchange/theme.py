@@ -183,6 +183,13 @@ def shape_of(kind: NodeKind, site: Site) -> Shape:
     return _SHAPES[kind]
 
 
+NAMED_SHAPES: Final = {
+    "disc": Shape.DISC, "square": Shape.SQUARE, "triangle": Shape.TRIANGLE,
+    "diamond": Shape.DIAMOND, "ring": Shape.RING,
+}  # fmt: skip
+"""Signs by their names in drawings, `core.rows.LOOK_SHAPES`."""
+
+
 def color_of(kind: NodeKind, site: Site, theme: Theme) -> str:
     """Return the fill of a node that belongs to no group."""
     if kind in (NodeKind.LOGIT, NodeKind.TOKEN):

@@ -14,14 +14,16 @@ from circuitscope.engine.features import (
     ReadFeature,
     TrainDictionary,
 )
+from circuitscope.engine.language import ExplainFeatures, LanguageChoice
 from circuitscope.evidence.records import FeatureId, Label
 from circuitscope.session.feature_work import folders, renew_pages
 
 if TYPE_CHECKING:
     from circuitscope.session.jobs import Job
+    from circuitscope.session.preferences import Preferences
     from circuitscope.session.session import Session
 
-CHANGING = (CollectEvidence, LabelFeatures)
+CHANGING = (CollectEvidence, LabelFeatures, ExplainFeatures)
 """Requests after which feature pages show something else."""
 
 
@@ -89,6 +91,40 @@ def label(
         renew_pages(session, [str(place.parent if place.suffix == ".sqlite" else place)])
 
     return session.jobs.add(f"Label {what}", request, renew)
+
+
+def language_choice(preferences: Preferences) -> LanguageChoice | None:
+    """Return the language model that the user named and turned on, or None."""
+    kept = preferences.language
+    if not kept.use:
+        return None
+    if kept.where == "folder":
+        return LanguageChoice(folder=kept.folder) if kept.folder else None
+    if not (kept.url and kept.model):
+        return None
+    return LanguageChoice(kept.url, kept.model, kept.key_variable)
+
+
+def explain(
+    session: Session, choice: LanguageChoice, evidence: str, only: Sequence[FeatureId]
+) -> Job:
+    """Have a language model explain features; the job's result is a `Labelled`.
+
+    Args:
+        session: Its project's pages are renewed.
+        choice: The language model; one at an address is sent the texts of the examples.
+        evidence: The evidence file or its folder.
+        only: Features.
+    """
+    request = ExplainFeatures(choice, evidence, tuple(only))
+
+    def renew(job: Job, found: Any) -> None:
+        del job, found
+        place = Path(evidence)
+        renew_pages(session, [str(place.parent if place.suffix == ".sqlite" else place)])
+
+    what = f"feature {only[0].unit}" if len(only) == 1 else f"{len(only)} features"
+    return session.jobs.add(f"Have {choice.title} explain {what}", request, renew)
 
 
 def train_dictionary(  # noqa: PLR0913 - what, where, how

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from circuitscope.dictionaries.dictionary import Dictionary
     from circuitscope.models.loading import LoadedModel
     from circuitscope.models.prompts import Written
+    from circuitscope.tracing.mib import MibResult
     from circuitscope.tracing.verify import Verification
 
 
@@ -66,6 +67,19 @@ def inspect_logits(
     from circuitscope.tracing import logit_parts
 
     return logit_parts.logit_parts(model, prompt, metric, component, **options)
+
+
+def bench_mib(
+    model: LoadedModel,
+    train: Sequence[PromptPair],
+    test: Sequence[PromptPair] = (),
+    methods: Sequence[str] = ("eap", "eap_ig", "random"),
+    **options: Any,
+) -> tuple[MibResult, ...]:
+    """Run the circuit protocol of the MIB benchmark at the level of edges; see `tracing.mib`."""
+    from circuitscope.tracing import mib
+
+    return mib.bench_mib(model, train, test, methods, **options)
 
 
 def verify(  # noqa: PLR0913 - options by keyword

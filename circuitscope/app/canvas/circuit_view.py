@@ -25,15 +25,16 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QPushButton, QWidget
 
+from circuitscope.app.bridge import to_gui
 from circuitscope.app.canvas import diagram_things
 from circuitscope.app.canvas.camera import Camera
-from circuitscope.app.canvas.diagram_things import Shown, Thing, diagram_on_screen
+from circuitscope.app.canvas.diagram_things import Shown, Thing, diagram_on_screen, in_focus
 from circuitscope.app.canvas.link_paint import paint_band, text_font
-from circuitscope.app.canvas.picture import Lifted, MovedPicture, paint_seen
+from circuitscope.app.canvas.picture import Lifted, MovedPicture, paint_highlighted, paint_seen
 from circuitscope.app.canvas.view import CLICK, SHIFT, CanvasView
 from circuitscope.app.stepwise import Stepwise
 from circuitscope.app.theme import Palette
-from circuitscope.app.words import count, tr
+from circuitscope.app.words import DOT, count, plural, tr
 from circuitscope.core.rows import Rows
 from circuitscope.exchange.figure import Box, Figure
 from circuitscope.exchange.routing import Link
@@ -43,6 +44,7 @@ from circuitscope.project import verbs
 from circuitscope.project.arranging import move
 from circuitscope.project.wording import count as counted
 from circuitscope.session.document import Document
+from circuitscope.session.showing import Focus
 
 _MARGIN: Final = 24.0
 _NUDGE: Final = 8.0
@@ -79,6 +81,8 @@ class CircuitView(CanvasView):
         self._dragged: dict[str, tuple[float, float]] = {}
         self._stale = False
         self._carrying = False
+        self._whole = Shown()
+        self._seen = object()
         self._anchor: tuple[str, tuple[float, float]] | None = None
         self._work = Stepwise(self)
         self._work.done.connect(self._take)
@@ -88,6 +92,7 @@ class CircuitView(CanvasView):
         self._offer.clicked.connect(self.group_by_layer)
         self._offer.hide()
         self.setAccessibleName(tr("Circuit diagram"))
+        to_gui(session.focus_changed, self._look_anew, self)
         self._new_circuit()
 
     # ---- what the window asks for ----------------------------------------------------------
@@ -133,6 +138,8 @@ class CircuitView(CanvasView):
     def _take(self, shown: Shown) -> None:
         """Take up a figure that was just made."""
         self._lifted = None
+        self._whole = shown
+        self._look_anew()
         self._figure, self._boxes, self._links = shown.figure, shown.boxes, shown.links
         self._faces, self._things = shown.faces, shown.things
         self._offer.setVisible(shown.are_too_many)
@@ -143,6 +150,11 @@ class CircuitView(CanvasView):
             scale, before = self._camera.scale_x, anchor[1]
             moved = ((before[0] - after[0]) * scale, (before[1] - after[1]) * scale)
             self.look(self._camera.panned(*moved))
+        self.update()
+
+    def _look_anew(self, *_: object) -> None:
+        """Paint a new picture: another figure, or other parts of it stand out."""
+        self._seen = object()
         self.update()
 
     def group_by_layer(self) -> None:
@@ -418,9 +430,19 @@ class CircuitView(CanvasView):
         if self._lifted is not None:
             self._lifted.paint(painter, self._camera)
         else:
-            figure, camera = self._figure, self._camera
+            figure, camera, focus = self._figure, self._camera, self._session.focus
             view = (camera, self.size(), self.devicePixelRatioF())
-            self._picture.paint(painter, figure, view, lambda p: paint_seen(p, figure, camera))
+            if focus is None or self._session.circuit is None:
+                self._picture.paint(
+                    painter, self._seen, view, lambda p: paint_seen(p, figure, camera)
+                )
+            else:
+                boxes, links, missing = in_focus(self._session.circuit, self._whole, focus)
+                self._picture.paint(
+                    painter, self._seen, view,
+                    lambda p: paint_highlighted(p, figure, camera, boxes, links),
+                )  # fmt: skip
+                self._paint_focus(painter, focus, missing)
         self._paint_selection(painter)
         if self._band is not None:
             paint_band(painter, self._band, self._palette)
@@ -434,6 +456,15 @@ class CircuitView(CanvasView):
         text = tr("{0} boxes are more than can be laid out and moved by hand ({1}).\n"
                   "Group nodes that belong together, or unpin some.")  # fmt: skip
         return text.format(count(len(self._boxes)), count(diagram_things.MOST_BOXES))
+
+    def _paint_focus(self, painter: QPainter, focus: Focus, missing: int) -> None:
+        """Say what stands out, and what of it the diagram does not hold."""
+        text = tr("{0} (Esc leaves)").format(focus.title)
+        if missing:
+            nodes = plural(missing, "node", "nodes")
+            text += DOT + tr("{0} of it not in the diagram; pin them (P)").format(nodes)
+        corner = Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft
+        self._paint_words(painter, text, corner)
 
     def _paint_words(self, painter: QPainter, text: str, at: Qt.AlignmentFlag) -> None:
         painter.setPen(QColor(self._palette.secondary))

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from PySide6.QtCore import QRectF
 
 from circuitscope.core.circuit import Circuit
@@ -15,6 +17,7 @@ from circuitscope.exchange.routing import Link
 from circuitscope.exchange.theme import PRESETS, Theme
 from circuitscope.graph import groups
 from circuitscope.graph.view import rows_of, view_of
+from circuitscope.session.showing import Focus
 
 _TITLE = 26.0
 """How deep the part of an open group's frame is that takes clicks."""
@@ -84,6 +87,29 @@ class Shown:
     def are_too_many(self) -> bool:
         """Say whether the boxes should be grouped before they are laid out."""
         return len(self.boxes) > MOST_BOXES
+
+
+def in_focus(
+    circuit: Circuit, shown: Shown, focus: Focus
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], int]:
+    """Return which boxes and links a focus is about, and how many of its nodes have no box.
+
+    A link is in focus where an edge of the focus runs between members of its two boxes.
+    """
+    box_of = np.full(len(circuit.nodes), -1, np.int64)
+    for number, box in enumerate(shown.boxes):
+        box_of[box.members] = number
+    within = box_of[focus.nodes]
+    boxes = np.zeros(len(shown.boxes), np.bool_)
+    boxes[within[within >= 0]] = True
+    edges = circuit.edges
+    ends = zip(
+        box_of[edges.source[focus.edges]].tolist(), box_of[edges.target[focus.edges]].tolist(),
+        strict=True,
+    )  # fmt: skip
+    drawn = set(ends)
+    links = np.array([(link.source, link.target) in drawn for link in shown.links], np.bool_)
+    return boxes, links, int((within < 0).sum())
 
 
 def diagram_on_screen(circuit: Circuit | None, rows: Rows, theme: Theme) -> Steps[Shown]:

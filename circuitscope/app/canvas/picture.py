@@ -26,6 +26,8 @@ from circuitscope.printing.paint import paint_figure
 FRAME_S: Final = 0.012
 """A figure that takes longer than this to paint is shown as a moved picture until it rests."""
 _REST_MS: Final = 90
+PALE: Final = 0.28
+"""Strength of what is not in focus."""
 
 
 View = tuple[Camera, QSize, float]
@@ -195,6 +197,20 @@ class Lifted:
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(pen)
         painter.drawPath(curve(QPointF(*pixels[0]), QPointF(*pixels[1])))
+
+
+def paint_highlighted(
+    painter: QPainter,
+    figure: Figure,
+    camera: Camera,
+    boxes: NDArray[np.bool_],
+    edges: NDArray[np.bool_],
+) -> None:
+    """Paint a figure pale, but for some of its boxes and edges."""
+    painter.setOpacity(PALE)
+    paint_seen(painter, figure, camera)
+    painter.setOpacity(1.0)
+    paint_seen(painter, _part(figure, boxes, edges), camera)
 
 
 def _layer(figure: Figure, name: str) -> Layer:

@@ -167,7 +167,6 @@ def focus_paths(desk: Desk) -> None:
     )
     title = shown if len(paths) > 1 else tr("the only path of shown edges")
     session.set_focus(Focus(title, inside, kept, is_path=True))
-    desk.window.show_view("link")
     desk.window.say(tr("{0}: {1}").format(signed_percent(paths[0].share), way))
 
 

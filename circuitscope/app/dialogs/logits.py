@@ -84,7 +84,7 @@ class LogitsDialog(AskingDialog):
         settings = {} if circuit is None else circuit.provenance.settings
         if isinstance(settings.get("prompt"), str):
             self.prompt.setText(settings["prompt"])
-        target = next(iter(settings.get("targets") or ()), {})
+        target: dict[str, Any] = next(iter(settings.get("targets") or ()), {})
         self.answer.setText(str(target.get("token") or target.get("a") or ""))
         self.against.setText(str(target.get("b") or ""))
 

@@ -75,6 +75,7 @@ class FeatureBox(QWidget):
             "become likelier; each label is scored on held-out texts."
         ))  # fmt: skip
         column.addWidget(self.suggest_button)
+        self._add_explain(column)
         self._told = text_label(reason, "note", wrap=True)
         self._told.setVisible(bool(reason))
         column.addWidget(self._told)
@@ -87,18 +88,47 @@ class FeatureBox(QWidget):
             return tr("Labels need evidence beside the dictionaries; collect it first.")
         return ""
 
+    def _add_explain(self, column: QVBoxLayout) -> None:
+        """Offer an explanation where the user has turned a language model on."""
+        choice = feature_jobs.language_choice(self._desk.session.preferences.now)
+        self.explain_button = button(
+            tr("Explain with {0}").format(choice.title if choice else ""), "link", self._explain
+        )
+        self.explain_button.setVisible(choice is not None)
+        if choice is not None:
+            where = tr("Sends the texts of its examples to {0}.").format(choice.url)
+            here = tr("The model runs here; nothing is sent.")
+            self.explain_button.setToolTip(where if choice.url else here)
+        has_file = feature_work.evidence_file(self._desk.session, self._page.feature) is not None
+        self.explain_button.setEnabled(has_file)
+        column.addWidget(self.explain_button)
+
     def _suggest(self) -> None:
-        session, feature = self._desk.session, self._page.feature
-        found = feature_work.evidence_file(session, feature)
-        if found is None:
-            return
-        self.suggest_button.setEnabled(False)
+        found = feature_work.evidence_file(self._desk.session, self._page.feature)
+        if found is not None:
+            self._await_labels(feature_jobs.label(
+                self._desk.session, str(found[0]), [found[1]], only=[self._page.feature]
+            ))  # fmt: skip
+
+    def _explain(self) -> None:
+        session = self._desk.session
+        found = feature_work.evidence_file(session, self._page.feature)
+        choice = feature_jobs.language_choice(session.preferences.now)
+        if found is not None and choice is not None:
+            self._await_labels(
+                feature_jobs.explain(session, choice, str(found[0]), [self._page.feature])
+            )
+
+    def _await_labels(self, job: Job) -> None:
+        buttons = [one for one in (self.suggest_button, self.explain_button) if one.isEnabled()]
+        for one in buttons:
+            one.setEnabled(False)
         self._say_labels(tr("Looking for labels…"))
-        job = feature_jobs.label(session, str(found[0]), [found[1]], only=[feature])
 
         def hear(job: Job) -> None:
             if job.is_over:
-                self.suggest_button.setEnabled(True)
+                for one in buttons:
+                    one.setEnabled(True)
                 self._say_labels("" if job.error is None else error_words(job.error))
 
         to_gui(job.changed, hear, self)

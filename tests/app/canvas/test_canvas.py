@@ -15,7 +15,7 @@ from circuitscope.app.canvas.link_graph import LinkGraphView
 from circuitscope.app.theme import LIGHT
 from circuitscope.app.words import percent
 from circuitscope.core.circuit import Circuit
-from circuitscope.exchange import diagram as exchange_diagram
+from circuitscope.exchange import drawn_links
 from circuitscope.graph.influence import scores
 from circuitscope.project import verbs
 from circuitscope.session.session import Session
@@ -206,7 +206,7 @@ def test_a_box_that_only_a_weak_edge_reaches_is_dragged_like_any_other(
     diagram, session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # With no edge strong enough by itself, every edge drawn is some box's strongest one.
-    monkeypatch.setattr(exchange_diagram, "LEAST_SHARE", 2.0)
+    monkeypatch.setattr(drawn_links, "LEAST_SHARE", 2.0)
     keys = session.circuit.nodes
     session.edit(verbs.pin, [str(keys.key(i)) for i in range(len(keys))])
     assert diagram._links

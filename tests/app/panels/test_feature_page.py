@@ -17,7 +17,7 @@ from circuitscope.evidence import person_labels
 from circuitscope.evidence.file import EvidenceFile, write
 from circuitscope.evidence.records import Example, FeatureId, FeaturePage, Label, best_label
 from circuitscope.evidence.token_labels import CHANGE, PROJECTION
-from circuitscope.session import feature_work
+from circuitscope.session import feature_jobs, feature_work
 from circuitscope.session.session import Session
 
 ATLAS = shipped_path("projects", "atlas")
@@ -133,6 +133,29 @@ def test_labels_are_suggested_on_the_page_and_copied_into_the_project(
     qtbot.waitUntil(lambda: any("output" in text and "suggested" in text for text in shown()))
     if feature in carried:
         assert feature_work.pages_of_project(session.project)[feature].labels == labels
+
+
+@pytest.mark.qt
+def test_a_language_model_is_offered_only_where_one_was_turned_on(
+    window: MainWindow, qtbot: QtBot
+) -> None:
+    session = window.desk.session
+    assert feature_jobs.language_choice(session.preferences.now) is None
+    session.open_project(ATLAS / "capitals.circuitscope", read_only=True)
+    session.select([feature_node(session)])
+    qtbot.waitUntil(lambda: window.findChild(FeatureBox) is not None)
+    assert window.findChild(FeatureBox).explain_button.isHidden()
+    session.preferences.change("language", use=True, url="http://localhost:1/v1", model="big")
+    box = FeatureBox(
+        window.desk, session.circuit, session.selection[0],
+        feature_work.page(session, session.selection[0]),
+    )  # fmt: skip
+    qtbot.addWidget(box)
+    assert box.explain_button.text() == "Explain with big"
+    assert "http://localhost:1/v1" in box.explain_button.toolTip()
+    assert not box.explain_button.isHidden()
+    session.preferences.change("language", use=False)
+    assert feature_jobs.language_choice(session.preferences.now) is None
 
 
 @pytest.mark.qt
