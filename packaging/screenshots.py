@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -277,7 +278,10 @@ def compare_overlay(stage: Stage) -> None:
     stage.open("capitals")
     stage.run("verify.compare")
     stage.take("compare-before", 1500)
-    stage.dialog().run()
+    dialog, names = stage.dialog(), {c.name: c.id for c in stage.session.project.findings()}
+    floor = next((names[name] for name in names if "rephrased" in name), "")
+    dialog.choose(replace(dialog.chosen, floor=floor))
+    dialog.run()
     stage.take("compare-overlay", 800)
     stage.dialog().classes.buttons["both"].setChecked(False)
     stage.dialog().tables.setCurrentIndex(1)

@@ -1,8 +1,8 @@
 """Compare two circuits: what both have, what one has alone, and what changes its sign.
 
 1. Prune both by the same thresholds; only what is left is compared.
-2. Pair their tokens: by edit distance (the longest common runs; a run that was replaced by as many
-   tokens is paired one by one), or counted from the end.
+2. Pair their tokens: by edit distance (the longest common runs; a run that was replaced is paired
+   from its end, where the answer is read), or counted from the end.
 3. Two nodes are the same where kind, site, layer and unit agree and their positions are a pair;
    tokens by position alone, explained logits by rank, as both may be other words.
 4. Two edges are the same where both ends are; they are flipped where their signs differ. A node is
@@ -239,8 +239,8 @@ def align_tokens(
         return tuple((p, q) for q, p in align_tokens(b, a))
     found: list[tuple[int, int]] = []
     for tag, i, i_end, j, j_end in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        if tag == "equal" or (tag == "replace" and i_end - i == j_end - j):
-            found += [(i + k, j + k) for k in range(i_end - i)]
+        n = min(i_end - i, j_end - j) if tag in ("equal", "replace") else 0
+        found += [(i_end - n + k, j_end - n + k) for k in range(n)]
     return tuple(found)
 
 

@@ -9,6 +9,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from circuitscope.app.application import Application
 from circuitscope.app.main_window import MainWindow
 from circuitscope.core.shipped import shipped_path
 from circuitscope.project import verbs
@@ -133,3 +134,13 @@ def test_a_menu_of_the_other_half_is_for_its_node(halves: MainWindow, qapp: QApp
     assert name_of(halves, halves.session.active) == "Oakland"
     assert halves.session.selection == (node,)
     QApplication.activePopupWidget().close()
+
+
+def test_a_change_of_colours_keeps_both_halves(
+    halves: MainWindow, started: Application, qtbot: QtBot
+) -> None:
+    started.session.preferences.change("appearance", theme="dark")
+    qtbot.waitUntil(lambda: started.window is not halves)
+    side = started.window.split.side
+    assert side is not None
+    assert name_of(started.window, side.document.active) == "Oakland"

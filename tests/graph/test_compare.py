@@ -31,6 +31,8 @@ def test_tokens_are_paired_by_edit_distance_or_from_the_end():
     a, b = (1, 2, 3, 4, 9), (1, 2, 7, 4, 5, 9)
     assert align_tokens(a, b) == ((0, 0), (1, 1), (2, 2), (3, 3), (4, 5))
     assert align_tokens(a, b, "end") == ((0, 1), (1, 2), (2, 3), (3, 4), (4, 5))
+    # A rephrased prompt: what is left over is paired from the end, where the answer is read.
+    assert align_tokens((1, 2, 3, 4, 9), (1, 3, 4, 5, 6, 8)) == ((0, 0), (2, 1), (3, 2), (4, 5))
     with pytest.raises(CircuitScopeError, match="no alignment"):
         align_tokens(a, b, "start")
 

@@ -86,11 +86,17 @@ def open_result(desk: Desk, finding_id: str) -> QDialog | None:
     return shown(desk, finding_id) if shown is not None else None
 
 
-def compare_with(desk: Desk, circuit_id: str) -> QDialog:
-    """Compare the circuit on screen with another one, or the one on screen with the next."""
+def compare_with(desk: Desk, circuit_id: str, before: str = "") -> QDialog:
+    """Compare the circuit on screen with another one.
+
+    Args:
+        desk: Session and window.
+        circuit_id: The other one; of the one on screen, what came before, or else the next.
+        before: Id of the circuit that was on screen before, "" where there is none any more.
+    """
     active = desk.session.active
-    other = circuit_id if circuit_id != active else ""
-    return evidence.compare(desk, active if other else "", other)
+    first = active if circuit_id != active else before
+    return evidence.compare(desk, first, circuit_id if first else "")
 
 
 def rename(desk: Desk, kind: str, name: str, text: str) -> None:

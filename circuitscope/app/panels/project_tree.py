@@ -32,6 +32,7 @@ KIND = Qt.ItemDataRole.UserRole + 1
 THING = Qt.ItemDataRole.UserRole + 2
 SHOWN = Qt.ItemDataRole.UserRole + 3
 _COPIED = ("finding", "drawing", "text", "note")
+_OPENS = (Qt.Key.Key_Return, Qt.Key.Key_Enter)
 _CONTROL = Qt.KeyboardModifier.ControlModifier
 
 
@@ -114,6 +115,7 @@ class ProjectTree(QTreeWidget):
         self._desk = desk
         self._filling = False
         self._folded: set[tuple[str, str]] = set()
+        self._left = ""
         self.setHeaderHidden(True)
         self.setIndentation(16)
         self.setIconSize(QSize(14, 14))
@@ -126,7 +128,6 @@ class ProjectTree(QTreeWidget):
         self.itemChanged.connect(self._renamed)
         self.currentItemChanged.connect(self._chosen)
         self.itemClicked.connect(lambda item, _at: self._open(item))
-        self.itemActivated.connect(lambda item, _at: self._open(item))
         self.itemCollapsed.connect(lambda item: self._fold(item, folded=True))
         self.itemExpanded.connect(lambda item: self._fold(item, folded=False))
         self._later = Later(self, self.rebuild)
@@ -218,6 +219,7 @@ class ProjectTree(QTreeWidget):
         kind, name = line
         if kind == "finding":
             if not self._is_result(line) and name != session.active:
+                self._left = session.active
                 session.activate(name)
         elif kind == "drawing":
             contents.show_drawing(self._desk, name)
@@ -262,13 +264,15 @@ class ProjectTree(QTreeWidget):
         self._later.within()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Delete takes the chosen line out of the project, Ctrl+D copies it."""
+        """Return opens a result, Delete takes a line out of the project, Ctrl+D copies it."""
         line = self._line(self.currentItem())
         copies = event.key() == Qt.Key.Key_D and event.modifiers() == _CONTROL
         if line is not None and event.key() == Qt.Key.Key_Delete:
             self._do(contents.delete, line)
         elif line is not None and copies and line[0] in _COPIED:
             self._do(contents.duplicate, line)
+        elif line is not None and event.key() in _OPENS and self._is_result(line):
+            self._open(self.currentItem())
         else:
             super().keyPressEvent(event)
 
@@ -293,7 +297,7 @@ class ProjectTree(QTreeWidget):
             if kind == "finding" and not self._is_result(line):
                 other = desk.actions["verify.compare"]
                 entry = menu.addAction(
-                    tr("Compare with…"), lambda: contents.compare_with(desk, name)
+                    tr("Compare with…"), lambda: contents.compare_with(desk, name, self._before())
                 )
                 entry.setEnabled(other.isEnabled())
                 entry.setToolTip(other.toolTip())
@@ -306,6 +310,12 @@ class ProjectTree(QTreeWidget):
         for action in ("project.new_drawing", "project.note", "trace.new", "file.import"):
             menu.addAction(desk.actions[action])
         return menu
+
+    def _before(self) -> str:
+        """Return the circuit that was on screen before a click, also a right one, changed it."""
+        project = self._desk.session.project
+        known = [info.id for info in project.findings()] if project is not None else []
+        return self._left if self._left in known else ""
 
     def _is_result(self, line: tuple[str, str]) -> bool:
         """Say whether a line is a finding that is no circuit."""

@@ -207,3 +207,21 @@ def test_a_kept_measurement_opens_from_the_tree(
     assert session.project.finding(session.active).name == "Dallas"
     dialog.close()
     session.save()
+
+
+def test_a_right_click_compares_with_what_was_on_screen(
+    atlas: MainWindow, finish_jobs: Callable, qapp: QApplication
+) -> None:
+    tree = atlas.findChild(ProjectTree)
+    tree.rebuild()
+    item = next(item for item in tree._items() if item.text(0) == "Oakland")
+    tree.setCurrentItem(item)  # as the press of a right click does
+    qapp.processEvents()
+    tree.rebuild()
+    item = next(item for item in tree._items() if item.text(0) == "Oakland")
+    menu = tree.menu_of(item)
+    next(entry for entry in menu.actions() if entry.text() == "Compare with…").trigger()
+    (dialog,) = visible(atlas, ComparisonDialog)
+    assert dialog.report.names[:2] == ("Dallas", "Oakland")
+    finish_jobs(atlas.session)
+    menu.close()
