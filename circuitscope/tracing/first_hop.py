@@ -41,7 +41,7 @@ from circuitscope.tracing.totals import (
     LayerTotals,
     Totals,
     capped,
-    curve,
+    run_mlp,
     run_totals,
     scaled,
     spread,
@@ -196,7 +196,7 @@ class _Run:
                 moved = self._attention(number, block, layer, p, layer.pre[p] - vectors[sees])
                 found[sees] += moved
             if bool((sees := stage < 2 * number + 1).any()):
-                change = _mlp(block, layer.mid[p] - vectors[sees]) - layer.mlp.out.after[p]
+                change = run_mlp(block, layer.mid[p] - vectors[sees]) - layer.mlp.out.after[p]
                 found[sees] += change @ self.gradient[Site.MLP_WRITE, number][p]
         if p == self.position:
             norm, along = self.totals.blueprint.readout.norm, self.gradient[Site.LN_FINAL, 0][p]
@@ -228,12 +228,6 @@ def _normed(x: Tensor, norm: Norm | None) -> Tensor:
 def _apply(x: Tensor, affine: Affine) -> Tensor:
     y = x @ affine.weight
     return y if affine.bias is None else y + affine.bias
-
-
-def _mlp(block: Block, x: Tensor) -> Tensor:
-    x, mlp = _normed(x, block.norm2), block.mlp
-    bent = curve(mlp.activation)(_apply(x, mlp.gate))
-    return _apply(bent if mlp.up is None else bent * _apply(x, mlp.up), mlp.out)
 
 
 def _turned_at(x: Tensor, norm: Norm | None, attention: Attention, p: int) -> Tensor:

@@ -25,7 +25,7 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import TraceError
 from circuitscope.core.keys import NodeKey, NodeKind
 from circuitscope.core.progress import Progress, silent
-from circuitscope.graph.influence import stages
+from circuitscope.graph.influence import is_flow, is_relevance, stages
 from circuitscope.models.capture import capture
 from circuitscope.models.reading import as_traced
 from circuitscope.models.threads import fitting_threads
@@ -113,6 +113,12 @@ def verify(  # noqa: PLR0913 - options by keyword
         raise TraceError(
             f"A {effect} effect is not predicted by {predict!r}.",
             hint='Total effects are predicted by "circuit" or "live", direct ones by "circuit".',
+        )
+    if is_flow(circuit) or is_relevance(circuit):
+        raise TraceError(
+            "The circuit's edges are no contributions, so they predict no effects of nodes.",
+            kept="The circuit is unchanged.",
+            hint="Test its nodes with cs.badges, or measure the circuit.",
         )
     model = as_traced(model)
     settings = settings_of(circuit, model)

@@ -79,6 +79,24 @@ def test_more_than_one_word_is_refused(model) -> None:
         cs.trace(model, PROMPT, "information_flow", least_share=2.0)
 
 
+def test_its_edges_predict_no_effects_but_its_nodes_are_tested_and_measured(model) -> None:
+    circuit = cs.trace(model, PROMPT, "information_flow")
+    with pytest.raises(cs.CircuitScopeError, match="no contributions"):
+        cs.verify(model, circuit)
+    heads = np.flatnonzero(circuit.nodes.of_kind(NodeKind.HEAD) & (circuit.nodes.position > 0))
+    ((tested, _),) = cs.badges(model, circuit, heads[:1].tolist(), ablation="zero", draws=100)
+    importance = float(circuit.nodes.activation[heads[0]])
+    assert tested.predicted != pytest.approx(-importance)
+    off = cs.Intervention("head_z", int(circuit.nodes.layer[heads[0]]),
+                          head=int(circuit.nodes.unit[heads[0]]),
+                          positions=[int(circuit.nodes.position[heads[0]])])  # fmt: skip
+    frozen = model.run(PROMPT, [off]).logits, model.run(PROMPT).logits
+    word = circuit.nodes.key(int(circuit.roots[0])).unit
+    assert tested.effect == pytest.approx(float((frozen[0] - frozen[1])[-1, word]), abs=1e-4)
+    found = cs.measure(model, circuit, level="node", ablation="mean", points=3)
+    assert found.provenance.scores["size"] > 0
+
+
 def test_figures_do_not_call_it_influence(model) -> None:
     circuit = cs.trace(model, PROMPT, "information_flow")
     text = svg_text(circuit_figure(circuit, {}, None, preset_named("screen"), PRINT))

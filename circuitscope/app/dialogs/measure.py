@@ -35,7 +35,7 @@ from circuitscope.session.measuring import (
 )
 from circuitscope.session.prompt_pairs import read_pairs
 
-_LEVELS = (("edge", "edges between heads, MLPs and words"), ("node", "nodes"))
+_LEVELS = (("edge", "edges: of heads, MLPs and words, or of features"), ("node", "nodes"))
 _ABLATIONS = (
     ("auto", "the corrupted prompt, else the mean; features 0"), ("resample", "the corrupted "
      "prompt"), ("mean", "the mean"), ("zero", "0"),

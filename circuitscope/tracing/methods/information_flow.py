@@ -16,7 +16,7 @@ the answer. Importances say what a state consists of; two parts that cancel both
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -119,6 +119,7 @@ class InformationFlow:
         logits = torch.from_numpy(model.run(list(ids)).logits[at]).double()
         word = int(logits.argmax()) if target.token is None else model.find_token(target.token)
         weight = float(logits.softmax(-1)[word])
+        settings = replace(settings, targets=(Logit(word, target.position),))
         return _circuit(model, stream, settings, (at, word, weight), clock)
 
 
