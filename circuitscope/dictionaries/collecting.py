@@ -176,7 +176,9 @@ class _Part:
         if self.card.k is None:
             threshold = self.dictionary.weights.threshold
             cut = torch.zeros(self.card.n_features) if threshold is None else threshold
-            self.cut = cut.clamp(min=0).float().cpu().numpy()
+            if not self.card.keeps_negative:
+                cut = cut.clamp(min=0)
+            self.cut = cut.float().cpu().numpy()
 
     def values(self, x: Tensor, room: Tensor) -> _Values:
         """Return what is active of x [row, ...].

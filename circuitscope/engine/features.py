@@ -85,6 +85,7 @@ class ReadFeature:
     Attributes:
         digest: Its dictionary's; "" for any that has features of that site and layer.
         site: Site of its key, such as "mlp_transcoder".
+        read_site: What its dictionary reads in the circuit, where that was chosen; "" as declared.
     """
 
     model: ModelChoice
@@ -94,6 +95,7 @@ class ReadFeature:
     layer: int
     unit: int
     digest: str = ""
+    read_site: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,18 +196,24 @@ def read_feature(request: ReadFeature, holdings: Holdings, progress: Progress) -
     model = holdings.model(request.model, progress)
     opened = holdings.dictionaries(request.dictionaries, str(model.device), progress)
     site, layer = Site.parse(request.site), request.layer
+    cards = [
+        card.reading(Site.parse(request.read_site))
+        if request.read_site and card.digest == request.digest else card
+        for card in getattr(opened, "cards", ())
+    ]  # fmt: skip
     fitting = [
-        at for at, card in enumerate(getattr(opened, "cards", ()))
+        at for at, card in enumerate(cards)
         if card.feature_site is site and layer in card.layers and request.unit < card.n_features
     ]  # fmt: skip
-    exact = [at for at in fitting if opened.cards[at].digest == request.digest]  # type: ignore[attr-defined] # a DictionarySet, as it has cards
+    exact = [at for at in fitting if cards[at].digest == request.digest]
     if not fitting:
         raise ModelError(
             f"No dictionary here has features of {site.text} in layer {layer}.",
             kept="Nothing was changed.",
             hint="Put the dictionaries that the circuit was traced with beside the model.",
         )
-    dictionary = as_read(opened[(exact or fitting)[0]], model.anatomy)
+    at = (exact or fitting)[0]
+    dictionary = as_read(opened[at].described(cards[at]), model.anatomy)
     check_fit(dictionary.card, model.anatomy)
     prompt = read_prompt(model, request.prompt)
     progress.phase("Running the text")

@@ -82,7 +82,10 @@ def token_label(
 def with_ensemble(labels: Sequence[Label]) -> list[Label]:
     """Return a feature's labels with the ensemble made anew from the others."""
     others = [label for label in labels if not is_ensemble(label)]
-    scored = [label for label in others if label.source == "machine" and label.score is not None]
+    scored = [
+        label for label in others
+        if label.source == "machine" and (label.score or 0.0) >= LEAST_SCORE
+    ]  # fmt: skip
     when = [label for label in scored if label.scored_by in INPUTS]
     what = [label for label in scored if label.scored_by == OUTPUT]
     if not when or not what:

@@ -153,7 +153,10 @@ def train_dictionary(  # noqa: PLR0913 - what, where, how
 def read_feature(session: Session, prompt: str, key: NodeKey, digest: str = "") -> Job:
     """Ask what a feature does on a text; the job's result is a `FeatureReading`."""
     choice = session.model_choice
+    circuit = session.circuit
+    cards = circuit.provenance.dictionaries if circuit is not None else ()
+    read = next((card.get("read_site", "") for card in cards if card.get("digest") == digest), "")
     request = ReadFeature(
-        choice, prompt, folders(session), key.site.text, key.layer, key.unit, digest
+        choice, prompt, folders(session), key.site.text, key.layer, key.unit, digest, read
     )
     return session.jobs.add(f"Read feature {key.unit} on a text", request)

@@ -188,6 +188,8 @@ def test_an_ensemble_says_when_and_what_with_both_scores() -> None:
     assert made[3].detail == {"detection": 0.8, "output": 0.9}
     assert with_ensemble(made) == made
     assert with_ensemble([when]) == [when]
+    poor = Label("a rule", "board rule", score=0.3, scored_by="F1")
+    assert with_ensemble([poor, what]) == [poor, what]
 
 
 def test_only_tokens_that_rise_much_are_named() -> None:
