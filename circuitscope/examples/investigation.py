@@ -70,12 +70,10 @@ def add_comparison(
     project: ProjectFile,
     names: tuple[str, str, str],
 ) -> comparing.ComparisonReport:
-    """Compare two circuits of a project, tokens counted from the end; the third is the floor."""
-    chosen = Chosen(*(project.finding(name).id for name in names), align="end")
+    """Compare two circuits of a project; the third is the noise floor of the first."""
+    chosen = Chosen(*(project.finding(name).id for name in names))
     a, b, floor = (project.circuits()[name] for name in names)
-    found = cs.transfer(
-        model, a, b, floor=floor, names=names, align="end", dictionaries=dictionaries
-    )
+    found = cs.transfer(model, a, b, floor=floor, names=names, dictionaries=dictionaries)
     report = comparing.report_of(project, chosen, found)
     comparing.keep(project, chosen, report)
     return report
