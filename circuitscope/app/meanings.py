@@ -65,6 +65,12 @@ MEANINGS: dict[str, str] = {
     "similarity": "Cosine, −1 to 1; 1 is the same direction.",
     "token weight": "By how much one unit of the feature moves this token's logit directly, "
     "through no other layer; signed.",
+    "pair": "What both sources together bring to the attention score before softmax; signed. All "
+    "pairs add up to the score.",
+    "word weight": "Relevance of these words for the label against the contrast, decomposed as one "
+    "span; signed. Weights of parts need not add up to that of the whole.",
+    "words alone": "Sum of the weights of its words, each decomposed by itself; signed.",
+    "only together": "Weight less the sum of its words: what they say only together; signed.",
     "position": "Place of the token in the prompt, counted from 0.",
     "layer": "Block of the model, counted from 0.",
 }  # fmt: skip

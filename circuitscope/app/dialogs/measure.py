@@ -87,6 +87,7 @@ class MeasureDialog(AskingDialog):
         row.addWidget(self.run_button)
         self._column.addLayout(row)
         self._body = QScrollArea()
+        self._body.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # what is in it has the focus
         self._body.setWidgetResizable(True)
         self._body.setFrameShape(QScrollArea.Shape.NoFrame)
         self._column.addWidget(self._body, 1)
