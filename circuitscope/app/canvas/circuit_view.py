@@ -32,6 +32,7 @@ from circuitscope.app.canvas.diagram_things import Shown, Thing, diagram_on_scre
 from circuitscope.app.canvas.link_paint import paint_band, text_font
 from circuitscope.app.canvas.picture import Lifted, MovedPicture, paint_highlighted, paint_seen
 from circuitscope.app.canvas.view import CLICK, SHIFT, CanvasView
+from circuitscope.app.meanings import meaning
 from circuitscope.app.stepwise import Stepwise
 from circuitscope.app.theme import Palette
 from circuitscope.app.words import DOT, count, plural, tr
@@ -91,6 +92,7 @@ class CircuitView(CanvasView):
         self._offer.clicked.connect(self.group_by_layer)
         self._offer.hide()
         self.setAccessibleName(tr("Circuit diagram"))
+        self.setWhatsThis(meaning("share"))
         to_gui(session.focus_changed, self._look_anew, self)
         self._new_circuit()
 

@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.asking import AskingDialog
+from circuitscope.app.meanings import explain_text
 from circuitscope.app.theme import Palette
 from circuitscope.app.widgets import button, text_label
 from circuitscope.app.words import error_words, plural, tr
@@ -230,6 +231,7 @@ class MeasureDialog(AskingDialog):
         grid.setColumnStretch(2, 1)
         for row, (title, value, words) in enumerate(numbers_of(self.found)):
             number = text_label(value)
+            explain_text(number, tr(words))
             number.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             for place, label in enumerate(
                 (text_label(tr(title)), number, text_label(tr(words), "quiet", wrap=True))
