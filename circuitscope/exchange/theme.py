@@ -84,8 +84,13 @@ DARK: Final = Theme(
     },
 )  # fmt: skip
 HIGH_CONTRAST: Final = replace(
-    PRINT, ink="#000000", secondary="#303030", faint="#9A9A9A", hairline="#5A5A5A",
-    positive="#003F8C", negative="#8A2F00", token="#000000", logit="#000000", tint=0.06,
+    PRINT, ink="#000000", secondary="#303030", faint="#9A9A9A", hairline="#5A5A5A", grid="#DDDDDD",
+    positive="#003E8A", negative="#8A2E00", supported="#00532A", token="#202020", logit="#000000",
+    feature="#5A5A5A", attention="#5A4A8A", tint=0.06,
+    groups={
+        "teal": "#005E55", "violet": "#5A2A99", "amber": "#7A4B00", "rose": "#8E1450",
+        "sky": "#00507E", "olive": "#424F00", "slate": "#34435A", "brick": "#7A2418",
+    },
 )  # fmt: skip
 
 
