@@ -103,20 +103,20 @@ ACTIONS: tuple[Action, ...] = (
            edits.loosen, (".",), "", when.circuit_shown, "canvas"),
     Action("view.errors", "Unexplained parts", "Show what the dictionaries do not explain.",
            edits.toggle_errors, ("E",), "", when.has_errors, "canvas",
-           lambda session: session.view().show_errors),
+           lambda desk: desk.session.view().show_errors),
     Action("view.biases", "Biases and positions", "Show constants as nodes.",
            edits.toggle_biases, ("B",), "", when.has_biases, "canvas",
-           lambda session: session.view().show_biases),
+           lambda desk: desk.session.view().show_biases),
     Action("view.attention", "Attention heads and features",
            "Show the nodes of attention; what is left out counts under “hidden: why?”.",
            edits.toggle_attention, ("Shift+A",), "", when.circuit_shown, "canvas",
-           lambda session: edits.shows(session, "attention")),
+           lambda desk: edits.shows(desk.session, "attention")),
     Action("view.mlp", "MLP features and neurons",
            "Show the nodes of MLPs; what is left out counts under “hidden: why?”.",
            edits.toggle_mlp, ("Shift+M",), "", when.circuit_shown, "canvas",
-           lambda session: edits.shows(session, "mlp")),
+           lambda desk: edits.shows(desk.session, "mlp")),
     Action("view.minimap", "Minimap", "Show or hide the whole link graph in a corner.",
-           views.toggle_minimap, ("M",), "", when.circuit_shown, "canvas"),
+           views.toggle_minimap, ("M",), "", when.circuit_shown, "canvas", views.has_minimap),
     Action("view.focus_inputs", "Focus on inputs", "Show only what feeds the selected nodes.",
            views.focus_inputs, ("I",), "", when.nodes_selected, "canvas"),
     Action("view.focus_outputs", "Focus on outputs", "Show only what the selected nodes feed.",
@@ -311,7 +311,7 @@ def refresh_actions(desk: Desk) -> None:
         tip = f"{tr(action.help)}{keys if action.keys else ''}"
         made.setToolTip(f"{tip}\n{reason}" if reason else tip)
         if action.checked is not None:
-            made.setChecked(session.circuit is not None and action.checked(session))
+            made.setChecked(session.circuit is not None and action.checked(desk))
     for action_id, words, text in (
         ("edit.undo", tr("Undo {0}"), session.undo_text if session.project else ""),
         ("edit.redo", tr("Redo {0}"), session.redo_text if session.project else ""),

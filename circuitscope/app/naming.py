@@ -4,9 +4,11 @@ from pathlib import Path
 
 from circuitscope.app.words import DOT, percent, shown_token, tr
 from circuitscope.core.anatomy import Site
+from circuitscope.core.badges import Outcome
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import BiasUnit, NodeKey, NodeKind
 from circuitscope.engine.reasons import AttentionReasons, HeadPart
+from circuitscope.project.verbs import nodes_in
 from circuitscope.session.session import Session
 
 _ATTENTION = (
@@ -165,6 +167,23 @@ def heads_line(circuit: Circuit, found: AttentionReasons) -> str:
     if rest := len(found.parts) - len(named):
         named.append(tr("{0} more").format(rest))
     return "\n".join(named)
+
+
+def tested_name(session: Session, tested: Outcome, most: int = 3) -> str:
+    """Return what was tested: a drawn group by its name, an edge by its ends, else the nodes."""
+    circuit, drawing = session.circuit, session.drawing
+    if tested.kind == "group" and drawing is not None:
+        for group, row in drawing.of_kind("group").items():
+            if set(nodes_in(drawing, group)) == set(tested.subject):
+                return str(row["label"])
+    names = []
+    for key in tested.subject[: 2 if tested.kind == "edge" else most]:
+        node = circuit.nodes.find(key) if circuit is not None else None
+        names.append(shown_token(session.label(node)) if node is not None else key)
+    if tested.kind == "edge":
+        return " → ".join(names)
+    more = len(tested.subject) - len(names)
+    return ", ".join(names) + (f" + {more}" if more else "")
 
 
 def is_constant(circuit: Circuit, index: int) -> bool:

@@ -91,6 +91,9 @@ QPushButton[look="generated"]:focus { border-color: $accent; }
 QPushButton[look="generated"]:checked {
   background: $accent; border-color: $accent; color: $on_accent;
 }
+QPushButton[look="token"]:checked:focus, QPushButton[look="generated"]:checked:focus {
+    border-color: $ink;
+}
 
 QLineEdit, QTextEdit, QPlainTextEdit, QComboBox, QSpinBox, QDoubleSpinBox {
   background: $panel; border: 1px solid $border; border-radius: 6px; padding: 0 8px;

@@ -36,8 +36,12 @@ STEP = 8
 
 
 def scrolled(inside: QWidget) -> QScrollArea:
-    """Put a widget into a scroll area that shows the background it lies on."""
+    """Put a widget into a scroll area that shows the background it lies on.
+
+    What is in it takes the keyboard's focus and scrolls into view; the area itself does not.
+    """
     area = QScrollArea()
+    area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     area.setWidgetResizable(True)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     show_in(area, inside)

@@ -7,7 +7,6 @@ into the user's own.
 """
 
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Final
 
 import numpy as np
@@ -28,19 +27,28 @@ from PySide6.QtWidgets import QPushButton, QWidget
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.canvas import diagram_things
 from circuitscope.app.canvas.camera import Camera
-from circuitscope.app.canvas.diagram_things import Shown, Thing, diagram_on_screen, in_focus
+from circuitscope.app.canvas.diagram_things import (
+    Shown,
+    Thing,
+    by_layer,
+    diagram_on_screen,
+    in_focus,
+    screen_theme,
+    united,
+)
+from circuitscope.app.canvas.frame_corner import FrameCorner, corner_at
 from circuitscope.app.canvas.link_paint import paint_band, text_font
 from circuitscope.app.canvas.picture import Lifted, MovedPicture, paint_highlighted, paint_seen
 from circuitscope.app.canvas.view import CLICK, SHIFT, CanvasView
+from circuitscope.app.meanings import meaning
 from circuitscope.app.stepwise import Stepwise
 from circuitscope.app.theme import Palette
 from circuitscope.app.words import DOT, count, plural, tr
 from circuitscope.core.rows import Rows
 from circuitscope.exchange.figure import Box, Figure
 from circuitscope.exchange.routing import Link
-from circuitscope.exchange.theme import Theme
 from circuitscope.graph import groups
-from circuitscope.project import verbs
+from circuitscope.project import arranging, verbs
 from circuitscope.project.arranging import move
 from circuitscope.project.wording import count as counted
 from circuitscope.session.document import Document
@@ -48,17 +56,7 @@ from circuitscope.session.showing import Focus
 
 _MARGIN: Final = 24.0
 _NUDGE: Final = 8.0
-
-
-def screen_theme(palette: Palette) -> Theme:
-    """Return the figure's colours on screen."""
-    shared = {
-        one.name: getattr(palette, one.name) for one in fields(Theme) if hasattr(palette, one.name)
-    }
-    return Theme(
-        **shared, background=palette.panel, on_logit=palette.panel, token_fill=palette.field,
-        token_stroke=palette.feature,
-    )  # fmt: skip
+_CORNER_CURSOR: Final = Qt.CursorShape.SizeFDiagCursor
 
 
 class CircuitView(CanvasView):
@@ -81,6 +79,7 @@ class CircuitView(CanvasView):
         self._dragged: dict[str, tuple[float, float]] = {}
         self._stale = False
         self._carrying = False
+        self._corner: FrameCorner | None = None
         self._whole = Shown()
         self._seen = object()
         self._anchor: tuple[str, tuple[float, float]] | None = None
@@ -92,6 +91,7 @@ class CircuitView(CanvasView):
         self._offer.clicked.connect(self.group_by_layer)
         self._offer.hide()
         self.setAccessibleName(tr("Circuit diagram"))
+        self.setWhatsThis(meaning("share"))
         to_gui(session.focus_changed, self._look_anew, self)
         self._new_circuit()
 
@@ -109,15 +109,11 @@ class CircuitView(CanvasView):
 
     def frame_selection(self) -> None:
         """Bring the selected boxes into view; everything where nothing is selected."""
-        chosen = [thing.rect for thing in self.selected()]
-        if not chosen:
+        if not (chosen := self.selected()):
             self.fit()
             return
-        frame = chosen[0]
-        for other in chosen[1:]:
-            frame = frame.united(other)
         self._fitted = False
-        self._frame(frame.adjusted(-80, -80, 80, 80), 1.5)
+        self._frame(united(chosen).adjusted(-80, -80, 80, 80), 1.5)
 
     @property
     def is_complete(self) -> bool:
@@ -161,12 +157,7 @@ class CircuitView(CanvasView):
         """Put the pinned nodes that are in no group into one group for each layer."""
         circuit = self._session.circuit
         assert circuit is not None
-        rows: dict[str, list[str]] = {}
-        for box in self._boxes:
-            if not box.is_group:
-                name = tr("layer {0}").format(box.layers[0]) if box.layers[1] >= 0 else tr("tokens")
-                rows.setdefault(name, []).append(str(circuit.nodes.key(int(box.members[0]))))
-        for name, keys in rows.items():
+        for name, keys in by_layer(circuit, self._boxes).items():
             self._session.edit(verbs.group, keys, name)
 
     # ---- following the session -------------------------------------------------------------
@@ -287,13 +278,9 @@ class CircuitView(CanvasView):
 
     def frame_around_selection(self) -> tuple[float, float, float, float]:
         """Return x, y, width, height of a frame around what is selected, or in the middle."""
-        chosen = self.selected()
-        if not chosen:
+        if not (chosen := self.selected()):
             return (*self.free_spot(), 240.0, 160.0)
-        rect = chosen[0].rect
-        for thing in chosen[1:]:
-            rect = rect.united(thing.rect)
-        return rect.adjusted(-20, -36, 20, 20).getRect()
+        return united(chosen).adjusted(-20, -36, 20, 20).getRect()
 
     def _lift(self, dx: float, dy: float) -> None:
         """Move the selected boxes by points on screen; `_put_down` makes it an edit."""
@@ -344,7 +331,10 @@ class CircuitView(CanvasView):
     # ---- mouse and keyboard ----------------------------------------------------------------
     def _pressed(self, event: QMouseEvent) -> None:
         add, thing = bool(event.modifiers() & SHIFT), self.thing_at(event.position())
-        if thing is None:
+        self._corner = self._corner_at(event.position())
+        if self._corner is not None:
+            self._choose([self._corner.frame])
+        elif thing is None:
             self._choose([], add=add)
             self._start_band(event.position())
         elif add or not self._is_selected(thing):
@@ -354,8 +344,15 @@ class CircuitView(CanvasView):
         if self._press is None:
             thing = self.thing_at(event.position())
             self.setToolTip("" if thing is None else thing.face.title)
+            corner = self._corner_at(event.position())
+            self.unsetCursor() if corner is None else self.setCursor(_CORNER_CURSOR)
             return
         moved = event.position() - self._press
+        if self._corner is not None:
+            scale, self._press = self._camera.scale_x, event.position()
+            self._corner = self._corner.dragged(moved.x() / scale, moved.y() / scale)
+            self.update()
+            return
         drags = self._carrying or bool(self._dragged)
         far = drags or moved.manhattanLength() > CLICK
         if event.buttons() & Qt.MouseButton.LeftButton and far and self.selected():
@@ -373,7 +370,17 @@ class CircuitView(CanvasView):
             self._lift(dx, dy)
 
     def _released(self) -> None:
-        self._put_down()
+        corner, self._corner = self._corner, None
+        if corner is None:
+            self._put_down()
+        elif corner.rect != corner.frame.rect:
+            row = self._session.drawing.row("frame", corner.frame.id) or {}
+            rect, places = corner.rect.getRect(), self.places()
+            title = str(row.get("title", ""))
+            self._session.edit(arranging.frame, title, rect, corner.frame.id, places)
+
+    def _corner_at(self, pixel: QPointF) -> FrameCorner | None:
+        return corner_at(self._things, *self._camera.to_units(pixel), self._camera.scale_x)
 
     def _inside(self, low: tuple[float, float], high: tuple[float, float]) -> list[int]:
         """Return the nodes of the boxes that a band touches; it selects notes and frames too."""
@@ -483,4 +490,7 @@ class CircuitView(CanvasView):
                 offset = (0.0, 0.0) if self._lifted is None else self._lifted.offset_of(number)
                 ring = thing.rect.adjusted(-3, -3, 3, 3).translated(*offset)
                 painter.drawRoundedRect(ring, thing.face.radius + 3, thing.face.radius + 3)
+        if self._corner is not None:
+            painter.setPen(QPen(QColor(self._palette.accent), 1.0, Qt.PenStyle.DashLine))
+            painter.drawRect(self._corner.rect)
         painter.restore()

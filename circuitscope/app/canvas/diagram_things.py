@@ -1,13 +1,15 @@
 """What stands in the diagram and can be selected and moved: boxes, notes, frames, sketches."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QRectF
 
+from circuitscope.app.theme import Palette
+from circuitscope.app.words import tr
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.rows import Rows
 from circuitscope.core.steps import Steps, finish
@@ -87,6 +89,35 @@ class Shown:
     def are_too_many(self) -> bool:
         """Say whether the boxes should be grouped before they are laid out."""
         return len(self.boxes) > MOST_BOXES
+
+
+def screen_theme(palette: Palette) -> Theme:
+    """Return the figure's colours on screen."""
+    shared = {
+        one.name: getattr(palette, one.name) for one in fields(Theme) if hasattr(palette, one.name)
+    }
+    return Theme(
+        **shared, background=palette.panel, on_logit=palette.panel, token_fill=palette.field,
+        token_stroke=palette.feature,
+    )  # fmt: skip
+
+
+def united(things: Sequence[Thing]) -> QRectF:
+    """Return the rectangle around things, in points."""
+    frame = QRectF(things[0].rect)
+    for thing in things[1:]:
+        frame = frame.united(thing.rect)
+    return frame
+
+
+def by_layer(circuit: Circuit, boxes: Sequence[groups.Box]) -> dict[str, list[str]]:
+    """Return the keys of nodes that stand alone, by what a group of their layer would be called."""
+    found: dict[str, list[str]] = {}
+    for box in boxes:
+        if not box.is_group:
+            name = tr("layer {0}").format(box.layers[0]) if box.layers[1] >= 0 else tr("tokens")
+            found.setdefault(name, []).append(str(circuit.nodes.key(int(box.members[0]))))
+    return found
 
 
 def in_focus(

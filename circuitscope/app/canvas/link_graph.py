@@ -41,6 +41,7 @@ from circuitscope.app.canvas.picture import MovedPicture
 from circuitscope.app.canvas.view import SHIFT, CanvasView
 from circuitscope.app.conditions import traced_here
 from circuitscope.app.later import Later
+from circuitscope.app.meanings import meaning
 from circuitscope.app.naming import heads_line, is_attention
 from circuitscope.app.theme import Palette
 from circuitscope.app.words import tr
@@ -86,6 +87,7 @@ class LinkGraphView(CanvasView):
         self.minimap = Minimap(self, palette)
         self.minimap.hide()
         self.setAccessibleName(tr("Link graph"))
+        self.setWhatsThis(meaning("share"))
         to_gui(session.focus_changed, lambda *_: self.refresh(), self)
         # A half that looks beside the session asks nothing of the engine; a click makes it active.
         self._heads = session.edge_heads if isinstance(session, Session) else None

@@ -13,7 +13,7 @@ from PySide6.QtCore import QPointF, QRectF, Qt, QTimer
 from PySide6.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QWidget
 
-from circuitscope.app.canvas.circuit_view import screen_theme
+from circuitscope.app.canvas.diagram_things import screen_theme
 from circuitscope.app.canvas.link_paint import paint_band, paint_ring, paint_tooltip
 from circuitscope.app.canvas.picture import MovedPicture, paint_seen
 from circuitscope.app.canvas.view import CanvasView

@@ -170,6 +170,11 @@ def focus_paths(desk: Desk) -> None:
     desk.window.say(tr("{0}: {1}").format(signed_percent(paths[0].share), way))
 
 
+def has_minimap(desk: Desk) -> bool:
+    """Say whether the minimap is shown."""
+    return not desk.window.link_graph.minimap.isHidden()
+
+
 def toggle_minimap(desk: Desk) -> None:
     """Show or hide the minimap of the link graph."""
     minimap = desk.window.link_graph.minimap

@@ -1,12 +1,9 @@
 """Why did it look there? An edge by heads, and the pairs of sources behind one score."""
 
-from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import (
     QComboBox,
     QHBoxLayout,
     QHeaderView,
-    QTreeWidget,
-    QTreeWidgetItem,
 )
 
 from circuitscope.app.desk import Desk
@@ -14,6 +11,7 @@ from circuitscope.app.dialogs.asking import AskingDialog
 from circuitscope.app.dialogs.head_parts import HeadParts
 from circuitscope.app.dialogs.trial import TrialDialog
 from circuitscope.app.naming import bias_words, list_name, module_name, short_line
+from circuitscope.app.table import Cell, Column, Table, TableRow
 from circuitscope.app.widgets import (
     button,
     hairline,
@@ -26,11 +24,10 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.keys import NodeKey, NodeKind
 from circuitscope.core.settings import AttentionScore
-from circuitscope.engine.reasons import AttentionReasons, HeadPart, SourcePair
+from circuitscope.engine.reasons import AttentionReasons, HeadPart
 from circuitscope.session.jobs import Job
 
 _NO_CONTRAST = -1
-_KEY = Qt.ItemDataRole.UserRole
 
 
 class AttentionDialog(AskingDialog):
@@ -85,18 +82,14 @@ class AttentionDialog(AskingDialog):
         row.addStretch()
         return row
 
-    def _pair_list(self) -> QTreeWidget:
-        made = QTreeWidget()
-        made.setAccessibleName(tr("Pairs of sources"))
-        made.setColumnCount(3)
-        made.setHeaderLabels([tr("where it looks from"), tr("where it looks"), tr("brings")])
-        made.setRootIsDecorated(False)
-        made.setUniformRowHeights(True)
-        made.header().setStretchLastSection(False)
-        for at in (0, 1):
-            made.header().setSectionResizeMode(at, QHeaderView.ResizeMode.Stretch)
-        made.header().setSectionResizeMode(2, QHeaderView.ResizeMode.ResizeToContents)
-        made.itemActivated.connect(self._walk)
+    def _pair_list(self) -> Table:
+        made = Table(tr("Pairs of sources"), (
+            Column(tr("where it looks from")), Column(tr("where it looks")),
+            Column(tr("brings"), "pair", number=True),
+        ), self._desk.palette)  # fmt: skip
+        made.setSelectionMode(Table.SelectionMode.SingleSelection)
+        made.header().setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
+        made.itemDoubleClicked.connect(self._walk)
         made.itemSelectionChanged.connect(self._refresh)
         return made
 
@@ -177,8 +170,14 @@ class AttentionDialog(AskingDialog):
             )
         )  # fmt: skip
         self._fill_contrast(found, score)
+        self.pairs.setSortingEnabled(False)
         for pair in found.pairs:
-            self.pairs.addTopLevelItem(self._pair_item(pair))
+            names = [self._source_words(key) for key in (pair.query, pair.key)]
+            made = self.pairs.add((Cell(names[0]), Cell(names[1]),
+                                   Cell(signed(pair.weight, 4), pair.weight)), pair)  # fmt: skip
+            for at, key in enumerate((pair.query, pair.key)):
+                made.setToolTip(at, f"{names[at]}\n{key}")
+        self.pairs.setSortingEnabled(True)
         words = tr("All pairs add up to {0}; pairs not listed bring {1}.")
         if found.contrast is not None:
             words = tr("All pairs add up to the difference of scores, {0}; "
@@ -197,17 +196,6 @@ class AttentionDialog(AskingDialog):
                 self.contrast.addItem(text, key)
         at = self.contrast.findData(found.contrast if found.contrast is not None else _NO_CONTRAST)
         self.contrast.setCurrentIndex(max(at, 0))
-
-    def _pair_item(self, pair: SourcePair) -> QTreeWidgetItem:
-        made = QTreeWidgetItem([
-            self._source_words(pair.query), self._source_words(pair.key), signed(pair.weight, 4),
-        ])  # fmt: skip
-        for at, key in enumerate((pair.query, pair.key)):
-            made.setData(at, _KEY, key)
-            made.setToolTip(at, f"{made.text(at)}\n{key}")
-        made.setTextAlignment(2, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        made.setSizeHint(0, QSize(0, 26))
-        return made
 
     def _source_words(self, text: str) -> str:
         if text.count("/") != 4:
@@ -232,7 +220,7 @@ class AttentionDialog(AskingDialog):
     def _missing(self) -> str:
         """Return the key of the selected pair's source that the circuit does not hold."""
         chosen = self.pairs.selectedItems()
-        keys = [str(chosen[0].data(at, _KEY)) for at in (0, 1)] if chosen else []
+        keys = [chosen[0].thing.query, chosen[0].thing.key] if chosen else []
         growing = ("feature/", "head/", "neuron/")
         return next(
             (key for key in keys if key.startswith(growing)
@@ -247,8 +235,8 @@ class AttentionDialog(AskingDialog):
         self.further.setEnabled(bool(self._missing()) and not busy)
         self.contrast.setEnabled(score is not None and not busy)
 
-    def _walk(self, item: QTreeWidgetItem, at: int) -> None:
-        index = self._circuit.nodes.find(str(item.data(min(at, 1), _KEY)))
+    def _walk(self, item: TableRow, at: int) -> None:
+        index = self._circuit.nodes.find(item.thing.key if at else item.thing.query)
         if index is not None and self._desk.session.circuit is self._circuit:
             self._desk.session.select([index])
 

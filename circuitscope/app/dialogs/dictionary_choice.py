@@ -162,6 +162,8 @@ class DictionaryChoiceBox(QWidget):
         row.toggled.connect(self._toggled)
         self._rows[place] = row
         self._list.addWidget(row)
+        # Keys reach it where it stands, before the field for another place.
+        self.setTabOrder(self.reference.previousInFocusChain(), row)
         self._none.setVisible(self._none.isVisible() and found)
         job = self._desk.session.inspect_dictionaries(place)
         to_gui(job.changed, lambda job: self._heard(place, job, found=found), row)

@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.asking import AskingDialog
+from circuitscope.app.meanings import explain_text
 from circuitscope.app.theme import Palette
 from circuitscope.app.widgets import button, text_label
 from circuitscope.app.words import error_words, plural, tr
@@ -92,6 +93,7 @@ class MeasureDialog(AskingDialog):
         row.addWidget(self.run_button)
         self._column.addLayout(row)
         self._body = QScrollArea()
+        self._body.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # what is in it has the focus
         self._body.setWidgetResizable(True)
         self._body.setFrameShape(QScrollArea.Shape.NoFrame)
         self._column.addWidget(self._body, 1)
@@ -237,6 +239,7 @@ class MeasureDialog(AskingDialog):
         grid.setColumnStretch(2, 1)
         for row, (title, value, words) in enumerate(numbers_of(self.found)):
             number = text_label(value)
+            explain_text(number, tr(words))
             number.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             for place, label in enumerate(
                 (text_label(tr(title)), number, text_label(tr(words), "quiet", wrap=True))

@@ -1,7 +1,7 @@
 """Why is this edge here? The terms that make its weight, the check of its row, its provenance."""
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDialog, QHBoxLayout, QVBoxLayout
+from PySide6.QtWidgets import QDialog, QHBoxLayout, QVBoxLayout, QWidget
 
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.commands.files import why_there
@@ -12,7 +12,7 @@ from circuitscope.app.dialogs.head_parts import HeadParts
 from circuitscope.app.naming import is_attention, list_name, short_line
 from circuitscope.app.panels.edge_list import gross
 from circuitscope.app.panels.overview import number_grid
-from circuitscope.app.widgets import MARGIN, button, hairline, section, text_label
+from circuitscope.app.widgets import MARGIN, button, hairline, scrolled, section, text_label
 from circuitscope.app.words import percent, plain, signed, tr
 from circuitscope.core.circuit import Circuit, Edge, Route
 from circuitscope.core.errors import CircuitScopeError
@@ -44,13 +44,17 @@ class EdgeDialog(QDialog):
         super().__init__(desk.window)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(tr("Why is this edge here?"))
-        self.setMinimumWidth(520)
+        self.resize(560, 640)
         circuit = desk.session.circuit
         assert circuit is not None, "the dialog explains an edge of a circuit"
         edge = circuit.edge(index)
         self._desk, self._edge = desk, index
-        column = QVBoxLayout(self)
-        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        outer.setSpacing(8)
+        inside = QWidget()
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(0, 0, 8, 0)
         column.setSpacing(8)
         names = [list_name(desk.session, node.index) for node in (edge.source, edge.target)]
         column.addWidget(text_label(" → ".join(names), "heading", wrap=True))
@@ -76,10 +80,12 @@ class EdgeDialog(QDialog):
                 | Qt.TextInteractionFlag.TextSelectableByKeyboard
             )
             column.addWidget(words)
+        column.addStretch()
+        outer.addWidget(scrolled(inside), 1)
         row = QHBoxLayout()
         row.addStretch()
         row.addWidget(button(tr("Close"), "primary", self.accept))
-        column.addLayout(row)
+        outer.addLayout(row)
 
     # ---- by heads --------------------------------------------------------------------------
     def _add_heads(self, column: QVBoxLayout, circuit: Circuit) -> None:
@@ -116,7 +122,6 @@ class EdgeDialog(QDialog):
         self.parts.show_parts(found)
         told = tr("Click one: why did it look there?")
         self._told.setText(told if found.parts else tr("All of it passes no head."))
-        self.adjustSize()
 
     def _why(self, part: HeadPart) -> None:
         self.accept()
@@ -126,7 +131,10 @@ class EdgeDialog(QDialog):
 def term_lines(circuit: Circuit, edge: Edge) -> list[str]:
     """Say what was multiplied: what the source holds, and what one unit of it brings."""
     source, weight = edge.source, edge.weight
-    lines = [tr("It travels {0}.").format(tr(_ROUTES[edge.route]))]
+    route = edge.route
+    if route is Route.DIRECT and is_attention(circuit, edge.target.index):
+        route = Route.VALUE  # what feeds a head or attention feature is moved by its heads
+    lines = [tr("It travels {0}.").format(tr(_ROUTES[route]))]
     if edge.route in (Route.RELEVANCE, Route.MEASURED, Route.FLOW):
         return lines
     held = source.activation

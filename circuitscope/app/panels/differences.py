@@ -7,7 +7,7 @@ from PySide6.QtCore import QPointF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QIcon, QPainter, QPen, QPixmap, QPolygonF
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
-from circuitscope.app.canvas.circuit_view import screen_theme
+from circuitscope.app.canvas.diagram_things import screen_theme
 from circuitscope.app.table import Cell, Column, Table
 from circuitscope.app.theme import Palette
 from circuitscope.app.widgets import text_label

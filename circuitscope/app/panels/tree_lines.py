@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from circuitscope.app.words import DOT, plural, shown_token, tr
+from circuitscope.app.naming import tested_name
+from circuitscope.app.words import DOT, plural, tr
 from circuitscope.core.badges import Badge
 from circuitscope.core.binding import Binding
-from circuitscope.graph.evidence import Run, runs_of
+from circuitscope.graph.evidence import runs_of
 from circuitscope.project.findings import FindingInfo
 from circuitscope.project.wording import short
 from circuitscope.session.session import Session
@@ -93,21 +94,10 @@ def _tests(session: Session) -> list[Line]:
     if session.drawing is None:
         return []
     return [
-        Line("run", run.id, f"{_subject(session, run)}{DOT}{tr(run.badge.value)}",
+        Line("run", run.id, f"{tested_name(session, run.tested, most=1)}{DOT}{tr(run.badge.value)}",
              tr("Test on the model: {0}").format(run.tested.ablation), _SIGNS[run.badge])
         for run in runs_of(session.drawing.rows)
     ]  # fmt: skip
-
-
-def _subject(session: Session, run: Run) -> str:
-    circuit, names = session.circuit, []
-    for key in run.tested.subject[:2]:
-        node = circuit.nodes.find(key) if circuit is not None else None
-        names.append(shown_token(session.label(node)) if node is not None else key)
-    if run.tested.kind == "edge":
-        return " → ".join(names)
-    more = len(run.tested.subject) - 1
-    return names[0] + (f" + {more}" if more else "")
 
 
 def _notes(session: Session) -> list[Line]:
