@@ -338,10 +338,11 @@ class HistogramView(QWidget):
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(self._palette.accent))
         wide = min(self.width() / n, 14.0)
+        gap = 1 if wide >= 4 else 0
         for at, number in enumerate(counts):
             if number:
                 tall = max(2.0, height * (math.log2(number) + 1) / max(most, 1))
-                painter.drawRect(QRectF(at * wide, height - tall, max(wide - 1, 1), tall))
+                painter.drawRect(QRectF(at * wide, height - tall, wide - gap, tall))
         painter.setPen(QColor(self._palette.hairline))
         painter.drawLine(0, int(height), self.width(), int(height))
         painter.setPen(QColor(self._palette.secondary))
