@@ -105,7 +105,8 @@ class FeatureBoardsBox(QWidget):
             view.show_position(position)
             words = plain(activation, 1) + DOT + tr("move {0}").format(position.number)
             view.setAccessibleName(words)
-            _add(grid, place, view, words)
+            view.setToolTip(words)
+            _add(grid, place, view, plain(activation, 1))
         self._column.addLayout(grid)
 
 
