@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from circuitscope.core.agreement import Agreement
 from circuitscope.core.anatomy import ModelAnatomy, Site
+from circuitscope.core.attention_text import attention_changes
 from circuitscope.core.badges import Badge, Outcome
 from circuitscope.core.circuit import Circuit, Edge, EdgeTable, Node, NodeTable, Route
 from circuitscope.core.dictionary import DictionaryCard
@@ -38,6 +39,7 @@ from circuitscope.core.settings import (
 )
 from circuitscope.core.sources import Head, MeanActivations, Mlp, Source, Span
 from circuitscope.core.target_text import parse_target
+from circuitscope.core.transfer import Transfer
 from circuitscope.core.viewing import SOCKET
 from circuitscope.evidence.records import EvidenceMissing
 from circuitscope.graph.compare import Comparison, compare
@@ -50,7 +52,16 @@ from circuitscope.session.dictionaries import (
     save_dictionaries,
     train_dictionary,
 )
-from circuitscope.tracing.evidence import badges, faithfulness_curve, measure, patching_grid, verify
+from circuitscope.tracing.evidence import (
+    badges,
+    bench_mib,
+    faithfulness_curve,
+    inspect_logits,
+    measure,
+    patching_grid,
+    transfer,
+    verify,
+)
 from circuitscope.tracing.prompt_set import stable_core, trace_set
 
 if TYPE_CHECKING:
@@ -107,9 +118,12 @@ __all__ = [
     "Site",
     "Span",
     "TraceSettings",
+    "Transfer",
     "agreement",
+    "attention_changes",
     "attention_table",
     "badges",
+    "bench_mib",
     "check_dictionaries",
     "collect",
     "compare",
@@ -121,6 +135,7 @@ __all__ = [
     "grow",
     "import_evidence",
     "importance",
+    "inspect_logits",
     "inspect_model",
     "label_features",
     "lens",
@@ -140,6 +155,7 @@ __all__ = [
     "trace",
     "trace_set",
     "train_dictionary",
+    "transfer",
     "verify",
 ]
 

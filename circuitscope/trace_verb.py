@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from circuitscope.core.registry import Registry
 from circuitscope.core.settings import TraceSettings
 from circuitscope.core.sources import MeanActivations
 from circuitscope.core.target_text import FORMS, parse_target
@@ -18,7 +19,7 @@ from circuitscope.session.session import Session
 from circuitscope.verb_options import AsJson, Device, Done, Opened, Quiet, read_ids
 
 DICTIONARIES = "Folder or repository of dictionaries; may be given again."
-_METHODS = "direct", "attribution", "contextual", "eap", "eap_ig", "path_patching"
+_METHODS = Registry[Any]("circuitscope.methods").names()
 _SETTINGS = {item.name: item for item in fields(TraceSettings)}
 
 
@@ -71,9 +72,7 @@ def add_trace(
         ] = None,
         method: Annotated[
             str,
-            setting_option(
-                "method", more=" direct, attribution, contextual, eap, eap_ig, path_patching."
-            ),
+            setting_option("method", more=f" One of: {', '.join(_METHODS)}."),
         ] = _default("method"),
         units: Annotated[str, setting_option("units")] = _default("units"),
         mlp: Annotated[str, setting_option("mlp")] = _default("mlp"),
@@ -87,6 +86,9 @@ def add_trace(
             Path | None,
             setting_option("means", more=" Measured over this file of prompts, one a line."),
         ] = None,
+        least_share: Annotated[float, setting_option("least_share", min=0.0, max=0.5)] = _default(
+            "least_share"
+        ),
         logit_mass: Annotated[float, setting_option("logit_mass", min=0.05, max=1.0)] = _default(
             "logit_mass"
         ),
@@ -129,7 +131,8 @@ def add_trace(
             "method": method, "max_nodes": max_nodes or None, "batch_size": batch_size,
             "update_interval": update_interval, "dtype": dtype, "seed": seed,
             "units": units, "mlp": mlp, "gated": gated, "weights": weights,
-            "conventions": conventions, "logit_mass": logit_mass, "max_logits": max_logits,
+            "conventions": conventions, "least_share": least_share, "logit_mass": logit_mass,
+            "max_logits": max_logits,
         }  # fmt: skip
         for key, value in chosen.items():
             _check_choice(key, value)

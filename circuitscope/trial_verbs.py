@@ -7,9 +7,12 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from circuitscope.core.attention_text import EXAMPLE, FORM, attention_changes
 from circuitscope.core.errors import CircuitScopeError
-from circuitscope.core.intervention import FREEZES, MODES, Freeze
+from circuitscope.core.intervention import FREEZES, MODES, Freeze, Intervention
 from circuitscope.core.keys import NodeKey
+from circuitscope.core.target_text import parse_target
+from circuitscope.session.evidence import inspect_logits
 from circuitscope.session.trials import CHANGEABLE, change_of, unique_changes
 from circuitscope.verb_options import AsJson, Asked, Device, Quiet, read_ids
 
@@ -20,6 +23,7 @@ _IDS = typer.Option("--ids", help="PROMPT is token ids, such as 1,17,4.")
 
 def add_verbs(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None]) -> None:
     """Add the verbs to the command line."""
+    _add_logits(app, asked, print_json)
 
     @app.command(epilog='Example: circuitscope lens ./model "the capital of Texas is" --top 3')
     def lens(  # noqa: PLR0913 - one argument for each option
@@ -59,7 +63,13 @@ def add_verbs(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None])
     def ablate(  # noqa: PLR0913 - one argument for each option
         model: Annotated[Path, _MODEL],
         prompt: Annotated[str, _PROMPT],
-        nodes: Annotated[list[str], typer.Argument(help="Names such as head/head_z/3/7/5.")],
+        nodes: Annotated[
+            list[str] | None, typer.Argument(help="Names such as head/head_z/3/7/5.")
+        ] = None,
+        attention: Annotated[
+            str,
+            typer.Option(help=f"Entries of patterns to multiply: {FORM}, such as {EXAMPLE}."),
+        ] = "",
         mode: Annotated[str, typer.Option(help=f"One of: {', '.join(MODES)}.")] = "zero",
         value: Annotated[str, typer.Option(help="A number; for swap another prompt.")] = "",
         dictionaries: Annotated[
@@ -82,8 +92,10 @@ def add_verbs(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None])
         """Switch nodes off, or change them, and compare what the model says."""
         read, wish = read_ids(prompt) if ids else prompt, _value(mode, value)
         changes = unique_changes(
-            change_of(_node(name), _mode(mode), wish, everywhere=everywhere) for name in nodes
-        )
+            change_of(_node(name), _mode(mode), wish, everywhere=everywhere) for name in nodes or ()
+        ) + _attention(attention)
+        if not changes:
+            raise typer.BadParameter("Name a node, or entries of patterns with --attention.")
         folders = tuple(str(path.expanduser().absolute()) for path in dictionaries or [])
         found = asked(
             model, device, quiet,
@@ -102,6 +114,43 @@ def add_verbs(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None])
         typer.echo(f"after:  {' '.join(token.strip() for token in found.after)}")
 
 
+def _add_logits(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None]) -> None:
+    @app.command(
+        epilog='Example: circuitscope logits ./model "the capital of Texas is" '
+        "difference:Austin,Dallas --component sources"
+    )
+    def logits(  # noqa: PLR0913 - one argument for each option
+        model: Annotated[Path, _MODEL],
+        prompt: Annotated[str, _PROMPT],
+        metric: Annotated[str, typer.Argument(help="logit:WORD or difference:WORD,OTHER.")],
+        component: Annotated[
+            str, typer.Option(help="parts, sources, resid_post, attn_out or mlp_out.")
+        ] = "parts",
+        ids: Annotated[bool, _IDS] = False,
+        device: Device = "auto",
+        as_json: AsJson = False,
+        quiet: Quiet = False,
+    ) -> None:
+        """Say what each head, MLP, word or state adds to a logit or difference of logits."""
+        read, wanted = read_ids(prompt) if ids else prompt, parse_target(metric)
+        grid = asked(
+            model, device, quiet,
+            lambda session: inspect_logits(session, read, wanted, component, keep=False),
+        ).result  # fmt: skip
+        scores = grid.provenance.scores
+        if as_json:
+            print_json(
+                {"axes": grid.axes, "ticks": grid.ticks, "values": grid.values.tolist(),
+                 "scores": scores}
+            )  # fmt: skip
+            return
+        typer.echo(" " * 6 + " ".join(f"{tick[:7]:>7}" for tick in grid.ticks[1]))
+        for name, row in zip(reversed(grid.ticks[0]), grid.values[::-1], strict=True):
+            typer.echo(f"{name:>5} " + " ".join(f"{value:7.2f}" for value in row))
+        whole, total = scores["whole"], scores["sum"]
+        typer.echo(f"The model says {whole:.4f}; the parts add up to {total:.4f}.")
+
+
 def _node(name: str) -> NodeKey:
     try:
         key = NodeKey.parse(name)
@@ -111,6 +160,13 @@ def _node(name: str) -> NodeKey:
         kinds = ", ".join(kind.text for kind in CHANGEABLE)
         raise typer.BadParameter(f"{name} cannot be changed; kinds that can: {kinds}.")
     return key
+
+
+def _attention(text: str) -> tuple[Intervention, ...]:
+    try:
+        return attention_changes(text)
+    except CircuitScopeError as error:
+        raise typer.BadParameter(f"{error.message} {error.hint}") from None
 
 
 def _mode(mode: str) -> Any:

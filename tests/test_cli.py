@@ -471,6 +471,12 @@ def test_the_lens_and_a_change_from_the_command_line(shell: Shell, tiny_llama: P
     cells = json.loads(shell.out)
     assert len(cells) == 3 * 9
     assert [len(cell["promotes"]) for cell in cells] == [2] * 27
+    assert shell("logits", tiny_llama, prompt, "difference:Austin,Texas", "--json", "--quiet") == 0
+    found = json.loads(shell.out)
+    cells = sum(sum(row) for row in found["values"])
+    assert cells == pytest.approx(found["scores"]["whole"], abs=1e-4)
+    assert shell("logits", tiny_llama, prompt, "logit:Austin", "--component", "sources") == 0
+    assert "add up to" in shell.out
     nodes = ("head/head_z/1/8/2", "neuron/mlp_hidden/0/3/4")
     options = ("--mode", "scale", "--value", "-3", "--tokens", 2, "--quiet", "--json")
     assert shell("ablate", tiny_llama, prompt, *nodes, *options) == 0
@@ -479,6 +485,14 @@ def test_the_lens_and_a_change_from_the_command_line(shell: Shell, tiny_llama: P
     assert any(shift["before"] != shift["after"] for shift in found["shifts"])
     assert shell("ablate", tiny_llama, prompt, "logit/logits/2/8/4") == 2
     assert "cannot be changed" in shell.err
+    entries = ("--attention", "1.2:-1<-4 x 0", "--tokens", "1", "--json")
+    assert shell("ablate", tiny_llama, prompt, *entries) == 0
+    shifts = json.loads(shell.out)["shifts"]
+    assert any(shift["before"] != shift["after"] for shift in shifts)
+    assert shell("ablate", tiny_llama, prompt) == 2
+    assert "Name a node" in shell.err
+    assert shell("ablate", tiny_llama, prompt, "--attention", "1.2:7") == 2
+    assert "names no entry" in shell.err
 
 
 def test_doctor_checks_dictionaries_on_a_model(

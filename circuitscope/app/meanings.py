@@ -37,6 +37,10 @@ MEANINGS: dict[str, str] = {
     "Two large numbers that cancel make a small net; look at both.",
     "pattern": "Attention probability of the head from the target's position to that place, "
     "0 to 1. It says where the head looked, not what it brought from there.",
+    "importance": "Share of the last state that goes through the node, over all routes kept; 0 to "
+    "100 %. It says what the state consists of, not what the node does to the answer.",
+    "followed": "Share of the last state that was followed back to words and positions; the rest "
+    "is constants and parts under the threshold.",
     "relevance": "What of the metric follows from the node along all paths, averaged over the "
     "prompts; signed. Relevances do not add up to the whole.",
     "of the whole": "Relevance / metric; signed. Relevances do not add up to 100 %.",
@@ -77,6 +81,13 @@ MEANINGS: dict[str, str] = {
     "chance, 1 is perfect.",
     "position": "Place of the token in the prompt, counted from 0.",
     "layer": "Block of the model, counted from 0.",
+    "change": "The second circuit's value less the first's; signed. Compare it with what changes "
+    "between the first circuit and its noise floor.",
+    "transfer": "The answer that the circuit alone keeps on a prompt, everything else of its kinds "
+    "replaced in the unfrozen model: 0 % is everything replaced, 100 % the whole model. Less and "
+    "more than that is possible; it is never clipped.",
+    "shared": "Nodes, or edges, that both circuits have / those that either has; 0 to 100 %. It "
+    "says what two drawings share, not what they do; read it beside the noise floor.",
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from circuitscope.app.words import DOT, percent, shown_token, tr
 from circuitscope.core.anatomy import Site
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import BiasUnit, NodeKey, NodeKind
+from circuitscope.engine.reasons import AttentionReasons, HeadPart
 from circuitscope.session.session import Session
 
 _ATTENTION = (
@@ -36,7 +37,7 @@ def kind_words(key: NodeKey) -> str:
         NodeKind.FEATURE: tr("{0} feature {1}").format(module, key.unit),
         NodeKind.ERROR: tr("unexplained part of the {0} output").format(module),
         NodeKind.HEAD: tr("attention head {0}").format(key.unit),
-        NodeKind.NEURON: tr("MLP neuron {0}").format(key.unit),
+        NodeKind.NEURON: tr("MLP neuron {0}").format(key.unit) if key.unit >= 0 else tr("MLP"),
         NodeKind.BIAS: bias_words(key.unit),
         NodeKind.LOGIT: tr("logit"),
         NodeKind.SCORE: tr("attention score"),
@@ -145,6 +146,25 @@ def is_attention(circuit: Circuit, index: int) -> bool:
         return True
     feature = kind == NodeKind.FEATURE and site == Site.ATTN_OUT
     return feature or kind in (NodeKind.HEAD, NodeKind.SCORE)
+
+
+def head_words(circuit: Circuit, part: HeadPart) -> str:
+    """Return who looked where: "head 1.5 looks at “Dallas”"."""
+    token = shown_token(circuit.tokens[part.key])
+    return tr("head {0}.{1} looks at “{2}”").format(part.layer, part.head, token)
+
+
+def heads_line(circuit: Circuit, found: AttentionReasons) -> str:
+    """Return the heads an edge passes in a line: the two strongest with their pattern weight."""
+    if not found.parts:
+        return tr("passes no attention head")
+    named = [
+        tr("{0}, attention {1}").format(head_words(circuit, part), percent(part.pattern))
+        for part in found.parts[:2]
+    ]
+    if rest := len(found.parts) - len(named):
+        named.append(tr("{0} more").format(rest))
+    return "\n".join(named)
 
 
 def is_constant(circuit: Circuit, index: int) -> bool:

@@ -18,10 +18,10 @@ from circuitscope.app.dialogs.model_choice import check_line
 from circuitscope.app.later import Later
 from circuitscope.app.naming import model_name
 from circuitscope.app.widgets import STEP, Dot, button, elided, section, text_label
-from circuitscope.app.words import DOT, THIN, count, plain, plural, tr
+from circuitscope.app.words import DOT, THIN, count, percent, plain, plural, tr
 from circuitscope.core.circuit import Circuit
 from circuitscope.exchange.caption import holds_fixed
-from circuitscope.graph.influence import is_relevance, scores
+from circuitscope.graph.influence import is_flow, is_relevance, scores
 from circuitscope.graph.prune import Reason
 
 
@@ -113,6 +113,9 @@ class StatusLine(QStatusBar):
         active = self._desk.session.active
         if self._scored[0] != active:
             words = _relevance_words(circuit) if is_relevance(circuit) else _score_words(circuit)
+            if is_flow(circuit):
+                followed = percent(circuit.provenance.scores.get("followed", 0.0))
+                words = tr("followed to the words {0}").format(followed)
             self._scored = (active, words)
         return self._scored[1]
 

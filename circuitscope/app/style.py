@@ -112,6 +112,7 @@ QComboBox QAbstractItemView {
 }
 QSpinBox::up-button, QSpinBox::down-button, QDoubleSpinBox::up-button, QDoubleSpinBox::down-button
 { width: 0; border: 0; }
+QSpinBox, QDoubleSpinBox { min-height: 24px; }
 QSpinBox QLineEdit, QDoubleSpinBox QLineEdit {
   border: 0; padding: 0; min-height: 0; background: transparent;
 }
@@ -126,6 +127,12 @@ QCheckBox::indicator:checked {
   background: $accent; border-color: $accent; image: url($icons/check.svg);
 }
 QCheckBox::indicator:disabled { background: $field; border-color: $hairline; }
+
+#HalfHead { background: $window; border-bottom: 2px solid transparent; }
+#HalfHead[look="active"] { border-bottom-color: $accent; }
+QPushButton[look="class"] { padding: 3px 10px; text-align: left; }
+QPushButton[look="class"]:checked { border-color: $accent; background: $accent_tint; color: $ink; }
+QPushButton[look="class"]:!checked { color: $secondary; }
 
 QTabBar { background: $window; qproperty-drawBase: 0; }
 QTabBar::tab {

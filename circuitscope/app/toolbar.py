@@ -18,6 +18,7 @@ from circuitscope.app.search import SearchField
 from circuitscope.app.theme import px
 from circuitscope.app.widgets import text_label
 from circuitscope.app.words import count, tr
+from circuitscope.graph.influence import is_flow
 
 NARROW, LEAST = 1240, 1060
 _LEAST, _MOST = 5, 100
@@ -161,8 +162,12 @@ class ThresholdSlider(QWidget):
         self.slider.setValue(round(100 * threshold))
         self.slider.blockSignals(False)
         if self._of_nodes:
+            flow = is_flow(circuit)
+            self._caption.setText(tr("Importance") if flow else tr("Influence"))
             shown, total = int(view.nodes.sum()), len(circuit.nodes)
             tip = tr("Shows the strongest nodes that together hold {0:.0f} % of the influence.")
+            if flow:
+                tip = tr("Shows the nodes that together hold {0:.0f} % of the importance.")
         else:
             shown, total = int(view.edges.sum()), len(circuit.edges)
             tip = tr("Shows the strongest edges that together hold {0:.0f} % of the edge scores.")

@@ -168,6 +168,11 @@ class TraceSettings:
         "Attribution and path patching only: a prompt of as many tokens with another answer; "
         "none takes each part's mean over the prompt.",
     )  # fmt: skip
+    least_share: float = _setting(
+        0.01, "Least share",
+        "Information flow only: parts of a sum with less importance are left out.",
+        range=(0.0, 0.5),
+    )  # fmt: skip
     logit_mass: float = _setting(
         0.95, "Top logits reach", "Probability that the explained top tokens add up to.",
         range=(0.05, 1.0),

@@ -27,14 +27,7 @@ from circuitscope.engine.decomposing import (
     measure_means,
     weigh_words,
 )
-from circuitscope.engine.evidence import (
-    MeasureCircuit,
-    RunTests,
-    SweepPatches,
-    measure_circuit,
-    run_tests,
-    sweep_patches,
-)
+from circuitscope.engine.evidence import EVIDENCE
 from circuitscope.engine.features import HANDLERS as FEATURE_HANDLERS
 from circuitscope.engine.reading import ReadGraph, answer_read_graph
 from circuitscope.engine.reasons import (
@@ -477,10 +470,8 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     ReadLens: read_lens,
     Grow: grow_circuit,
     ExplainAttention: explain_attention,
-    RunTests: run_tests,
+    **EVIDENCE,
     **FEATURE_HANDLERS,
-    SweepPatches: sweep_patches,
-    MeasureCircuit: measure_circuit,
     WeighWords: weigh_words,
     CompareHeads: compare_heads,
     MeasureMeans: measure_means,

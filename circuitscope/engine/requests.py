@@ -20,6 +20,7 @@ from circuitscope.core.model_check import SelfCheck
 from circuitscope.core.settings import TraceSettings
 
 if TYPE_CHECKING:
+    from circuitscope.core.transfer import Transfer
     from circuitscope.engine.decomposing import (
         Compared,
         CompareHeads,
@@ -27,7 +28,15 @@ if TYPE_CHECKING:
         MeasureMeans,
         WeighWords,
     )  # fmt: skip
-    from circuitscope.engine.evidence import MeasureCircuit, Outcomes, RunTests, SweepPatches
+    from circuitscope.engine.evidence import (
+        BenchMib,
+        CrossTest,
+        MeasureCircuit,
+        MibResults,
+        Outcomes,
+        RunTests,
+        SweepPatches,
+    )  # fmt: skip
     from circuitscope.engine.features import FeatureRequest, FeatureResult
     from circuitscope.engine.reading import GraphRead, ReadGraph
     from circuitscope.engine.reasons import AttentionReasons, ExplainAttention, Grow
@@ -213,8 +222,8 @@ Request = Union[
     Ping, LoadModel, InspectModel, ListModels, ListDevices, EstimateTrace, InspectDictionaries,
     CheckDictionaries, PreviewPrompt, Generate, Predict, Trace, "ReadGraph", "WriteGraph",
     "CheckFile", "TryChanges", "ReadLens", "Grow", "ExplainAttention", "RunTests",
-    "FeatureRequest", "SweepPatches", "MeasureCircuit", "WeighWords", "CompareHeads",
-    "MeasureMeans", "DiscoverHeads",
+    "FeatureRequest", "SweepPatches", "MeasureCircuit", "CrossTest", "WeighWords", "CompareHeads",
+    "MeasureMeans", "DiscoverHeads", "BenchMib",
 ]  # fmt: skip
 
 
@@ -455,4 +464,6 @@ Result = Union[
     "Outcomes",
     "FeatureResult",
     "Compared",
+    "Transfer",
+    "MibResults",
 ]

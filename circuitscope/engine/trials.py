@@ -6,12 +6,13 @@ Requests and results are plain data; torch, models and dictionaries are imported
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from circuitscope.core.anatomy import Site
 from circuitscope.core.errors import ModelError
 from circuitscope.core.finding import Grid
 from circuitscope.core.intervention import Freeze, Intervention
+from circuitscope.core.settings import Logit, LogitDifference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,11 +50,18 @@ class TryChanges:
 
 @dataclass(frozen=True, slots=True)
 class ReadLens:
-    """Ask which tokens each residual state promotes; the answer is a `Grid`."""
+    """Ask which tokens each residual state promotes; the answer is a `Grid`.
+
+    Attributes:
+        metric: With one, ask instead what each component adds to it (`tracing.logit_parts`).
+        component: Which components, of those there.
+    """
 
     model: ModelChoice
     prompt: str | tuple[int, ...]
     top: int = 5
+    metric: Logit | LogitDifference | None = None
+    component: Literal["parts", "sources", "resid_post", "attn_out", "mlp_out"] = "parts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +121,14 @@ def try_changes(request: TryChanges, holdings: Holdings, progress: Progress) -> 
 
 
 def read_lens(request: ReadLens, holdings: Holdings, progress: Progress) -> Grid:
-    """Read the residual stream through the model's own head."""
+    """Read the residual stream, or what is written to it, through the model's own head."""
     from circuitscope.models.lens import lens
+    from circuitscope.tracing.logit_parts import logit_parts
 
-    return lens(holdings.model(request.model, progress), request.prompt, request.top, progress)
+    model, metric = holdings.model(request.model, progress), request.metric
+    if metric is None:
+        return lens(model, request.prompt, request.top, progress)
+    return logit_parts(model, request.prompt, metric, request.component, progress=progress)
 
 
 def _shifts(model: LoadedModel, before: Any, after: Any, top: int) -> tuple[Shift, ...]:

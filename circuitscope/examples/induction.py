@@ -13,7 +13,8 @@ Question: does discovery by contextual decomposition find the heads that we know
 4. ROC AUC of all heads of all seeds, pooled: does the score of discovery rank the heads that are in
    above those that are not?
 
-Run with `python -m circuitscope.examples.induction`.
+Run with `python -m circuitscope.examples.induction`. With `--dense` there is no penalty: many heads
+write something and few are in, which is harder.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import argparse
 import json
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -273,10 +274,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Discover the heads of induction models.")
     parser.add_argument("--out", type=Path, default=Path("build/induction"))
     parser.add_argument("--seeds", type=int, nargs="*", default=list(range(5)))
+    parser.add_argument("--dense", action="store_true", help="No head is pressed to be silent.")
     chosen = parser.parse_args()
     runs = []
     for seed in chosen.seeds:
         how, folder = Training(seed=seed), chosen.out / f"seed{seed}"
+        how = replace(how, sparsity=0.0, fading=how.weight_decay) if chosen.dense else how
         if not (folder / "config.json").is_file():
             train(how).save_pretrained(folder)
         module = GPT2LMHeadModel.from_pretrained(folder).eval()

@@ -11,10 +11,13 @@ Question: which method's scores of heads and MLPs agree with what patching each 
    prompt; attention and MLP features of the bundled dictionaries by the sum of their edges over
    all paths, for each layer's attention and MLP (their truth is patched so too).
 4. Pearson's and Spearman's correlation over the parts of each pair, averaged over pairs.
-5. With `--induction FOLDER` (made by `circuitscope.examples.induction`): ROC AUC of the methods'
-   heads against those that are known to be at work, on fresh repeated sequences.
+5. `circuitscope.examples.total_effects`: predictions of total effects of every node of dictionary
+   circuits beside those measured.
+6. With `--induction FOLDER…` (made by `circuitscope.examples.induction`): heads that are known to
+   be at work, by `circuitscope.examples.method_induction`.
 
-Run with `python -m circuitscope.examples.method_truth --out resources/manual/ground-truth.md`.
+Run with `python -m circuitscope.examples.method_truth --induction build/induction
+build/induction-dense --out resources/manual/ground-truth.md`.
 """
 
 from __future__ import annotations
@@ -32,17 +35,15 @@ import torch
 from numpy.typing import NDArray
 
 import circuitscope as cs
-from circuitscope.core.agreement import area_under_curve, spearman
+from circuitscope.core.agreement import spearman
 from circuitscope.core.keys import NodeKind
-from circuitscope.core.progress import silent
-from circuitscope.core.registry import Registry
 from circuitscope.core.shipped import shipped_path
-from circuitscope.examples import atlas
-from circuitscope.examples.atlas_words import CITIES
+from circuitscope.examples import method_induction, total_effects
+from circuitscope.examples.method_induction import EDGE_METHODS, by_edges
+from circuitscope.examples.method_pairs import pairs
 from circuitscope.tracing.ablating import mean_activations
 from circuitscope.tracing.discovery import Search, discover_units
 from circuitscope.tracing.edge_scores import Task, open_task, patched_parts
-from circuitscope.tracing.method import METHODS
 from circuitscope.tracing.verify import predict_total
 
 if TYPE_CHECKING:
@@ -50,28 +51,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 Array = NDArray[np.float64]
-EDGE_METHODS = ("eap", "eap_ig", "path_patching")
-TEXT = "the capital of the state containing {0} is"
-
-
-def pairs(n: int) -> list[tuple[str, str, cs.LogitDifference]]:
-    """Return pairs of prompts whose answers differ, each with its metric."""
-    states = sorted(CITIES)
-    found = []
-    for k in range(n):
-        here, there = states[k % len(states)], states[(k + 7) % len(states)]
-        city, other = CITIES[here][k % len(CITIES[here])], CITIES[there][0]
-        metric = cs.LogitDifference(atlas.capital_of(city), atlas.capital_of(other))
-        found.append((TEXT.format(city), TEXT.format(other), metric))
-    return found
-
-
-def by_edges(task: Task, name: str) -> Array:
-    """Return a method's score of every head and MLP: the sum of its edges."""
-    method: Any = Registry[Any](METHODS).get(name)
-    scores = method.scores(task, silent())
-    found: Array = scores.double().sum((0, 2))[1:].cpu().numpy()
-    return found
 
 
 def by_relevance(model: LoadedModel, task: Task, prompt: str, other: str, metric: Any) -> Array:
@@ -150,55 +129,25 @@ def one_pair(
     return found
 
 
-def on_induction(folder: Path, n: int = 12) -> dict[str, float]:
-    """Return the ROC AUC of each method's heads against those known, over all seeds."""
-    from transformers import GPT2LMHeadModel
-
-    from circuitscope.examples import induction
-
-    scores: dict[str, list[Array]] = {}
-    truth: list[NDArray[np.bool_]] = []
-    for place in sorted(folder.glob("seed*")):
-        module = GPT2LMHeadModel.from_pretrained(place).eval()
-        how = induction.Training(seed=int(place.name.removeprefix("seed")))
-        truth.append(induction.truth(module, how).ravel())
-        texts, metrics = induction.prompts(how, n, seed=1)
-        model = induction.as_loaded(module)
-        sums: dict[str, Array] = {}
-        for text, metric in zip(texts, metrics, strict=True):
-            task = open_task(model, text, metric)
-            heads = [task.parts.writer(at, h) - 1 for at in range(4) for h in range(8)]
-            for name in EDGE_METHODS:
-                sums[name] = sums.get(name, 0) + by_edges(task, name)[heads] / n
-        search = Search(n_heads=1, prune=False)
-        swept, _, _ = discover_units(model, texts, metrics, search)
-        sums["contextual"] = swept.sweep.to_metric
-        for name, values in sums.items():
-            scores.setdefault(name, []).append(np.abs(values))
-    known = np.concatenate(truth)
-    return {name: area_under_curve(np.concatenate(v), known) for name, v in scores.items()}
-
-
-def table(atlas_rows: dict[str, list[tuple[float, float, float]]], auc: dict[str, float]) -> str:
-    """Return the page of the manual."""
-    n = len(next(iter(atlas_rows.values())))
+def table(rows: dict[str, list[tuple[float, float, float]]]) -> str:
+    """Return the section of the page in the manual."""
+    n = len(next(iter(rows.values())))
     lines = [
-        "# Methods beside exhaustive patching", "",
-        f"Made by `python -m circuitscope.examples.method_truth --pairs {n} --out "
-        f"resources/manual/ground-truth.md`: {n} pairs of prompts about "
-        "capitals on the bundled atlas model. Truth is what the logit difference loses where a "
-        "part holds what it holds in the other prompt, one run each. Correlations are over the "
-        "parts of a pair, then averaged; seconds are of one core, for one pair.", "",
-        "| Method | Scores | Pearson | Spearman | Lowest Spearman | Seconds |"
-        + (" ROC AUC, induction |" if auc else ""),
-        "|---|---|---|---|---|---|" + ("---|" if auc else ""),
+        "## Heads and MLPs", "",
+        f"{n} pairs of prompts about capitals on the bundled atlas model. Truth is what the logit "
+        "difference loses where a part holds what it holds in the other prompt, one run each. "
+        "Correlations are over the parts of a pair, then averaged; seconds are of one core, for "
+        "one pair.", "",
+        "| Method | Scores | Pearson | Spearman | Lowest Spearman | Seconds |",
+        "|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for name, rows in atlas_rows.items():
-        pearson, rank, seconds = np.mean(rows, axis=0).tolist()
+    for name, found in rows.items():
+        pearson, rank, seconds = np.mean(found, axis=0).tolist()
         of = "attention and MLP of each layer" if name == "direct" else "heads and MLPs"
-        lowest = min(row[1] for row in rows)
-        line = f"| `{name}` | {of} | {pearson:.3f} | {rank:.3f} | {lowest:.3f} | {seconds:.2f} |"
-        lines.append(line + (f" {auc[name]:.3f} |" if name in auc else " |" if auc else ""))
+        lowest = min(row[1] for row in found)
+        lines.append(
+            f"| `{name}` | {of} | {pearson:.3f} | {rank:.3f} | {lowest:.3f} | {seconds:.2f} |"
+        )
     lines += [
         "",
         "`direct` is the sum over all paths of the bundled dictionaries' features and errors, "
@@ -209,16 +158,30 @@ def table(atlas_rows: dict[str, list[tuple[float, float, float]]], auc: dict[str
     return "\n".join(lines) + "\n"
 
 
+def page(sections: Sequence[str]) -> str:
+    """Return the page of the manual."""
+    head = (
+        "# Methods beside exhaustive patching\n\nMade by `python -m "
+        "circuitscope.examples.method_truth --induction build/induction "
+        "build/induction-dense --out "
+        "resources/manual/ground-truth.md`.\n"
+    )
+    return "\n".join([head, *sections])
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and write the table."""
+    """Measure and write the page."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     parser = argparse.ArgumentParser(description="Compare methods with exhaustive patching.")
     parser.add_argument("--pairs", type=int, default=10)
-    parser.add_argument("--induction", type=Path)
+    parser.add_argument("--induction", type=Path, nargs="*", default=[])
     parser.add_argument("--out", type=Path, default=Path("build/ground-truth.md"))
     chosen = parser.parse_args(arguments)
-    auc = on_induction(chosen.induction) if chosen.induction else {}
-    text = table(on_atlas(chosen.pairs), auc)
+    sections = [table(on_atlas(chosen.pairs)), total_effects.section(total_effects.on_bundled())]
+    if chosen.induction:
+        found = [method_induction.on_induction(folder) for folder in chosen.induction]
+        sections.append(method_induction.section(found))
+    text = page(sections)
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_text(text, "utf-8")
     log.info("%s", text)

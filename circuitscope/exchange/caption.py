@@ -9,17 +9,22 @@ import numpy as np
 import circuitscope
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
+from circuitscope.exchange.theme import Theme
 from circuitscope.exchange.typeface import printable
-from circuitscope.graph.influence import is_relevance, scores
+from circuitscope.graph.influence import is_flow, is_relevance, scores
 from circuitscope.graph.view import View
 
 _METHODS: Final = {
     "direct": "direct attribution",
     "attribution": "attribution graph",
     "contextual": "contextual decomposition",
+    "eap": "attribution patching (EAP)",
+    "eap_ig": "attribution patching, integrated gradients (EAP-IG)",
+    "path_patching": "path patching",
+    "information_flow": "information flow routes",
 }
 _NOTHING_FIXED: Final = frozenset(
-    {"contextual", "patching", "path_patching", "attention_modification"}
+    {"contextual", "eap", "eap_ig", "information_flow", "patching", "path_patching"}
 )
 FIXED: Final = "Attention patterns and norms held fixed."
 
@@ -73,7 +78,16 @@ def meaning_of_edges(circuit: Circuit) -> str:
     """Say what the numbers and widths of edges are."""
     if is_relevance(circuit):
         return "Edges: relevance along all paths, as a share of the whole; shares do not add up."
+    if is_flow(circuit):
+        return "Edges: share of what the target's input consists of; no effects on the answer."
     return "Edges: share of the target's input."
+
+
+def edge_inks(circuit: Circuit, theme: Theme) -> tuple[str, str]:
+    """Return the colours of a circuit's positive and negative edges: one pair for each meaning."""
+    if is_flow(circuit):
+        return theme.flow, theme.flow
+    return theme.relevance if is_relevance(circuit) else (theme.positive, theme.negative)
 
 
 def caption_of(circuit: Circuit, view: View, opening: str) -> list[str]:
@@ -111,6 +125,9 @@ def _numbers(circuit: Circuit, view: View) -> list[str]:
     if is_relevance(circuit):
         names = {"faithfulness": "faithfulness", "whole": "whole", "sum_of_parts": "sum of parts"}
         return [f"{name} {found[key]:.3g}" for key, name in names.items() if key in found]
+    if is_flow(circuit):
+        return [f"importance {fraction(view.node_threshold)}",
+                f"followed to the words {percent(found.get('followed', 0.0))}"]  # fmt: skip
     values = scores(circuit)
     return [
         f"influence {fraction(view.node_threshold)}",

@@ -60,7 +60,7 @@ def relevance_edges(circuit: Circuit) -> NDArray[np.bool_]:
 
 def is_relevance(circuit: Circuit) -> bool:
     """Return whether a circuit's edges are relevances: then all are."""
-    return bool(relevance_edges(circuit).any())
+    return int(Route.RELEVANCE) in circuit.edges.routes
 
 
 def row_shares(
@@ -70,6 +70,14 @@ def row_shares(
     size = np.abs(weight.astype(np.float64))
     total = np.bincount(target, size, minlength=n_nodes)
     return size / np.maximum(total, _ROW_FLOOR)[target]
+
+
+def is_flow(circuit: Circuit) -> bool:
+    """Return whether edges are shares of what states consist of (information flow): then all are.
+
+    They are passed on as influence is, but say nothing of effects, and are not called so.
+    """
+    return bool((circuit.edges.route == Route.FLOW).any())
 
 
 def signed_shares(circuit: Circuit) -> NDArray[np.float64]:

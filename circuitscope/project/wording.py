@@ -24,7 +24,7 @@ def describe(key: Key) -> str:
     kind, _, layer, position, unit = parts
     texts = {
         "feature": f"L{layer} #{unit}",
-        "neuron": f"L{layer} neuron {unit}",
+        "neuron": f"L{layer} MLP" if unit == "-1" else f"L{layer} neuron {unit}",
         "head": f"L{layer} head {unit}",
         "error": f"L{layer} error",
         "token": f"token {position}",

@@ -11,13 +11,16 @@ from circuitscope.core.finding import Grid
 from circuitscope.core.rows import Row, RowKey
 from circuitscope.engine.evidence import RunTests, SweepPatches
 from circuitscope.engine.requests import Prompt
+from circuitscope.engine.trials import ReadLens
 from circuitscope.graph.cells import circuit_of_cells
 from circuitscope.project import runs
+from circuitscope.project.findings import FindingInfo
 from circuitscope.project.wording import describe
 from circuitscope.session.jobs import Job
 from circuitscope.session.session import Session
 from circuitscope.session.trials import dictionary_folders
 
+INSPECTION = "logit_inspection"
 _PROMPT_LOST = (
     "Repeated with the mean over positions: the test was stored by a version that did not keep "
     "the other prompt."
@@ -119,6 +122,39 @@ def sweep(
     """
     request = SweepPatches(session.model_choice, clean, corrupted, metric, component)
     return session.jobs.add("Sweep of activation patching", request)
+
+
+def inspect_logits(
+    session: Session, prompt: Prompt, metric: Any, component: Any = "parts", *, keep: bool = True
+) -> Job:
+    """Ask what components add to a logit or difference; the job's result is a `Grid`.
+
+    Args:
+        session: Whose model.
+        prompt: Text or ids.
+        metric: A `Logit` or `LogitDifference`.
+        component: One of `tracing.logit_parts.COMPONENTS`.
+        keep: Whether the grid is stored in the project, which is made where there is none.
+
+    Raises:
+        CircuitScopeError: No model is there.
+    """
+    request = ReadLens(session.model_choice, prompt, metric=metric, component=component)
+
+    def store(job: Job, found: Any) -> None:
+        if keep:
+            words = " − ".join(found.provenance.settings["words"])
+            project = session.project or session.new_project()
+            job.result_id = project.add_finding(found, f"{words}, by component")
+
+    return session.jobs.add("Logits by component", request, store)
+
+
+def inspections(session: Session) -> list[FindingInfo]:
+    """Return the inspections of logits that the project keeps, newest first."""
+    project = session.project
+    found = [] if project is None else project.findings()
+    return [info for info in reversed(found) if info.method == INSPECTION]
 
 
 def keep_cells(session: Session, grid: Grid, cells: Sequence[tuple[int, int]]) -> str:

@@ -1,7 +1,9 @@
 """Read prompts to measure on, from JSON lines or a table (CSV) with a line of headings.
 
 Each line has `prompt` (or `clean`), maybe `corrupted` of as many tokens, and maybe a metric as in
-`metric_cases`: `answer` and `against` in a table, everything listed there in JSON.
+`metric_cases`: `answer` and `against` in a table, everything listed there in JSON. Rows of the MIB
+benchmark's data sets are read too: `prompt`, `choices` and `answerKey`, and the same of one of the
+counterfactuals, whose answer is what the first is set against.
 """
 
 from __future__ import annotations
@@ -21,8 +23,12 @@ _HINT = (
 )
 
 
-def read_pairs(path: Path) -> list[PromptPair]:
+def read_pairs(path: Path, counterfactual: str = "") -> list[PromptPair]:
     """Return the prompts of a file, each with its corrupted partner and metric where given.
+
+    Args:
+        path: The file.
+        counterfactual: Key of the counterfactual in rows of MIB; "" takes the first there is.
 
     Raises:
         TraceError: The file cannot be read, or a line says no prompt.
@@ -34,7 +40,37 @@ def read_pairs(path: Path) -> list[PromptPair]:
     rows = _table(path, text) if path.suffix.lower() == ".csv" else _lines(path, text)
     if not rows:
         raise _refused(path, "holds no prompts")
+    if any("answerKey" in row for _, row in rows):
+        rows = [(number, _mib_row(path, number, row, counterfactual)) for number, row in rows]
     return [_pair(path, number, row) for number, row in rows]
+
+
+def _mib_row(path: Path, number: int, row: dict[str, Any], wanted: str) -> dict[str, Any]:
+    """Return a row of MIB's data sets as a pair with an answer and what it is set against."""
+    keys = [key for key in row if key.endswith("counterfactual") and isinstance(row[key], dict)]
+    key = wanted or next(iter(keys), "")
+    other = row.get(key)
+    said, against = _chosen(row), _chosen(other) if isinstance(other, dict) else None
+    if said is None or against is None or not isinstance(other, dict):
+        what = f"says no answer of {key or 'a counterfactual'} in line {number}"
+        raise _refused(path, what)
+    prompts = row.get("prompt"), other.get("prompt")
+    # Words are said after a space, unless the prompt ends in one.
+    spaced = isinstance(prompts[0], str) and not prompts[0][-1:].isspace()
+    words = [f" {word}" if spaced else word for word in (said, against)]
+    return dict(zip(("clean", "corrupted", "answer", "against"), (*prompts, *words), strict=True))
+
+
+def _chosen(row: dict[str, Any]) -> str | None:
+    """Return the choice that answers: by its place, or by its label."""
+    choices, key = row.get("choices"), row.get("answerKey")
+    if isinstance(choices, dict):
+        choices = choices.get("label", choices.get("text"))
+    if not isinstance(choices, list):
+        return None
+    if type(key) is int and 0 <= key < len(choices):
+        return str(choices[key]).strip()
+    return str(key) if key in choices else None
 
 
 def _table(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:

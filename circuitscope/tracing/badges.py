@@ -28,7 +28,7 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import TraceError
 from circuitscope.core.keys import NodeKey, NodeKind
 from circuitscope.core.progress import Progress, silent
-from circuitscope.graph.influence import is_relevance
+from circuitscope.graph.influence import is_flow, is_relevance
 from circuitscope.models.capture import capture
 from circuitscope.models.freezing import frozen_run
 from circuitscope.models.frozen import FrozenModel
@@ -380,7 +380,7 @@ def _predicted(
     words: tuple[str, ...],
 ) -> float:
     circuit = bench.circuit
-    if words == ("zero",) or is_relevance(circuit):
+    if is_relevance(circuit) or (words == ("zero",) and not is_flow(circuit)):
         if subject.edge >= 0:
             return -float(circuit.edges.weight[subject.edge])
         column = int(np.flatnonzero(circuit.roots == subject.watched)[0])

@@ -25,7 +25,7 @@ from circuitscope.models.drafting import draft
 from circuitscope.models.prompts import Written as Prompt
 from circuitscope.models.prompts import read_prompt
 from circuitscope.tracing.metrics import Meter, read_metric
-from circuitscope.tracing.parts import PartList, PartRun, parts_of, values_of
+from circuitscope.tracing.parts import WAYS, PartList, PartRun, parts_of, values_of
 
 if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
@@ -110,19 +110,23 @@ def open_task(
     return Task(meter, ids, own, other, float(plain.value[0]), empty, words)
 
 
-def eap(task: Task) -> Tensor:
-    """Score edges by the gradient at the clean prompt, [reader, writer, pos]."""
-    return _scores(task, [task.own[0]])
+def eap(task: Task, *, apart: bool = False) -> Tensor:
+    """Score edges by the gradient at the clean prompt, [reader, writer, pos].
+
+    With `apart`, queries, keys and values of heads read apart: [way, reader, writer, pos].
+    """
+    return _scores(task, [task.own[0]], apart=apart)
 
 
-def eap_ig(task: Task, steps: int = STEPS) -> Tensor:
+def eap_ig(task: Task, steps: int = STEPS, *, apart: bool = False) -> Tensor:
     """Score edges by the gradient's mean over inputs between the prompts, the clean one last."""
     shares = [(k + 1) / steps for k in range(steps)]
-    return _scores(task, [task.other[0] + s * (task.own[0] - task.other[0]) for s in shares])
+    starts = [task.other[0] + s * (task.own[0] - task.other[0]) for s in shares]
+    return _scores(task, starts, apart=apart)
 
 
-def _scores(task: Task, starts: Sequence[Tensor]) -> Tensor:
-    shape = task.parts.n_readers, *task.own.shape[1:]
+def _scores(task: Task, starts: Sequence[Tensor], *, apart: bool) -> Tensor:
+    shape = *((WAYS,) if apart else ()), task.parts.n_readers, *task.own.shape[1:]
     gradient = task.own.new_zeros(shape)
     for start in starts:
         with torch.enable_grad():
@@ -130,8 +134,9 @@ def _scores(task: Task, starts: Sequence[Tensor]) -> Tensor:
             value = PartRun(task.meter, task.ids, start=start[None], nudges=nudges).run().value
             (found,) = torch.autograd.grad(value.sum(), nudges)
         gradient += found / len(starts)
-    scores = torch.einsum("rpd,wpd->rwp", gradient, task.own - task.other)
-    return scores * task.parts.edges().to(scores)[..., None]
+    scores = torch.einsum("...rpd,wpd->...rwp", gradient, task.own - task.other)
+    edges = task.parts.ways() if apart else task.parts.edges()
+    return scores * edges.to(scores)[..., None]
 
 
 def patched(task: Task, edges: Sequence[tuple[int, int, int]]) -> list[float]:

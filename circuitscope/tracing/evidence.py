@@ -13,11 +13,13 @@ from circuitscope.core.keys import NodeKey
 from circuitscope.core.progress import Progress
 from circuitscope.core.prompt_pairs import PromptPair
 from circuitscope.core.settings import Logit, LogitDifference
+from circuitscope.core.transfer import Transfer
 
 if TYPE_CHECKING:
     from circuitscope.dictionaries.dictionary import Dictionary
     from circuitscope.models.loading import LoadedModel
     from circuitscope.models.prompts import Written
+    from circuitscope.tracing.mib import MibResult
     from circuitscope.tracing.verify import Verification
 
 
@@ -54,6 +56,32 @@ def patching_grid(
     return patching.patching_grid(model, clean, corrupted, metric, component, **options)
 
 
+def inspect_logits(
+    model: LoadedModel,
+    prompt: Written,
+    metric: Logit | LogitDifference,
+    component: Any = "parts",
+    **options: Any,
+) -> Grid:
+    """Return what heads, MLPs, words or states add to a metric; see `tracing.logit_parts`."""
+    from circuitscope.tracing import logit_parts
+
+    return logit_parts.logit_parts(model, prompt, metric, component, **options)
+
+
+def bench_mib(
+    model: LoadedModel,
+    train: Sequence[PromptPair],
+    test: Sequence[PromptPair] = (),
+    methods: Sequence[str] = ("eap", "eap_ig", "random"),
+    **options: Any,
+) -> tuple[MibResult, ...]:
+    """Run the circuit protocol of the MIB benchmark at the level of edges; see `tracing.mib`."""
+    from circuitscope.tracing import mib
+
+    return mib.bench_mib(model, train, test, methods, **options)
+
+
 def verify(  # noqa: PLR0913 - options by keyword
     model: LoadedModel,
     circuit: Circuit,
@@ -62,6 +90,7 @@ def verify(  # noqa: PLR0913 - options by keyword
     mode: str = "zero",
     effect: Literal["direct", "total"] = "direct",
     *,
+    predict: Literal["circuit", "live"] = "circuit",
     dictionaries: Sequence[Dictionary] | None = None,
     progress: Progress | None = None,
 ) -> Verification:
@@ -75,14 +104,17 @@ def verify(  # noqa: PLR0913 - options by keyword
         mode: "zero".
         effect: "direct" checks the arithmetic of edges, everything else frozen; "total" lets
             everything follow, and is the evidence.
+        predict: Of total effects: "circuit" by its edges over all paths; "live" with nothing
+            frozen, which ranks nodes better.
         dictionaries: Those of the trace; None opens the folders named in the provenance.
         progress: Hears of every run of the model.
     """
     from circuitscope.tracing import verify as verification
 
     return verification.verify(
-        model, circuit, nodes, edges, mode, effect, dictionaries=dictionaries, progress=progress
-    )
+        model, circuit, nodes, edges, mode, effect, predict=predict, dictionaries=dictionaries,
+        progress=progress,
+    )  # fmt: skip
 
 
 def faithfulness_curve(
@@ -110,3 +142,14 @@ def measure(
     from circuitscope.tracing import measuring
 
     return measuring.measure(model, circuit, prompts, level, ablation, **options)
+
+
+def transfer(model: LoadedModel, a: Circuit, b: Circuit, **options: Any) -> Transfer:
+    """Run two circuits on each other's prompts; see `tracing.transfer`.
+
+    The options are floor (a circuit that should be as the first), names, align, node_threshold,
+    ablation and dictionaries.
+    """
+    from circuitscope.tracing import transfer as crosswise
+
+    return crosswise.transfer(model, a, b, **options)

@@ -8,9 +8,9 @@
    random parts K of C; 0 where the circuit stands in for the model whatever else is taken out.
 4. Minimality (the same): for each edge v the largest |F(C without K) - F(C without K and v)| over
    no K and random ones; 0 where v does nothing.
-5. Area under the curve (CPR) and mean distance from 1 (CMD) over shares of all edges of the model,
-   as the MIB benchmark takes them (Mueller et al. 2025, arXiv 2504.13151). Beyond the circuit's own
-   size its last value holds.
+5. Edges between heads, MLPs and words: area under the curve (CPR) and mean distance from 1 (CMD)
+   over shares of all edges of the model, as the MIB benchmark takes them (Mueller et al. 2025,
+   arXiv 2504.13151). Beyond the circuit's own size its last value holds.
 6. Tests of hypotheses over prompts (`core.hypotheses`).
 
 Nothing is clipped: more than 1, or less than 0, is a finding.
@@ -31,6 +31,7 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import TraceError
 from circuitscope.core.finding import Curves
 from circuitscope.core.hypotheses import TOLERANCE, beyond, equivalence, independence
+from circuitscope.core.keys import NodeKind
 from circuitscope.core.metrics import Metric
 from circuitscope.core.progress import Progress, silent
 from circuitscope.core.prompt_pairs import PromptPair
@@ -38,6 +39,7 @@ from circuitscope.models.prompts import read_prompt
 from circuitscope.models.reading import as_traced
 from circuitscope.models.threads import fitting_threads
 from circuitscope.tracing.edge_bench import EdgeBench
+from circuitscope.tracing.feature_edges import FeatureEdgeBench
 from circuitscope.tracing.node_bench import Choices, NodeBench
 from circuitscope.tracing.relevance_circuit import metric_of
 from circuitscope.tracing.run import Clock, libraries
@@ -54,6 +56,8 @@ METHOD = "measurement"
 SHARES = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 MOST_PARTS = 100
 """Edges or nodes, the strongest, whose minimality is measured."""
+MANY = 1000
+"""From here on small circuits are measured too, each so many times the one before."""
 N_SETS, N_RANDOM, LEAST_PROMPTS = 8, 50, 5
 
 
@@ -64,11 +68,17 @@ class _Bench(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Which choices are run: rows of `choices`, by what they are for."""
+    """Which choices are run: rows of `choices`, by what they are for.
+
+    Attributes:
+        of_model: Whether the columns are all edges of the model, so that shares of it mean
+            something.
+    """
 
     sizes: NDArray[np.int64]
     choices: Choices
     at: dict[str, slice]
+    of_model: bool
 
 
 def measure(  # noqa: PLR0913 - options by keyword
@@ -87,8 +97,8 @@ def measure(  # noqa: PLR0913 - options by keyword
 
     Args:
         model: The model the circuit is of.
-        circuit: For edges, one of heads, MLPs and words; for nodes, any with features, heads,
-            MLPs or neurons.
+        circuit: For edges, one of heads, MLPs and words, or one of features by method "direct";
+            for nodes, any with features, heads, MLPs or neurons.
         prompts: Prompts with their corrupted partners; those that the circuit was found on are
             left out where others remain. None takes the circuit's own prompt.
         level: "edge" or "node".
@@ -124,7 +134,7 @@ def measure(  # noqa: PLR0913 - options by keyword
             found.append(bench.values(task, plan.choices))
             hear.advance()
     values = np.array(found, np.float64)
-    scores, curves, measured = _read(plan, values, level, seed)
+    scores, curves, measured = _read(plan, values, seed)
     record = circuit.provenance
     told = replace(
         record, method=METHOD, app_version=circuitscope.__version__, remarks=(*remarks,
@@ -178,6 +188,10 @@ def _prepare(  # noqa: PLR0913 - the parts of a measurement
     dictionaries: Sequence[Dictionary] | None,
 ) -> tuple[_Plan, _Bench]:
     random = np.random.default_rng(seed)
+    if level == "edge" and circuit.nodes.of_kind(NodeKind.FEATURE).any():
+        between = FeatureEdgeBench(model, circuit, ablation, dictionaries)
+        n = len(between.edges)
+        return _plan(np.arange(n), n + 1, points, random, outside=False), between
     if level == "edge":
         edges = EdgeBench(model, circuit, ablation)
         order = np.arange(edges.n_own)
@@ -201,6 +215,8 @@ def _plan(
 ) -> _Plan:
     n = len(order)
     spread = np.linspace(0, n, min(points, n + 1)).tolist()
+    if n > MANY:
+        spread += np.geomspace(1, n, points).tolist()
     shares = [share * width for share in SHARES if share * width <= n] if outside else []
     sizes = np.unique(np.round([*spread, *shares]).astype(np.int64))
     own = np.zeros(width, bool)
@@ -235,7 +251,7 @@ def _plan(
         add("circuit and other", [own | _one(v, width) for v in drawn])
         same = [random.permutation(width)[:n] for _ in range(N_RANDOM)]
         add("random", [np.isin(np.arange(width), chosen) for chosen in same])
-    return _Plan(sizes, np.array(rows), at)
+    return _Plan(sizes, np.array(rows), at, outside)
 
 
 def _one(v: int, width: int) -> NDArray[np.bool_]:
@@ -245,7 +261,7 @@ def _one(v: int, width: int) -> NDArray[np.bool_]:
 
 
 def _read(
-    plan: _Plan, values: NDArray[np.float64], level: Level, seed: int
+    plan: _Plan, values: NDArray[np.float64], seed: int
 ) -> tuple[dict[str, float], dict[str, NDArray[np.float32]], dict[str, Any]]:
     """Return scores, curves and what is known of each edge, from values [prompt, choice]."""
     mean, at = values.mean(0), plan.at
@@ -273,7 +289,7 @@ def _read(
         "area": float(np.trapezoid(kept, plan.sizes / n)),
         "distance": float(np.trapezoid(np.abs(1 - kept), plan.sizes / n)),
     }  # fmt: skip
-    if level == "edge":
+    if plan.of_model:
         by_share = [kept[np.searchsorted(plan.sizes, min(round(s * width), n))] for s in SHARES]
         scores["CPR"] = float(np.trapezoid(by_share, SHARES))
         scores["CMD"] = float(np.trapezoid(np.abs(1 - np.array(by_share)), SHARES))

@@ -124,6 +124,10 @@ def check_settings(settings: TraceSettings) -> None:
             raise TraceError(
                 f"{item.name} cannot be {value}.", hint=f"Give a whole number from {least} up."
             )
+    if not 0 <= settings.least_share < 1:
+        raise TraceError(
+            f"least_share cannot be {settings.least_share:g}.", hint="Give a share below 1."
+        )
     if not 0 < settings.logit_mass <= 1:
         raise TraceError(
             f"logit_mass cannot be {settings.logit_mass:g}.",

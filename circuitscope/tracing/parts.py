@@ -6,12 +6,13 @@
    run, such as that of a corrupted prompt; everything else is computed (edge patching).
 3. Many choices of edges run as copies of one prompt, side by side.
 
-Queries, keys and values of a head read alike. Biases of attention belong to no part and stay.
+Queries, keys and values of a head read alike, or each by its own edges where a mask has an axis of
+ways. Biases of attention belong to no part and stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -25,6 +26,9 @@ from circuitscope.tracing.relevance import Reading, read_logits
 from circuitscope.tracing.totals import capped, curve, scaled, turned
 
 INPUT = 0
+WAYS = 3
+"""Queries, keys and values."""
+_WITH_WAYS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,16 @@ class PartList:
         layer, head = self.place(reader + 1)
         return reader + 1 if reader == self.logits or head < 0 else 1 + layer * (self.n_heads + 1)
 
+    def ways(self) -> Tensor:
+        """Return which edges there are where heads read by three ways, bool [way, reader, writer].
+
+        MLPs and logits read by the first one.
+        """
+        heads = torch.tensor([self.place(reader + 1)[1] >= 0 for reader in range(self.n_readers)])
+        heads[self.logits] = False
+        every = self.edges()
+        return torch.stack([every, *[every & heads[:, None]] * (WAYS - 1)])
+
     def edges(self) -> Tensor:
         """Return which edges there are, bool [reader, writer]."""
         before = torch.tensor([self.n_before(reader) for reader in range(self.n_readers)])
@@ -106,9 +120,12 @@ class PartRun:
         meter: The model and the metric.
         ids: The prompt, int64 [pos].
         other: What edges that are not kept carry, [writer, pos, d_model].
-        keep: Which edges carry this run, [copy, reader, writer, pos], 1 or 0; None keeps all.
+        keep: Which edges carry this run, [copy, reader, writer, pos], 1 or 0; None keeps all. With
+            an axis of ways, [copy, way, reader, writer, pos], heads read queries, keys and values
+            (way 0, 1, 2) apart; MLPs and logits read by way 0.
         start: The embedding in place of the prompt's, [copy, pos, d_model].
-        nudges: Added to each read, [reader, pos, d_model]; their gradients score edges.
+        nudges: Added to each read, [reader, pos, d_model], or [way, reader, pos, d_model]; their
+            gradients score edges.
     """
 
     meter: Meter
@@ -131,7 +148,7 @@ class PartRun:
         for layer, block in enumerate(blueprint.blocks):
             mask = attention_mask(blueprint, layer, len(self.ids), start)
             heads = block.attention.n_heads
-            self._attend(block, self._read(reader, heads), mask)
+            self._attend(block, [self._read(reader, heads, way) for way in self._ways()], mask)
             self._bend(block, self._read(reader + heads, 1)[:, 0])
             reader += heads + 1
         final = self._read(reader, 1)[:, 0]
@@ -139,8 +156,13 @@ class PartRun:
         value = self.meter.value(read_logits(blueprint, final, reading)[:, 0])
         return Written(torch.cat(self._rows, 1), value)
 
-    def _read(self, first: int, n: int) -> Tensor:
-        """Return what readers of one stage read, [copy, reader, pos, d_model]."""
+    def _ways(self) -> range:
+        apart = self.keep is not None and self.keep.ndim == _WITH_WAYS
+        nudged = self.nudges is not None and self.nudges.ndim == _WITH_WAYS - 1
+        return range(WAYS if apart or nudged else 1)
+
+    def _read(self, first: int, n: int, way: int = 0) -> Tensor:
+        """Return what readers of one stage read by one way, [copy, reader, pos, d_model]."""
         rows = torch.cat(self._rows, 1)
         assert self._constant is not None
         if self.keep is None:
@@ -148,11 +170,15 @@ class PartRun:
         else:
             assert self.other is not None, "edges that are not kept carry another run"
             other = self.other[: rows.shape[1]]
-            keep = self.keep[:, first : first + n, : rows.shape[1]].to(rows)
+            keep = self.keep if self.keep.ndim < _WITH_WAYS else self.keep[:, way]
+            keep = keep[:, first : first + n, : rows.shape[1]].to(rows)
             x = torch.einsum("crwp,cwpd->crpd", keep, rows - other)
             x = x + (other.sum(0) + self._constant)
         x = x.expand(-1, n, -1, -1)
-        return x if self.nudges is None else x + self.nudges[first : first + n]
+        if self.nudges is None:
+            return x
+        nudges = self.nudges if self.nudges.ndim < _WITH_WAYS - 1 else self.nudges[way]
+        return x + nudges[first : first + n]
 
     def _write(self, rows: Tensor, constant: Tensor | None, norm: Norm | None) -> None:
         """Add what a branch wrote, [copy, writer, pos, d_model]; its norm's size is the sum's."""
@@ -170,11 +196,13 @@ class PartRun:
         assert self._constant is not None
         self._constant = self._constant + still
 
-    def _attend(self, block: Block, x: Tensor, mask: Tensor | None) -> None:
-        attention, n = block.attention, x.shape[-2]
-        x = scaled(x, block.norm1).after
+    def _attend(self, block: Block, reads: Sequence[Tensor], mask: Tensor | None) -> None:
+        """Attend to what queries, keys and values read; one read is that of all three."""
+        attention, n = block.attention, reads[0].shape[-2]
+        seen = [scaled(x, block.norm1).after for x in reads]
         q, k, v = (
-            torch.einsum("chpd,hde->cphe", x, weight) + bias for weight, bias in _by_head(attention)
+            torch.einsum("chpd,hde->cphe", seen[min(way, len(seen) - 1)], weight) + bias
+            for way, (weight, bias) in enumerate(_by_head(attention))
         )
         q, k = (
             turned(one, one if norm is None else scaled(one, norm).after, attention, n)

@@ -111,6 +111,7 @@ class EdgeMethod(ABC):
         weight = 1.0
         if isinstance(target, Logit):
             target, weight = _named(model, ids, target)
+            settings = replace(settings, targets=(target,))
         task = open_task(model, list(ids), target, settings.corrupted or None)
         progress.advance()
         scores = self.scores(task, progress)

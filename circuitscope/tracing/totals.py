@@ -271,6 +271,11 @@ def run_attention(block: Block, pre: Tensor, mask: Tensor | None) -> AttentionTo
     return _attention(pre if block.post else scaled(pre, block.norm1).after, block.attention, mask)
 
 
+def run_mlp(block: Block, x: Tensor) -> Tensor:
+    """Return what a layer's MLP writes, before a norm of its branch, from its stream [.., d]."""
+    return _mlp(x if block.post else scaled(x, block.norm2).after, block.mlp).out.after
+
+
 def _bound(layer: int, change: Change | None) -> Curve:
     return (lambda x: x) if change is None else partial(change, layer)
 

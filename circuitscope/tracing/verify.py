@@ -25,11 +25,12 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import TraceError
 from circuitscope.core.keys import NodeKey, NodeKind
 from circuitscope.core.progress import Progress, silent
-from circuitscope.graph.influence import stages
+from circuitscope.graph.influence import is_flow, is_relevance, stages
 from circuitscope.models.capture import capture
 from circuitscope.models.reading import as_traced
 from circuitscope.models.threads import fitting_threads
 from circuitscope.tracing.attention_score import SHARE
+from circuitscope.tracing.first_hop import predict_live
 from circuitscope.tracing.measurement import Switches, direct_effects, total_effects
 from circuitscope.tracing.plan import make_plan
 from circuitscope.tracing.reopen import dictionaries_of, settings_of
@@ -81,6 +82,7 @@ def verify(  # noqa: PLR0913 - options by keyword
     mode: str = "zero",
     effect: Literal["direct", "total"] = "direct",
     *,
+    predict: Literal["circuit", "live"] = "circuit",
     dictionaries: Sequence[Dictionary] | None = None,
     progress: Progress | None = None,
 ) -> Verification:
@@ -95,6 +97,8 @@ def verify(  # noqa: PLR0913 - options by keyword
         mode: "zero".
         effect: "direct" measures every edge that leaves a chosen node; "total" every pair of a
             chosen node and a root.
+        predict: Of total effects, "circuit" predicts by its edges over all paths, all gates
+            frozen; "live" lets go of them (`tracing.first_hop`), and ranks nodes better.
         dictionaries: Those of the trace; None opens the folders named in the provenance.
         progress: Hears of every run of the model.
 
@@ -105,6 +109,17 @@ def verify(  # noqa: PLR0913 - options by keyword
         raise TraceError(f"Nodes cannot be switched off by {mode!r}.", hint='Use mode="zero".')
     if effect not in ("direct", "total"):
         raise TraceError(f"There is no effect {effect!r}.", hint="Effects are direct and total.")
+    if predict not in ("circuit", "live") or (predict == "live" and effect == "direct"):
+        raise TraceError(
+            f"A {effect} effect is not predicted by {predict!r}.",
+            hint='Total effects are predicted by "circuit" or "live", direct ones by "circuit".',
+        )
+    if is_flow(circuit) or is_relevance(circuit):
+        raise TraceError(
+            "The circuit's edges are no contributions, so they predict no effects of nodes.",
+            kept="The circuit is unchanged.",
+            hint="Test its nodes with cs.badges, or measure the circuit.",
+        )
     model = as_traced(model)
     settings = settings_of(circuit, model)
     plan = make_plan(model.anatomy, dictionaries_of(circuit, dictionaries), settings)
@@ -115,7 +130,7 @@ def verify(  # noqa: PLR0913 - options by keyword
     if effect == "total":
         switches = Switches(model, circuit, plan, cache, settings)
         with fitting_threads(model.anatomy):
-            return _total(switches, circuit, chosen, hear)
+            return _total(switches, circuit, chosen, hear, live=predict == "live")
     switches = Switches(_in_double(model), circuit, plan, cache, settings)
     wanted = np.flatnonzero(np.isin(circuit.edges.source, chosen))
     if edges is not None:
@@ -191,11 +206,20 @@ def strongest_into_roots(circuit: Circuit, most: int = STRONGEST) -> NDArray[np.
 
 
 def _total(
-    switches: Switches, circuit: Circuit, chosen: NDArray[np.int64], progress: Progress
+    switches: Switches,
+    circuit: Circuit,
+    chosen: NDArray[np.int64],
+    progress: Progress,
+    *,
+    live: bool,
 ) -> Verification:
     roots = circuit.roots.astype(np.int64)
     measured = total_effects(switches, chosen, roots, progress)
-    predicted = predict_total(circuit, chosen)
+    if live:
+        columns = [predict_live(switches, chosen, int(root), progress) for root in roots]
+        predicted = np.stack(columns, axis=1)
+    else:
+        predicted = predict_total(circuit, chosen)
     source, target = np.repeat(chosen, len(roots)), np.tile(roots, len(chosen))
     none = np.full(len(source), -1, np.int64)
     return Verification(

@@ -1,7 +1,5 @@
 """Why did it look there? An edge by heads, and the pairs of sources behind one score."""
 
-from collections.abc import Callable
-
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import (
     QComboBox,
@@ -9,19 +7,15 @@ from PySide6.QtWidgets import (
     QHeaderView,
     QTreeWidget,
     QTreeWidgetItem,
-    QVBoxLayout,
-    QWidget,
 )
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.asking import AskingDialog
+from circuitscope.app.dialogs.head_parts import HeadParts
+from circuitscope.app.dialogs.trial import TrialDialog
 from circuitscope.app.naming import bias_words, list_name, module_name, short_line
 from circuitscope.app.widgets import (
-    Clickable,
-    ShareBar,
     button,
-    clear,
-    elided,
     hairline,
     look,
     section,
@@ -35,7 +29,6 @@ from circuitscope.core.settings import AttentionScore
 from circuitscope.engine.reasons import AttentionReasons, HeadPart, SourcePair
 from circuitscope.session.jobs import Job
 
-_PARTS = 6
 _NO_CONTRAST = -1
 _KEY = Qt.ItemDataRole.UserRole
 
@@ -61,11 +54,12 @@ class AttentionDialog(AskingDialog):
         column = self._column
         self._told = text_label("", "quiet", wrap=True)
         column.addWidget(self._told)
-        self._by_head = QWidget()
-        self._parts = QVBoxLayout(self._by_head)
-        self._parts.setContentsMargins(0, 0, 0, 0)
-        self._parts.setSpacing(0)
+        self._by_head = section(tr("This edge by attention head"))
+        self._by_head.setVisible(edge is not None)
         column.addWidget(self._by_head)
+        self._parts = HeadParts(desk.palette, circuit)
+        self._parts.chosen.connect(lambda part: self._ask(score_of(part)))
+        column.addWidget(self._parts)
         column.addWidget(hairline())
         self._heading = text_label("", "heading", wrap=True)
         column.addWidget(self._heading)
@@ -112,6 +106,9 @@ class AttentionDialog(AskingDialog):
         self.further = button(tr("Trace source further"), "", self._trace_source)
         self.further.setToolTip(tr("Add the selected pair's missing source to the circuit."))
         row.addWidget(self.further)
+        self.without = button(tr("Try without it…"), "", self._try_without)
+        self.without.setToolTip(tr("Multiply this entry of the pattern, and see what follows."))
+        row.addWidget(self.without)
         row.addStretch()
         row.addWidget(button(tr("Close"), "", self.reject))
         self.trace_button = button(tr("Trace this score"), "primary", self._trace_score)
@@ -141,8 +138,8 @@ class AttentionDialog(AskingDialog):
             self._tell(str(job.error), bad=True)
         elif job.state == "done":
             found: AttentionReasons = job.result
-            if self.reasons is None:
-                self._show_parts(found)
+            if self.reasons is None and self._edge is not None:
+                self._parts.show_parts(found)
             self.reasons = found
             self._show_score(found)
         self._refresh()
@@ -156,27 +153,6 @@ class AttentionDialog(AskingDialog):
     def _tell(self, text: str, *, bad: bool = False) -> None:
         self._told.setText(text)
         look(self._told, "error" if bad else "quiet")
-
-    def _show_parts(self, found: AttentionReasons) -> None:
-        clear(self._parts)
-        self._by_head.setVisible(self._edge is not None)
-        if self._edge is None:
-            return
-        self._parts.addWidget(section(tr("This edge by attention head")))
-        size = sum(abs(part.weight) for part in found.parts) + abs(found.direct)
-        for part in found.parts[:_PARTS]:
-            row = _PartRow(self._desk, part, part.weight / size if size else 0.0, self._token)
-            row.clicked.connect(lambda part=part: self._ask(_score_of(part)))
-            self._parts.addWidget(row)
-        left = found.parts[_PARTS:]
-        notes = []
-        if left:
-            words = tr("{0} more parts: {1}")
-            notes.append(words.format(len(left), signed(sum(part.weight for part in left), 4)))
-        if found.direct:
-            notes.append(tr("past all heads: {0}").format(signed(found.direct, 4)))
-        if notes:
-            self._parts.addWidget(text_label(DOT.join(notes), "note"))
 
     def _show_score(self, found: AttentionReasons) -> None:
         self.pairs.clear()
@@ -267,6 +243,7 @@ class AttentionDialog(AskingDialog):
         busy = self._job is not None and not self._job.is_over
         score = None if self.reasons is None else self.reasons.score
         self.trace_button.setEnabled(score is not None and not busy)
+        self.without.setEnabled(score is not None and not busy)
         self.further.setEnabled(bool(self._missing()) and not busy)
         self.contrast.setEnabled(score is not None and not busy)
 
@@ -287,6 +264,11 @@ class AttentionDialog(AskingDialog):
         unit = score.head * anatomy.n_ctx + score.key
         self._grow(f"score/pattern/{score.layer}/{score.query}/{unit}")
 
+    def _try_without(self) -> None:
+        if self.reasons is not None and (score := self.reasons.score) is not None:
+            entry = f"{score.layer}.{score.head}:{score.query}<-{score.key} x 0"
+            TrialDialog(self._desk, entry).show()
+
     def _grow(self, key: str) -> None:
         try:
             self._desk.session.grow(key)
@@ -296,30 +278,6 @@ class AttentionDialog(AskingDialog):
         self.accept()
 
 
-class _PartRow(Clickable):
-    """One head and the position it looks at; a click explains its score."""
-
-    def __init__(
-        self, desk: Desk, part: HeadPart, share: float, token: Callable[[int], str]
-    ) -> None:
-        super().__init__()
-        self.setFixedHeight(32)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(8)
-        words = tr("head {0}.{1} looks at {2}").format(part.layer, part.head, token(part.key))
-        row.addWidget(elided(words, "strong"), 1)
-        row.addWidget(text_label(tr("attention {0}").format(percent(part.pattern)), "quiet"))
-        bar = ShareBar(desk.palette)
-        bar.set_share(share)
-        row.addWidget(bar)
-        number = text_label(signed(part.weight, 4), "negative" if part.weight < 0 else "positive")
-        number.setFixedWidth(72)
-        number.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        row.addWidget(number)
-        self.setToolTip(tr("Explain the score behind it"))
-        self.setAccessibleName(f"{words}, {signed(part.weight, 4)}")
-
-
-def _score_of(part: HeadPart) -> AttentionScore:
+def score_of(part: HeadPart) -> AttentionScore:
+    """Return the score behind a part of an edge."""
     return AttentionScore(part.layer, part.head, part.query, part.key)

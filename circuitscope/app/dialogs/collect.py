@@ -16,7 +16,6 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLineEdit,
     QProgressBar,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
@@ -26,7 +25,7 @@ from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.dictionary_choice import DictionaryChoiceBox
 from circuitscope.app.dialogs.model_choice import ModelChoiceBox
 from circuitscope.app.panels.jobs import job_words
-from circuitscope.app.widgets import button, hairline, scrolled, section, text_label
+from circuitscope.app.widgets import SpinBox, button, hairline, scrolled, section, text_label
 from circuitscope.app.words import DOT, error_words, gigabytes, large, plural, seconds, tr
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.evidence.records import CollectEstimate
@@ -105,10 +104,10 @@ class CollectDialog(QDialog):
         holder.setLayout(source)
         self.field = QLineEdit()
         self.field.setPlaceholderText(tr("text; only for JSONL and CSV"))
-        self.context = QSpinBox()
+        self.context = SpinBox()
         self.context.setRange(0, _LONGEST)
         self.context.setSpecialValueText(tr("the model's, at most 128"))
-        self.budget = QSpinBox()
+        self.budget = SpinBox()
         self.budget.setRange(0, _MOST_TOKENS)
         self.budget.setSingleStep(100_000)
         self.budget.setGroupSeparatorShown(True)

@@ -35,7 +35,7 @@ from circuitscope.session.measuring import (
 )
 from circuitscope.session.prompt_pairs import read_pairs
 
-_LEVELS = (("edge", "edges between heads, MLPs and words"), ("node", "nodes"))
+_LEVELS = (("edge", "edges: of heads, MLPs and words, or of features"), ("node", "nodes"))
 _ABLATIONS = (
     ("auto", "the corrupted prompt, else the mean; features 0"), ("resample", "the corrupted "
      "prompt"), ("mean", "the mean"), ("zero", "0"),
@@ -71,9 +71,14 @@ def look_of(palette: Palette) -> Look:
 
 
 class MeasureDialog(AskingDialog):
-    """Ask how the circuit is measured; the report is kept in the project and shown here."""
+    """Ask how the circuit is measured; the report is kept in the project and shown here.
 
-    def __init__(self, desk: Desk) -> None:
+    Args:
+        desk: Session and colours.
+        report: Id of a kept report that is shown first; "" for the newest.
+    """
+
+    def __init__(self, desk: Desk, report: str = "") -> None:
         super().__init__(desk, tr("Measure the circuit"), (900, 760))
         circuit = desk.session.circuit
         assert circuit is not None, "the action asks for a circuit"
@@ -94,6 +99,9 @@ class MeasureDialog(AskingDialog):
         self.model.changed.connect(lambda *_: self._refresh())
         self.model.begin()
         self._list_reports()
+        for at in range(self.reports.count()):
+            if report and self.reports.itemData(at).id == report:
+                self.reports.setCurrentIndex(at)
         self._refresh()
 
     def _form(self) -> QFormLayout:

@@ -37,8 +37,8 @@ from circuitscope.session.session import ModelStatus
 
 PLAIN = ("max_nodes", "units")
 ADVANCED = (
-    "mlp", "gated", "weights", "conventions", "logit_mass", "max_logits", "batch_size",
-    "update_interval", "dtype", "seed",
+    "mlp", "gated", "weights", "conventions", "least_share", "logit_mass", "max_logits",
+    "batch_size", "update_interval", "dtype", "seed",
 )  # fmt: skip
 
 _ROOM_MS = 500
@@ -62,6 +62,9 @@ METHODS = {
     "path_patching": ("Path patching",
                       "Edges back from the answer, each run with the corrupted prompt's value: "
                       "exact, one run an edge."),
+    "information_flow": ("Information flow routes",
+                         "What the last state consists of, back through heads and MLPs to the "
+                         "words. One run; says nothing of effects on the answer."),
 }  # fmt: skip
 """Names and words for the methods that come with the program."""
 PATCHING = ("eap", "eap_ig", "path_patching")

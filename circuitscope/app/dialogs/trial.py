@@ -6,11 +6,9 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QDoubleSpinBox,
     QGridLayout,
     QHBoxLayout,
     QLineEdit,
-    QSpinBox,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
@@ -21,8 +19,18 @@ from circuitscope.app.dialogs.asking import AskingDialog
 from circuitscope.app.dialogs.shifts import ShiftTable
 from circuitscope.app.naming import short_line
 from circuitscope.app.theme import px
-from circuitscope.app.widgets import EmptyState, button, hairline, section, text_label
+from circuitscope.app.widgets import (
+    EmptyState,
+    RealBox,
+    SpinBox,
+    button,
+    hairline,
+    section,
+    text_label,
+)
 from circuitscope.app.words import plural, shown_token, tr
+from circuitscope.core.attention_text import EXAMPLE, attention_changes
+from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.intervention import Intervention
 from circuitscope.core.keys import NodeKind
 from circuitscope.engine.trials import Tried
@@ -45,15 +53,20 @@ _LISTED = 8
 
 
 class TrialDialog(AskingDialog):
-    """Hold the nodes that were selected when it opened; the work is a job of the session."""
+    """Hold the nodes that were selected when it opened; the work is a job of the session.
 
-    def __init__(self, desk: Desk) -> None:
+    Args:
+        desk: The window's desk.
+        attention: Entries of attention patterns to begin with, in place of the selected nodes.
+    """
+
+    def __init__(self, desk: Desk, attention: str = "") -> None:
         super().__init__(desk, tr("Try it on the model"), (860, 800))
         circuit = desk.session.circuit
         assert circuit is not None, "the action asks for a circuit"
         self._circuit = circuit
         self.found: Tried | None = None
-        chosen = desk.session.selection
+        chosen = () if attention else desk.session.selection
         kinds = {index: NodeKind(int(circuit.nodes.kind[index])) for index in chosen}
         self.nodes = [index for index in chosen if kinds[index] in CHANGEABLE]
         self._skipped = len(chosen) - len(self.nodes)
@@ -65,6 +78,9 @@ class TrialDialog(AskingDialog):
         column.addWidget(self._results(), 1)
         column.addLayout(self._foot())
         self.model.changed.connect(lambda *_: self._refresh())
+        self.attention.setText(attention)
+        for field in (self.mode, self.where):
+            field.setEnabled(bool(self.nodes))
         self.model.begin()
         self._refresh()
 
@@ -77,7 +93,8 @@ class TrialDialog(AskingDialog):
         more = len(self.nodes) - len(names)
         if more:
             names.append(tr("and {0} more").format(more))
-        column.addWidget(text_label(";  ".join(names), "", wrap=True))
+        words = ";  ".join(names) or tr("Only the entries of attention patterns named below.")
+        column.addWidget(text_label(words, "", wrap=True))
         if self._skipped:
             words = tr("{0} left out: unexplained parts, constants and logits cannot be changed.")
             left = plural(self._skipped, "selected node is", "selected nodes are")
@@ -89,7 +106,7 @@ class TrialDialog(AskingDialog):
         self.mode = QComboBox()
         for name, words in _MODES:
             self.mode.addItem(tr(words), name)
-        self.value = QDoubleSpinBox()
+        self.value = RealBox()
         self.value.setRange(-1e6, 1e6)
         self.value.setValue(2.0)
         self.other = QLineEdit()
@@ -103,9 +120,10 @@ class TrialDialog(AskingDialog):
         self.where.addItem(tr("at every position, new tokens too"), True)
         self.patterns = QCheckBox(tr("Keep attention patterns"))
         self.norms = QCheckBox(tr("Keep norm denominators"))
+        self.patterns.toggled.connect(lambda *_: self._refresh())
         for box in (self.patterns, self.norms):
             box.setToolTip(tr("As the unchanged model has them on the same tokens."))
-        self.length, self.seed, self.heat = QSpinBox(), QSpinBox(), QDoubleSpinBox()
+        self.length, self.seed, self.heat = SpinBox(), SpinBox(), RealBox()
         self.length.setRange(0, 400)
         self.length.setValue(20)
         self.heat.setRange(0, 5)
@@ -124,8 +142,22 @@ class TrialDialog(AskingDialog):
             field.setAccessibleName(name)
             grid.addWidget(label, row, at)
             grid.addWidget(field, row, at + 1)
-        grid.addWidget(self.patterns, 3, 1)
-        grid.addWidget(self.norms, 3, 3)
+        self.attention = QLineEdit()
+        self.attention.setPlaceholderText(
+            tr("{0}; several with semicolons, all for any head, query or key").format(EXAMPLE)
+        )
+        self.attention.setToolTip(
+            tr("LAYER.HEAD:QUERY<-KEY x FACTOR multiplies what a head's softmax gives that key.\n"
+               "Patterns are not made to sum to 1 again.")
+        )  # fmt: skip
+        label = text_label(tr("Attention"), "quiet")
+        self.attention.setAccessibleName(tr("Attention entries to multiply"))
+        label.setBuddy(self.attention)
+        grid.addWidget(label, 3, 0)
+        grid.addWidget(self.attention, 3, 1, 1, 3)
+        self.attention.textChanged.connect(lambda *_: self._refresh())
+        grid.addWidget(self.patterns, 4, 1)
+        grid.addWidget(self.norms, 4, 3)
         grid.setColumnStretch(1, 1)
         grid.setColumnStretch(3, 1)
         column.addLayout(grid)
@@ -137,7 +169,7 @@ class TrialDialog(AskingDialog):
         """Make the page that chooses what stands in for the nodes, and how strongly."""
         project = self._desk.session.project
         self._stand_ins = stand_ins(project, self._desk.session.active) if project else []
-        self.group, self.strength = QComboBox(), QDoubleSpinBox()
+        self.group, self.strength = QComboBox(), RealBox()
         for at, found in enumerate(self._stand_ins):
             self.group.addItem(f"{found.name} ({found.of})", at)
         self.group.setAccessibleName(tr("Group that stands in"))
@@ -203,7 +235,10 @@ class TrialDialog(AskingDialog):
 
     # ---- asking ------------------------------------------------------------------------------
     def changes(self) -> tuple[Intervention, ...]:
-        """Return what is to be changed."""
+        """Return what is to be changed: the nodes, then entries of attention patterns."""
+        return self._node_changes() + attention_changes(self.attention.text())
+
+    def _node_changes(self) -> tuple[Intervention, ...]:
         mode: Any = self.mode.currentData()
         value: Any = self.value.value() if mode in _NUMBERED else None
         if mode == "swap":
@@ -231,11 +266,22 @@ class TrialDialog(AskingDialog):
             if known is not None and known != here:
                 words = tr("The circuit was traced in a model with {0} {1}; this one has {2}.")
                 return words.format(name, known, here)
-        if self.mode.currentData() == "swap" and not self.other.text().strip():
+        if reason := self._attention_reason():
+            return reason
+        if self.mode.currentData() == "swap" and self.nodes and not self.other.text().strip():
             return tr("Type the prompt to swap from.")
         if self.mode.currentData() == "group" and not self._stand_ins:
             return tr("No other circuit of this project has a group of features.")
         return ""
+
+    def _attention_reason(self) -> str:
+        try:
+            named = attention_changes(self.attention.text())
+        except CircuitScopeError as error:
+            return f"{error.message} {error.hint}"
+        if self.patterns.isChecked() and named:
+            return tr("Patterns that are kept cannot be multiplied.")
+        return "" if self.nodes or named else tr("Name an entry of an attention pattern.")
 
     def _mode_changed(self) -> None:
         mode = self.mode.currentData()
@@ -244,7 +290,7 @@ class TrialDialog(AskingDialog):
         self._value_name.setVisible(page > 0)
         self._values.setCurrentIndex(page)
         # Another circuit's features come in where the nodes are.
-        self.where.setEnabled(mode != "group")
+        self.where.setEnabled(mode != "group" and bool(self.nodes))
         self._refresh()
 
     def _refresh(self) -> None:

@@ -109,7 +109,7 @@ class HeatMap(QWidget):
         palette, grid = self._palette, self.grid
         painter.setPen(QColor(palette.secondary))
         if grid is None:
-            painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, tr("Nothing swept yet."))
+            painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, tr("Nothing computed yet."))
             painter.end()
             return
         rows, columns = grid.values.shape
@@ -122,7 +122,8 @@ class HeatMap(QWidget):
             place = self.cell_rect(row, 0)
             side = QRectF(0, place.top(), _LEFT - 8, place.height())
             ends = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-            painter.drawText(side, ends, f"{tr('layer')} {grid.ticks[0][row]}")
+            tick = grid.ticks[0][row]
+            painter.drawText(side, ends, f"{tr('layer')} {tick}" if tick.isdigit() else tick)
         self._paint_columns(painter, grid)
         painter.end()
 

@@ -21,7 +21,7 @@ from circuitscope.app.words import percent, plain, plural, shown_token, signed, 
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.model_check import HELD
-from circuitscope.graph.influence import is_relevance, scores
+from circuitscope.graph.influence import is_flow, is_relevance, scores
 
 LISTED_AT_MOST = 40
 MOST_UNEXPLAINED = 0.5
@@ -104,6 +104,9 @@ class CircuitOverview(QWidget):
                 column.addWidget(_banner(remark))
         if is_relevance(circuit):
             column.addLayout(number_grid(_relevance_cells(circuit)))
+        elif is_flow(circuit):
+            followed = percent(circuit.provenance.scores.get("followed", 0.0))
+            column.addLayout(number_grid([(tr("followed to the words"), followed, "followed")]))
         else:
             self._add_scores(column, circuit)
         column.addWidget(hairline())
@@ -204,5 +207,7 @@ class SelectionOverview(QWidget):
             )
         relevant = is_relevance(circuit)
         words = tr("the numbers are relevances") if relevant else tr("the numbers are influences")
+        if is_flow(circuit):
+            words = tr("the numbers are importances: shares of the last state")
         column.addWidget(text_label(words, "note"))
         column.addStretch()

@@ -14,8 +14,10 @@ from circuitscope.session.session import Session
 PROJECT_NOTE = "project"
 _OTHERS = {
     "importance": "words by weight", "means": "mean activations, for traces",
-    "patching_grid": "sweep of activation patching",
+    "logit_inspection": "logits by component", "patching_grid": "sweep of activation patching",
+    "comparison": "comparison of two circuits", "measurement": "measurement of a circuit",
 }  # fmt: skip
+_PICTURES = {"importance": "type", "comparison": "git-compare", "measurement": "sliders-horizontal"}
 _KINDS = {"grid": "sweep", "ranking": "ranking", "curves": "curves"}
 _SIGNS = {
     Badge.SUPPORTED: "check", Badge.CONTRADICTED: "x", Badge.COMPENSATED: "circle-dot",
@@ -83,7 +85,7 @@ def _drawings(session: Session) -> list[Line]:
 
 def _other(info: FindingInfo) -> Line:
     what = tr(_OTHERS.get(info.method, _KINDS.get(info.kind, info.kind)))
-    picture = "type" if info.method == "importance" else "layers"
+    picture = _PICTURES.get(info.method, "layers")
     return Line("finding", info.id, info.name, f"{info.name}\n{what}", picture, renamable=True)
 
 

@@ -111,3 +111,27 @@ def test_without_a_model_both_say_what_is_missing(drawn: MainWindow) -> None:
     assert not lens.read_button.isEnabled()
     dialog.close()
     lens.close()
+
+
+def test_entries_of_attention_are_multiplied(traced: MainWindow, finish_jobs: Callable) -> None:
+    session = traced.session
+    dialog = TrialDialog(traced.desk, "1.2:7<-4 x 0")
+    dialog.show()
+    assert dialog.nodes == []
+    assert dialog.try_button.isEnabled()
+    dialog.attention.setText("1.2:7")
+    assert not dialog.try_button.isEnabled()
+    assert "names no entry" in dialog._told.text()
+    dialog.attention.setText("1.2:7<-4 x 0; 1.all:all<-1 x 2")
+    dialog.patterns.setChecked(True)
+    assert "kept" in dialog._told.text()
+    dialog.patterns.setChecked(False)
+    dialog.run()
+    finish_jobs(session)
+    found = session.jobs.jobs[-1].result
+    assert any(shift.before != shift.after for shift in found.shifts)
+    dialog.attention.setText("1.2:99<-4 x 0")
+    dialog.run()
+    finish_jobs(session)
+    assert "position 99" in dialog._told.text()
+    dialog.close()

@@ -26,6 +26,7 @@ def _card(window: MainWindow, node: int) -> NodeCard:
     QApplication.processEvents()
     card = window.findChild(InspectorPanel).findChild(NodeCard)
     assert card is not None
+    card.complete()
     return card
 
 
@@ -49,6 +50,8 @@ def test_every_number_of_the_inspector_says_what_it_means(drawn: MainWindow) -> 
         drawn.session.select(chosen)
         QApplication.processEvents()
         panel = drawn.findChild(InspectorPanel)
+        if (card := panel.findChild(NodeCard)) is not None:
+            card.complete()
         values = [w for w in panel.findChildren(QLabel) if w.property("look") == "value"]
         assert values
         texts = set(MEANINGS.values())
