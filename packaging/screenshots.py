@@ -193,7 +193,12 @@ def command_palette(stage: Stage) -> None:
 
 def preferences(stage: Stage) -> None:
     stage.run("edit.preferences")
+    from PySide6.QtWidgets import QScrollArea
+
     stage.take("preferences")
+    bar = stage.dialog().findChild(QScrollArea).verticalScrollBar()
+    bar.setValue(bar.maximum())
+    stage.take("preferences-end")
     stage.close_dialogs()
 
 
@@ -354,6 +359,12 @@ def feature_pages(stage: Stage) -> None:
             stage.take(f"feature-{name}-{part + 1}")
             if bar.value() == bar.maximum():
                 break
+        if name == "othello":
+            from circuitscope.app.panels.board import BoardPanel
+
+            board = stage.window.findChild(BoardPanel).findChild(QScrollArea).verticalScrollBar()
+            board.setValue(board.maximum())
+            stage.take("feature-boards")
 
 
 def collect(stage: Stage) -> None:

@@ -147,6 +147,8 @@ QTabBar::tab:selected {
 }
 QTabBar::tab:hover:!selected { color: $ink; }
 QTabBar::tab:selected:focus { border-bottom: 2px solid $ink; }
+QTabBar[look="small"] { background: transparent; }
+QTabBar[look="small"]::tab { padding: 0 7px; height: 25px; }
 QTabWidget::pane { border: 0; border-top: 1px solid $hairline; background: $panel; }
 QTabWidget::tab-bar { left: 4px; }
 

@@ -138,6 +138,33 @@ def page(session: Session, node: int) -> FeaturePage | None:
     return replace(found, labels=(*others, *own))
 
 
+_KNOWN: WeakKeyDictionary[ProjectFile, dict[str, frozenset[FeatureId]]] = WeakKeyDictionary()
+"""Circuits never change, so which features one has is looked up once while its project is open."""
+
+
+def circuits_with(project: ProjectFile, feature: FeatureId) -> list[tuple[str, str]]:
+    """Return names and ids of the circuits of a project that have a feature, in order of adding."""
+    known = _KNOWN.setdefault(project, {})
+    found = []
+    for info in project.findings():
+        if info.kind != "circuit":
+            continue
+        if info.id not in known:
+            known[info.id] = _features_of(project.circuit(info.id))
+        if feature in known[info.id]:
+            found.append((info.name, info.id))
+    return found
+
+
+def _features_of(circuit: Circuit) -> frozenset[FeatureId]:
+    nodes = circuit.nodes
+    (at,) = np.nonzero(nodes.kind == int(NodeKind.FEATURE))
+    columns = np.stack([nodes.site[at], nodes.layer[at], nodes.unit[at]], axis=1)
+    _, first = np.unique(columns, axis=0, return_index=True)
+    found = (feature_id(circuit, nodes.key(int(node))) for node in at[first])
+    return frozenset(feature for feature in found if feature is not None)
+
+
 def take_along(
     project: ProjectFile, finding_id: str, circuit: Circuit, places: Sequence[str | Path]
 ) -> Iterator[None]:

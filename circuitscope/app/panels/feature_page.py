@@ -6,10 +6,10 @@ from html import escape
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import (
-    QComboBox,
     QGridLayout,
     QLabel,
     QLineEdit,
+    QTabBar,
     QVBoxLayout,
     QWidget,
 )
@@ -28,7 +28,6 @@ from circuitscope.session import feature_jobs, feature_work
 from circuitscope.session.jobs import Job
 
 _SHOWN = 6
-_MOST_CIRCUITS = 20
 BANDS = ("top", "75–100 %", "50–75 %", "25–50 %", "0–25 %")
 
 
@@ -171,18 +170,23 @@ class FeatureBox(QWidget):
         if not self._page.examples:
             return
         column.addWidget(section(tr("Examples")))
-        self.bands = QComboBox()
+        self.bands = QTabBar()
         self.bands.setAccessibleName(tr("Which part of its activations"))
+        self.bands.setExpanding(False)
+        self.bands.setDrawBase(False)
+        self.bands.setProperty("look", "small")
         there = {example.band for example in self._page.examples}
         for band in (band for band in BANDS if band in there):
+            at = self.bands.addTab(tr("Top") if band == "top" else band.removesuffix(" %"))
             words = tr("The strongest") if band == "top" else tr("{0} of all, by strength")
-            self.bands.addItem(words.format(band), band)
+            self.bands.setTabToolTip(at, words.format(band))
+            self.bands.setTabData(at, band)
         column.addWidget(self.bands)
         self._examples = QVBoxLayout()
         self._examples.setSpacing(6)
         column.addLayout(self._examples)
-        self.bands.activated.connect(lambda at: self.show_band(self.bands.itemData(at)))
-        self.show_band(self.bands.itemData(0))
+        self.bands.currentChanged.connect(lambda at: self.show_band(self.bands.tabData(at)))
+        self.show_band(self.bands.tabData(0))
 
     def show_band(self, band: str) -> None:
         """Show the examples of one quarter of the activations, or the strongest."""
@@ -249,17 +253,8 @@ class FeatureBox(QWidget):
         session = self._desk.session
         if session.project is None:
             return []
-        infos = [i for i in session.project.findings() if i.kind == "circuit"]
-        found = []
-        for info in infos[:_MOST_CIRCUITS]:
-            if info.id == session.active:
-                continue
-            other = session.project.circuit(info.id)
-            at = places_in(other, self._key)
-            same = at and feature_work.feature_id(other, other.nodes.key(at[0]))
-            if same == self._page.feature:
-                found.append((info.name, info.id))
-        return found
+        found = feature_work.circuits_with(session.project, self._page.feature)
+        return [(name, finding_id) for name, finding_id in found if finding_id != session.active]
 
     # ---- a text of one's own -------------------------------------------------------------------
     def _add_trial(self, column: QVBoxLayout) -> None:
@@ -338,10 +333,11 @@ class HistogramView(QWidget):
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(self._palette.accent))
         wide = min(self.width() / n, 14.0)
+        gap = 1 if wide >= 4 else 0
         for at, number in enumerate(counts):
             if number:
                 tall = max(2.0, height * (math.log2(number) + 1) / max(most, 1))
-                painter.drawRect(QRectF(at * wide, height - tall, max(wide - 1, 1), tall))
+                painter.drawRect(QRectF(at * wide, height - tall, wide - gap, tall))
         painter.setPen(QColor(self._palette.hairline))
         painter.drawLine(0, int(height), self.width(), int(height))
         painter.setPen(QColor(self._palette.secondary))

@@ -10,7 +10,12 @@ from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from circuitscope.app.main_window import MainWindow
-from circuitscope.app.panels.feature_page import FeatureBox, example_html, label_source
+from circuitscope.app.panels.feature_page import (
+    FeatureBox,
+    example_html,
+    label_source,
+    places_in,
+)
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.shipped import shipped_path
 from circuitscope.evidence import person_labels
@@ -42,7 +47,14 @@ def test_a_selected_feature_shows_its_examples(window: MainWindow, qtbot: QtBot)
     qtbot.waitUntil(lambda: window.findChild(FeatureBox) is not None)
     box = window.findChild(FeatureBox)
     assert box.bands.count() == 5
-    box.show_band("0–25 %")
+    strongest = [label.accessibleName() for label in box.findChildren(QLabel)]
+    box.bands.setCurrentIndex(4)
+    assert box.bands.tabData(4) == "0–25 %"
+    weakest = [e for e in feature_work.page(session, node).examples if e.band == "0–25 %"]
+    qtbot.waitUntil(lambda: "".join(weakest[0].tokens) in [
+        label.accessibleName() for label in box.findChildren(QLabel)
+    ])  # fmt: skip
+    assert "".join(weakest[0].tokens) not in strongest
     assert not box.own_text.isEnabled()
 
 
@@ -63,6 +75,29 @@ def test_pages_travel_with_the_project(window: MainWindow) -> None:
     page = feature_work.page(session, node)
     assert page is not None
     assert feature_work.pages_of_project(project) == {page.feature: page}
+
+
+def test_where_else_a_feature_is_in_the_project(window: MainWindow) -> None:
+    session = window.desk.session
+    session.open_project(ATLAS / "capitals.circuitscope", read_only=True)
+    project = session.project
+    assert project is not None
+    circuits = {
+        info.id: project.circuit(info.id) for info in project.findings() if info.kind == "circuit"
+    }  # fmt: skip
+    checked = 0
+    for node in np.flatnonzero(session.circuit.nodes.kind == int(NodeKind.FEATURE))[:80].tolist():
+        key = session.circuit.nodes.key(node)
+        feature = feature_work.feature_id(session.circuit, key)
+        found = [finding for _, finding in feature_work.circuits_with(project, feature)]
+        wanted = [
+            finding for finding, circuit in circuits.items()
+            if (at := places_in(circuit, key))
+            and feature_work.feature_id(circuit, circuit.nodes.key(at[0])) == feature
+        ]  # fmt: skip
+        assert found == wanted
+        checked += len(found) == 2
+    assert checked
 
 
 def test_a_persons_label_wins_and_keeps_its_history() -> None:
