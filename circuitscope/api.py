@@ -51,6 +51,7 @@ from circuitscope.session.dictionaries import (
     train_dictionary,
 )
 from circuitscope.tracing.evidence import (
+    attention_grid,
     badges,
     bench_mib,
     faithfulness_curve,
@@ -117,6 +118,7 @@ __all__ = [
     "TraceSettings",
     "agreement",
     "attention_changes",
+    "attention_grid",
     "attention_table",
     "badges",
     "bench_mib",
