@@ -53,6 +53,7 @@ from circuitscope.session.dictionaries import (
     train_dictionary,
 )
 from circuitscope.tracing.evidence import (
+    attention_grid,
     badges,
     bench_mib,
     faithfulness_curve,
@@ -121,6 +122,7 @@ __all__ = [
     "Transfer",
     "agreement",
     "attention_changes",
+    "attention_grid",
     "attention_table",
     "badges",
     "bench_mib",

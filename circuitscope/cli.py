@@ -46,7 +46,7 @@ _CHECK_TEXT = "The capital of the state containing Dallas is Austin, and the cit
 VERBS = frozenset(
     "trace export import check log compact doctor demo lens logits ablate test collect feature "
     "label patch compare measure bench-mib words agree discover train-dictionary "
-    "import-evidence explain".split()
+    "import-evidence explain attend".split()
 )
 _CANCELLED = 130
 _STATES = {"good": "[green]✓[/]", "advice": "[yellow]![/]", "bad": "[red]✗[/]"}

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from circuitscope.core.badges import Outcome, adjusted, badge_of
-from circuitscope.core.finding import Curves
+from circuitscope.core.finding import Curves, Grid
 from circuitscope.core.target_text import parse_target
 from circuitscope.core.transfer import Chosen
 from circuitscope.exchange.comparison import ComparisonReport, headline, metadata_of, noise
@@ -97,12 +97,30 @@ def add_verbs(
             done(session, session.load_model(model, device=device, dtype="float32"), quiet=quiet)
             asked = evidence.sweep(session, clean, corrupted, parse_target(metric), component)
             grid = done(session, asked, quiet=quiet).result
-        if as_json:
-            print_json({"axes": grid.axes, "ticks": grid.ticks, "values": grid.values.tolist()})
-            return
-        typer.echo(" " * 6 + " ".join(f"{tick[:7]:>7}" for tick in grid.ticks[1]))
-        for name, row in zip(reversed(grid.ticks[0]), grid.values[::-1], strict=True):
-            typer.echo(f"{name:>5} " + " ".join(f"{value:7.2f}" for value in row))
+        _tell_grid(grid, print_json if as_json else None)
+
+    @app.command(
+        epilog='Example: circuitscope attend ./model "the capital of the state containing Dallas '
+        'is" difference:Austin,Sacramento 7'
+    )
+    def attend(  # noqa: PLR0913 - one argument for each option
+        model: Annotated[Path, _MODEL],
+        prompt: Annotated[str, typer.Argument(help="The text.")],
+        metric: Annotated[str, typer.Argument(help="logit:WORD or difference:WORD,OTHER.")],
+        key: Annotated[int, typer.Argument(help="Position looked at.")],
+        query: Annotated[str, typer.Option(help="Position that looks, or all.")] = "-1",
+        factor: Annotated[float, typer.Option(help="0 takes the look away.")] = 0.0,
+        device: Device = "auto",
+        as_json: AsJson = False,
+        quiet: Quiet = False,
+    ) -> None:
+        """Say how the answer changes as each head's look at a word is multiplied."""
+        options = {"key": key, "query": _query(query), "factor": factor}
+        with opened() as session:
+            done(session, session.load_model(model, device=device, dtype="float32"), quiet=quiet)
+            asked = evidence.sweep(session, prompt, "", parse_target(metric), "pattern", **options)
+            grid = done(session, asked, quiet=quiet).result
+        _tell_grid(grid, print_json if as_json else None)
 
 
 def _add_compare(
@@ -158,6 +176,24 @@ def _add_compare(
                 comparing.keep(held, chosen, found)
                 session.save()
         _tell_comparison(found, top, print_json if as_json else None)
+
+
+def _query(text: str) -> int | None:
+    if text == "all":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"--query is a position or all, not {text!r}.") from None
+
+
+def _tell_grid(grid: Grid, print_json: Callable[[Any], None] | None) -> None:
+    if print_json is not None:
+        print_json({"axes": grid.axes, "ticks": grid.ticks, "values": grid.values.tolist()})
+        return
+    typer.echo(" " * 6 + " ".join(f"{tick[:7]:>7}" for tick in grid.ticks[1]))
+    for name, row in zip(reversed(grid.ticks[0]), grid.values[::-1], strict=True):
+        typer.echo(f"{name:>5} " + " ".join(f"{value:7.2f}" for value in row))
 
 
 def _add_measure(

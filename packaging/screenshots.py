@@ -248,6 +248,19 @@ def logits_dialog(stage: Stage) -> None:
     stage.close_dialogs()
 
 
+def attention_sweep(stage: Stage) -> None:
+    stage.open("capitals")
+    stage.run("verify.sweep")
+    dialog = stage.dialog()
+    dialog.component.setCurrentIndex(dialog.component.findData("pattern"))
+    dialog.answer.setText("Austin")
+    dialog.against.setText("Sacramento")
+    dialog.key.setValue(7)
+    dialog.run()
+    stage.take("sweep-attention", 2500)
+    stage.close_dialogs()
+
+
 def attention_trial(stage: Stage) -> None:
     stage.open("capitals")
     from circuitscope.app.dialogs.trial import TrialDialog
@@ -527,9 +540,9 @@ def tour(stage: Stage) -> None:
 
 SCENES: tuple[Callable[[Stage], None], ...] = (
     start_page, link_graph, circuit_view, search, command_palette, preferences, empty_project,
-    trace_dialog, try_it, test_dialog, logits_dialog, attention_trial, information_flow,
-    compare_overlay, split_view, dialogs_of_actions, attention, feature_pages, collect,
-    other_examples, jobs, errors, name_dialog, looks, edge, files, exports, tour,
+    trace_dialog, try_it, test_dialog, logits_dialog, attention_trial, attention_sweep,
+    information_flow, compare_overlay, split_view, dialogs_of_actions, attention, feature_pages,
+    collect, other_examples, jobs, errors, name_dialog, looks, edge, files, exports, tour,
 )  # fmt: skip
 AT_EVERY_SIZE = (start_page, link_graph, circuit_view, search, command_palette, preferences)
 

@@ -81,3 +81,16 @@ def test_the_mib_protocol_writes_a_table_and_json(capsys, tmp_path: Path) -> Non
     assert run(*asked, "--method", "acdc", "--quiet") == 1
     assert "no method" in capsys.readouterr().err
     assert run("bench-mib", str(ATLAS / "model"), str(tmp_path / "none.jsonl")) == 1
+
+
+def test_looks_are_multiplied(capsys) -> None:
+    asked = ("attend", str(ATLAS / "model"), CLEAN, "difference:Austin,Sacramento", "7")
+    assert run(*asked, "--json", "--quiet") == 0
+    found = json.loads(capsys.readouterr().out)
+    lowest = min((value, layer, head) for layer, row in enumerate(found["values"])
+                 for head, value in enumerate(row))  # fmt: skip
+    assert lowest[0] < -1
+    assert lowest[1] == 2
+    assert run(*asked, "--query", "all", "--factor", "2", "--quiet") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5
+    assert run(*asked, "--query", "some", "--quiet") == 2

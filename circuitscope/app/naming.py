@@ -169,7 +169,7 @@ def heads_line(circuit: Circuit, found: AttentionReasons) -> str:
     return "\n".join(named)
 
 
-def tested_name(session: Session, tested: Outcome, most: int = 3) -> str:
+def name_of_test(session: Session, tested: Outcome, most: int = 3) -> str:
     """Return what was tested: a drawn group by its name, an edge by its ends, else the nodes."""
     circuit, drawing = session.circuit, session.drawing
     if tested.kind == "group" and drawing is not None:

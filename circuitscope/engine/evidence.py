@@ -69,20 +69,36 @@ def run_tests(request: RunTests, holdings: Holdings, progress: Progress) -> Outc
 
 @dataclass(frozen=True, slots=True)
 class SweepPatches:
-    """Ask for a sweep of activation patching, a `Grid`; see `tracing.patching`."""
+    """Ask for a sweep of activation patching, a `Grid`; see `tracing.patching`.
+
+    With the component "pattern" it is one of attention modification (`tracing.attention_sweep`) on
+    the clean prompt.
+
+    Attributes:
+        key: Position looked at; query: the one that looks, None for all; factor: of the entries.
+    """
 
     model: ModelChoice
     clean: str | tuple[int, ...]
     corrupted: str | tuple[int, ...]
     metric: Logit | LogitDifference
-    component: Literal["resid_pre", "attn_out", "mlp_out", "head_z"] = "resid_pre"
+    component: Literal["resid_pre", "attn_out", "mlp_out", "head_z", "pattern"] = "resid_pre"
+    key: int = 0
+    query: int | None = -1
+    factor: float = 0.0
 
 
 def sweep_patches(request: SweepPatches, holdings: Holdings, progress: Progress) -> Grid:
     """Answer a `SweepPatches`."""
+    from circuitscope.tracing.attention_sweep import attention_grid
     from circuitscope.tracing.patching import patching_grid
 
     model = holdings.model(request.model, progress)
+    if request.component == "pattern":
+        return attention_grid(
+            model, request.clean, request.metric, request.key, request.query,
+            factor=request.factor, progress=progress,
+        )  # fmt: skip
     return patching_grid(
         model, request.clean, request.corrupted, request.metric, request.component,
         progress=progress,

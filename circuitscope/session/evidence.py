@@ -113,15 +113,29 @@ def run_again(session: Session, tested: Outcome, **options: Any) -> Job:
 
 
 def sweep(
-    session: Session, clean: Prompt, corrupted: Prompt, metric: Any, component: Any = "resid_pre"
+    session: Session,
+    clean: Prompt,
+    corrupted: Prompt,
+    metric: Any,
+    component: Any = "resid_pre",
+    **options: Any,
 ) -> Job:
-    """Sweep activation patching; the job's result is a `Grid`.
+    """Sweep activation patching, or attention modification; the job's result is a `Grid`.
+
+    Args:
+        session: Whose model.
+        clean: The prompt whose values are put in; of "pattern" the only one.
+        corrupted: The prompt that is run; "" for "pattern".
+        metric: A `Logit` or `LogitDifference`.
+        component: Of `tracing.patching.COMPONENTS`, or "pattern".
+        options: For "pattern": key, query and factor.
 
     Raises:
         CircuitScopeError: No model is there.
     """
-    request = SweepPatches(session.model_choice, clean, corrupted, metric, component)
-    return session.jobs.add("Sweep of activation patching", request)
+    request = SweepPatches(session.model_choice, clean, corrupted, metric, component, **options)
+    what = "attention modification" if component == "pattern" else "activation patching"
+    return session.jobs.add(f"Sweep of {what}", request)
 
 
 def inspect_logits(

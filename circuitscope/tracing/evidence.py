@@ -56,6 +56,20 @@ def patching_grid(
     return patching.patching_grid(model, clean, corrupted, metric, component, **options)
 
 
+def attention_grid(
+    model: LoadedModel,
+    prompt: Written,
+    metric: Logit | LogitDifference,
+    key: int,
+    query: int | None = -1,
+    **options: Any,
+) -> Grid:
+    """Return what multiplying each head's look at a position changes; `tracing.attention_sweep`."""
+    from circuitscope.tracing import attention_sweep
+
+    return attention_sweep.attention_grid(model, prompt, metric, key, query, **options)
+
+
 def inspect_logits(
     model: LoadedModel,
     prompt: Written,

@@ -8,7 +8,8 @@ import transformers
 import circuitscope as cs
 from circuitscope.core.keys import NodeKind
 from circuitscope.models.families.llama import Llama
-from circuitscope.models.loading import LoadedModel
+from circuitscope.models.loading import LoadedModel, load_model
+from tests.conformance.variants import IDS, VARIANTS, make_folder
 
 BIG = 1e6
 
@@ -78,3 +79,16 @@ def test_direct_effects_and_scores_are_refused(run, model, dictionaries):
         cs.verify(model, circuit, [0], predict="live")
     with pytest.raises(cs.CircuitScopeError, match="no logit"):
         cs.verify(model, circuit, [0], effect="total", predict="live")
+
+
+@pytest.mark.parametrize("name", ["mistral-window", "qwen3-mixed", "gemma2", "gemma3"])
+def test_in_every_family_the_last_mlp_is_predicted_exactly(name, tmp_path):
+    model = load_model(make_folder(tmp_path / "model", *VARIANTS[name]), device="cpu")
+    target = cs.LogitDifference(4, 7)
+    circuit = cs.trace(model, IDS, "direct", None, target, None, units="neurons")
+    nodes, last = circuit.nodes, len(IDS) - 1
+    top = nodes.of_kind(NodeKind.NEURON) & (nodes.layer == 2) & (nodes.position == last)
+    chosen = np.flatnonzero(top).tolist()
+    found = cs.verify(model, circuit, chosen, effect="total", predict="live")
+    assert np.abs(found.measured).max() > 0.1
+    np.testing.assert_allclose(found.predicted, found.measured, atol=1e-5)

@@ -2,7 +2,15 @@
 
 from typing import Any
 
-from PySide6.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QLineEdit, QWidget
+from PySide6.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QSpinBox,
+    QWidget,
+)
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.asking import AskingDialog
@@ -15,13 +23,21 @@ from circuitscope.core.settings import Logit, LogitDifference
 from circuitscope.graph.cells import MADE_OF
 from circuitscope.session.evidence import keep_cells, sweep
 
+ATTENTION = "pattern"
 _COMPONENTS = (
     ("resid_pre", "the residual stream, by layer and word"), ("head_z", "heads, by layer"),
     ("attn_out", "attention, by layer and word"), ("mlp_out", "MLPs, by layer and word"),
+    (ATTENTION, "nothing: multiply how heads look at a word"),
 )  # fmt: skip
 _HELP = (
     "The corrupted prompt is run once for each cell, which holds there what the clean prompt has. "
     "0 brings nothing of the clean answer back, 1 all of it."
+)
+
+
+_LOOKS = (
+    "The clean prompt is run once for each head, with what it looks at that word from the last one "
+    "multiplied. A cell is how the answer's logit changes."
 )
 
 
@@ -33,7 +49,8 @@ class SweepDialog(AskingDialog):
         self.grid: Grid | None = None
         self.model = self._add_model_choice()
         self._column.addLayout(self._form())
-        self._column.addWidget(text_label(tr(_HELP), "note", wrap=True))
+        self._help = text_label(tr(_HELP), "note", wrap=True)
+        self._column.addWidget(self._help)
         row = QHBoxLayout()
         self._told = text_label("", "quiet", wrap=True)
         row.addWidget(self._told, 1)
@@ -59,10 +76,18 @@ class SweepDialog(AskingDialog):
         self.component = QComboBox()
         for name, words in _COMPONENTS:
             self.component.addItem(tr(words), name)
+        self.key, self.factor = QSpinBox(), QDoubleSpinBox()
+        self.key.setRange(0, 100_000)
+        self.factor.setRange(-100, 100)
+        self.factor.setSingleStep(0.5)
+        self.factor.setPrefix("× ")
+        self.component.currentIndexChanged.connect(lambda *_: self._refresh())
+        self.form = form
         fields: tuple[tuple[str, QWidget], ...] = (
             (tr("Clean prompt"), self.clean), (tr("Corrupted prompt"), self.corrupted),
             (tr("Answer"), self.answer), (tr("Against"), self.against),
-            (tr("Patch"), self.component),
+            (tr("Patch"), self.component), (tr("Looked at"), self.key),
+            (tr("Factor"), self.factor),
         )  # fmt: skip
         for name, field in fields:
             field.setAccessibleName(name)
@@ -91,11 +116,18 @@ class SweepDialog(AskingDialog):
         row.addWidget(button(tr("Close"), "", self.reject))
         return row
 
+    @property
+    def multiplies(self) -> bool:
+        """Return whether attention is multiplied instead of anything patched."""
+        return self.component.currentData() == ATTENTION
+
     def reason(self) -> str:
         """Return why nothing can be swept yet, "" where it can."""
         if self._desk.session.model.state in ("none", "failed"):
             return tr("Choose a model first.")
-        if not (self.clean.text().strip() and self.corrupted.text().strip()):
+        if self.multiplies and not self.clean.text().strip():
+            return tr("Write a prompt.")
+        if not (self.multiplies or (self.clean.text().strip() and self.corrupted.text().strip())):
             return tr("Write a clean and a corrupted prompt of as many tokens.")
         return "" if self.answer.text().strip() else tr("Write the word that answers.")
 
@@ -108,6 +140,10 @@ class SweepDialog(AskingDialog):
         return "" if self.map.chosen else tr("Click cells, or use arrows and Space.")
 
     def _refresh(self) -> None:
+        self._help.setText(tr(_LOOKS) if self.multiplies else tr(_HELP))
+        for field, shown in ((self.corrupted, not self.multiplies), (self.key, self.multiplies),
+                             (self.factor, self.multiplies)):  # fmt: skip
+            self.form.setRowVisible(field, shown)
         reason = self.reason()
         busy = self._job is not None and not self._job.is_over
         self.run_button.setEnabled(busy or not reason)
@@ -127,17 +163,20 @@ class SweepDialog(AskingDialog):
             return
         answer, against = self.answer.text().strip(), self.against.text().strip()
         metric = LogitDifference(answer, against) if against else Logit(answer)
+        options: dict[str, Any] = {}
+        if self.multiplies:
+            options = {"key": self.key.value(), "factor": self.factor.value()}
         try:
             job = sweep(
                 self._desk.session, self.clean.text().strip(), self.corrupted.text().strip(),
-                metric, self.component.currentData(),
+                metric, self.component.currentData(), **options,
             )  # fmt: skip
         except CircuitScopeError as error:
             self._told.setText(error_words(error))
             return
         self._await(job)
         self._refresh()
-        self._told.setText(tr("Patching…"))
+        self._told.setText(tr("Running…"))
 
     def _came_back(self) -> None:
         self._refresh()
@@ -146,7 +185,11 @@ class SweepDialog(AskingDialog):
         self.grid = result
         self.map.show_grid(result)
         self._refresh()
-        scores = result.provenance.scores
+        scores, settings = result.provenance.scores, result.provenance.settings
+        if settings["component"] == ATTENTION:
+            words = tr("The model says {0}; cells are changes as heads look at “{1}”.")
+            self._told.setText(words.format(signed(scores["whole"]), settings["looked_at"]))
+            return
         words = tr("Clean {0}, corrupted {1}.")
         self._told.setText(words.format(signed(scores["clean"]), signed(scores["corrupted"])))
 
@@ -155,6 +198,8 @@ class SweepDialog(AskingDialog):
             return
         ticks = self.grid.ticks
         words = tr("Layer {0}, {1} {2}: {3} of the answer comes back.")
+        if self.grid.provenance.settings["component"] == ATTENTION:
+            words = tr("Layer {0}, {1} {2}: the answer changes by {3}.")
         value = signed(float(self.grid.values[row, column]))
         self._told.setText(
             words.format(ticks[0][row], tr(self.grid.axes[1]), ticks[1][column], value)

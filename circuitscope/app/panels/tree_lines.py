@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from circuitscope.app.naming import tested_name
+from circuitscope.app.naming import name_of_test
 from circuitscope.app.words import DOT, plural, tr
 from circuitscope.core.badges import Badge
 from circuitscope.core.binding import Binding
@@ -94,7 +94,7 @@ def _tests(session: Session) -> list[Line]:
     if session.drawing is None:
         return []
     return [
-        Line("run", run.id, f"{tested_name(session, run.tested, most=1)}{DOT}{tr(run.badge.value)}",
+        Line("run", run.id, f"{name_of_test(session, run.tested, most=1)}{DOT}{tr(run.badge.value)}",
              tr("Test on the model: {0}").format(run.tested.ablation), _SIGNS[run.badge])
         for run in runs_of(session.drawing.rows)
     ]  # fmt: skip

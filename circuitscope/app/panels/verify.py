@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QHBoxLayout, QHeaderView, QVBoxLayout, QWidget
 from circuitscope.app.canvas.badge_paint import paint_badge
 from circuitscope.app.desk import Desk
 from circuitscope.app.later import Later
-from circuitscope.app.naming import tested_name
+from circuitscope.app.naming import name_of_test
 from circuitscope.app.table import Cell, Column, Table
 from circuitscope.app.theme import Palette
 from circuitscope.app.widgets import MARGIN, button, text_label
@@ -112,7 +112,7 @@ class VerifyPanel(QWidget):
         before, after = tested.chances
         said = f"{percent(before)} → {percent(after)}" if before >= 0 else _tops(tested)
         return (
-            Cell(tested_name(self._desk.session, tested)), Cell(tr(run.badge.value)),
+            Cell(name_of_test(self._desk.session, tested)), Cell(tr(run.badge.value)),
             Cell(signed(tested.effect), tested.effect),
             Cell(signed(tested.predicted), tested.predicted),
             Cell(f"±{plain(tested.band)}", tested.band), Cell(plain(run.q), run.q), Cell(said),

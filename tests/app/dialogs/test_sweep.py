@@ -59,3 +59,34 @@ def test_cells_of_a_sweep_become_a_circuit(
     circuit = session.circuit
     assert [NodeKind(int(kind)) for kind in circuit.nodes.kind] == [NodeKind.HEAD, NodeKind.LOGIT]
     dialog.close()
+
+
+def test_attention_is_multiplied_with_one_prompt(
+    window: MainWindow, tiny_gpt2: Path, finish_jobs: Callable
+) -> None:
+    session = window.session
+    session.load_model(tiny_gpt2, device="cpu")
+    finish_jobs(session)
+    window.desk.trigger("verify.sweep")
+    dialog = window.findChild(SweepDialog)
+    dialog.component.setCurrentIndex(dialog.component.findData("pattern"))
+    assert dialog.corrupted.isHidden()
+    assert not dialog.key.isHidden()
+    dialog.clean.setText(CLEAN)
+    dialog.answer.setText("Austin")
+    dialog.key.setValue(7)
+    assert dialog.run_button.isEnabled()
+    dialog.run()
+    finish_jobs(session)
+    assert dialog.grid.axes == ("layer", "head")
+    assert "Dallas" in dialog._told.text()
+    dialog.map._point((1, 2))
+    assert "the answer changes by" in dialog._told.text()
+    assert "Only heads and MLPs" in dialog.make_button.toolTip()
+    dialog.key.setValue(40)
+    dialog.run()
+    finish_jobs(session)
+    assert "no position 40" in dialog._told.text()
+    dialog.component.setCurrentIndex(0)
+    assert dialog.key.isHidden()
+    dialog.close()
