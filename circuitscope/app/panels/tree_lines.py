@@ -94,7 +94,7 @@ def _tests(session: Session) -> list[Line]:
     if session.drawing is None:
         return []
     return [
-        Line("run", run.id, f"{name_of_test(session, run.tested, most=1)}{DOT}{tr(run.badge.value)}",
+        Line("run", run.id, name_of_test(session, run.tested, most=1) + DOT + tr(run.badge.value),
              tr("Test on the model: {0}").format(run.tested.ablation), _SIGNS[run.badge])
         for run in runs_of(session.drawing.rows)
     ]  # fmt: skip
