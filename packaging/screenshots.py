@@ -373,9 +373,9 @@ def tour(stage: Stage) -> None:
 
 SCENES: tuple[Callable[[Stage], None], ...] = (
     start_page, link_graph, circuit_view, search, command_palette, preferences, empty_project,
-    trace_dialog, try_it, test_dialog, logits_dialog,
-    attention_trial, attention_sweep, information_flow, dialogs_of_actions, attention, other_examples, jobs,
-    errors, name_dialog, tour,
+    trace_dialog, try_it, test_dialog, logits_dialog, attention_trial, attention_sweep,
+    information_flow, dialogs_of_actions, attention, other_examples, jobs, errors, name_dialog,
+    tour,
 )  # fmt: skip
 IN_EVERY_THEME = (start_page, link_graph, circuit_view, search, command_palette, preferences)
 
