@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
 
 ABLATIONS = ("auto", "zero", "resample")
+MOST_EDGES = 250_000
+"""Every choice names each edge; several hundred choices are held at once."""
 _MOST_NUMBERS = 40_000_000
 _READS = (
     Site.ATTN_OUT, Site.MLP_OUT, Site.MLP_IN, Site.RESID_MID, Site.LN2_NORMALIZED,
@@ -198,6 +200,13 @@ class FeatureEdgeBench:
         if not len(self.edges):
             raise TraceError(
                 "The circuit has no edges between features.", hint="Measure its nodes."
+            )
+        if len(self.edges) > MOST_EDGES:
+            raise TraceError(
+                f"The circuit has {len(self.edges)} edges between features; at most {MOST_EDGES} "
+                "are measured.",
+                kept="The circuit is unchanged.",
+                hint="Trace with a smaller node budget, or measure its nodes (level node).",
             )
         sources: dict[int, list[tuple[int, int]]] = {}
         for column, edge in enumerate(self.edges.tolist()):

@@ -6,6 +6,7 @@ import torch
 
 import circuitscope as cs
 from circuitscope.core.keys import NodeKind
+from circuitscope.tracing import feature_edges
 from circuitscope.tracing.feature_edges import FeatureEdgeBench
 from circuitscope.tracing.node_bench import NodeBench
 
@@ -100,6 +101,13 @@ def test_measured_by_edges_with_a_report(atlas_circuit) -> None:
     by_nodes = cs.measure(model, circuit, level="node", points=4, dictionaries=dictionaries)
     assert scores["ablated"] == pytest.approx(by_nodes.provenance.scores["ablated"], abs=1e-4)
     assert scores["whole"] == pytest.approx(by_nodes.provenance.scores["whole"], abs=1e-4)
+
+
+def test_too_many_edges_are_refused_before_anything_runs(atlas_circuit, monkeypatch) -> None:
+    model, dictionaries, circuit = atlas_circuit
+    monkeypatch.setattr(feature_edges, "MOST_EDGES", 1000)
+    with pytest.raises(cs.CircuitScopeError, match="at most 1000"):
+        cs.measure(model, circuit, level="edge", dictionaries=dictionaries)
 
 
 def test_what_has_no_such_edges_is_refused(run, model, dictionaries) -> None:
