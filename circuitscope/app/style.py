@@ -53,7 +53,7 @@ QToolBar QToolButton[look="primary"]:focus, QPushButton[look="primary"]:focus {
   border-color: $ink;
 }
 QToolBar QToolButton[look="primary"]:disabled, QPushButton[look="primary"]:disabled {
-  background: $hairline; border-color: $hairline; color: $secondary;
+  background: $field; border-color: $hairline; color: $secondary;
 }
 QPushButton[look="quiet"], QToolButton[look="quiet"] {
   background: transparent; border: 1px solid transparent; padding: 0 8px; min-height: 24px;

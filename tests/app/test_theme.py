@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtGui import QColor
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QPushButton, QWidget
 
 from circuitscope.app import words
 from circuitscope.app.theme import PALETTES, Palette, icon, style_sheet
@@ -66,3 +66,25 @@ def test_mixing_is_opaque_and_between() -> None:
 ])  # fmt: skip
 def test_numbers_as_people_read_them(made: str, text: str) -> None:
     assert made == text
+
+
+@pytest.mark.parametrize("look", ["", "primary", "link", "quiet"])
+@pytest.mark.parametrize("palette", PALETTES.values(), ids=lambda palette: palette.name)
+def test_what_cannot_be_pressed_can_still_be_read(
+    qapp: QApplication, palette: Palette, look: str
+) -> None:
+    button = QPushButton("IIIIII")
+    button.setProperty("look", look)
+    button.setStyleSheet(style_sheet(palette))
+    button.setEnabled(False)
+    around = QWidget()
+    around.setStyleSheet(f"background: {palette.panel};")
+    button.setParent(around)
+    button.resize(button.sizeHint())
+    image = button.grab().toImage()
+    middle = [
+        image.pixelColor(x, y).name() for x in range(8, image.width() - 8)
+        for y in range(image.height() // 2 - 3, image.height() // 2 + 3)
+    ]  # fmt: skip
+    ground = max(set(middle), key=middle.count)
+    assert max(contrast(color, ground) for color in set(middle)) >= 2.2
