@@ -22,7 +22,7 @@ from circuitscope.core.keys import NodeKey, NodeKind
 from circuitscope.evidence import person_labels
 from circuitscope.evidence.file import EvidenceFile, find, stamps
 from circuitscope.evidence.pages import DictionaryEvidence
-from circuitscope.evidence.records import EvidenceMissing, FeatureId, FeaturePage
+from circuitscope.evidence.records import EvidenceMissing, FeatureId, FeaturePage, Label
 from circuitscope.graph.prune import prune
 from circuitscope.project.file import ProjectFile
 from circuitscope.session.trials import dictionary_folders, digest_for
@@ -136,6 +136,17 @@ def page(session: Session, node: int) -> FeaturePage | None:
     known = {(label.text, label.made) for label in own}
     others = [label for label in found.labels if (label.text, label.made) not in known]
     return replace(found, labels=(*others, *own))
+
+
+def label_of(session: Session, feature: FeatureId) -> Label | None:
+    """Return what a feature is called best: by a person, an import or a machine; or None."""
+    own = person_labels.read(feature)
+    if own and own[-1].text:
+        return own[-1]
+    found = page_on_disk(folders(session), feature)
+    if found is None and session.project is not None:
+        found = pages_of_project(session.project).get(feature)
+    return None if found is None else found.label
 
 
 _KNOWN: WeakKeyDictionary[ProjectFile, dict[str, frozenset[FeatureId]]] = WeakKeyDictionary()

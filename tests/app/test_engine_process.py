@@ -1,6 +1,7 @@
 """The window beside a real engine process: it outlives a kill, and takes the engine with it."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -15,8 +16,14 @@ from pytestqt.qtbot import QtBot
 from circuitscope.app.application import Application
 from circuitscope.app.panels.jobs import JobRow
 from circuitscope.core.errors import EngineDied
+from circuitscope.core.shipped import shipped_path
 from circuitscope.engine.client import ProcessEngine
+from circuitscope.engine.language import LanguageChoice
 from circuitscope.engine.requests import Ping
+from circuitscope.evidence.file import EvidenceFile
+from circuitscope.evidence.pages import DictionaryEvidence
+from circuitscope.evidence.records import FeatureId
+from circuitscope.session import feature_jobs
 from circuitscope.session.jobs import Job
 from circuitscope.session.session import Session
 
@@ -96,3 +103,41 @@ def test_closing_the_window_ends_the_engine(qapp: QApplication, qtbot: QtBot) ->
     assert gone(pid)
     application.window.deleteLater()
     qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+
+
+@pytest.mark.slow
+def test_a_collection_stopped_in_the_engine_goes_on_there(
+    started: Application, qtbot: QtBot, tmp_path: Path
+) -> None:
+    session = started.session
+    atlas = shipped_path("projects", "atlas")
+    folder = str(tmp_path / "dictionaries")
+    shutil.copytree(atlas / "dictionaries" / "mlp_transcoder_0", Path(folder) / "mlp_transcoder_0")
+    session.load_model(atlas / "model", device="cpu")
+
+    def collect() -> Job:
+        return feature_jobs.collect(session, [folder], "atlas:16384", folder)
+
+    job = collect()
+    qtbot.waitUntil(lambda: job.done >= 1 or job.is_over, timeout=120_000)
+    assert job.state == "running"
+    assert job.total == 4
+    session.jobs.cancel(job)
+    qtbot.waitUntil(lambda: job.is_over, timeout=60_000)
+    assert job.state == "cancelled"
+    assert list(Path(folder).glob("*.partial"))
+    again = collect()
+    qtbot.waitUntil(lambda: again.is_over, timeout=120_000)
+    assert again.state == "done", again.error
+    assert any(line.startswith("Goes on after") for line in again.log)
+    assert again.result.n_sequences == 16_384
+    with EvidenceFile(folder) as file:
+        (place,) = file.cards
+        feature = FeatureId(*place, int(DictionaryEvidence(file, *place).alive()[0]))
+    labelled = feature_jobs.label(session, folder, [folder], only=[feature])
+    choice = LanguageChoice("http://127.0.0.1:9/v1", "nobody")
+    explained = feature_jobs.explain(session, choice, folder, [feature])
+    qtbot.waitUntil(lambda: explained.is_over, timeout=120_000)
+    assert labelled.state == "done", labelled.error
+    assert explained.state == "failed"
+    assert "gave no answer" in explained.error.message

@@ -17,13 +17,13 @@ from PySide6.QtWidgets import (
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
 from circuitscope.app.meanings import explain
+from circuitscope.app.panels.relatives import add_relatives, places_in
 from circuitscope.app.theme import Palette
 from circuitscope.app.widgets import button, clear, elided, hairline, section, text_label
 from circuitscope.app.words import DOT, count, error_words, percent, plain, shown_token, tr
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import CircuitScopeError
-from circuitscope.core.keys import NodeKey
-from circuitscope.evidence.records import Companion, Example, FeaturePage, Histogram, Label
+from circuitscope.evidence.records import Example, FeaturePage, Histogram, Label
 from circuitscope.session import feature_jobs, feature_work
 from circuitscope.session.jobs import Job
 
@@ -53,7 +53,7 @@ class FeatureBox(QWidget):
             self._add_counts(column)
             self._add_examples(column)
             self._add_tokens(column)
-            self._add_relatives(column)
+            add_relatives(column, desk, circuit, self._key, page)
         self._add_places(column, circuit, node)
         self._add_trial(column)
 
@@ -222,16 +222,6 @@ class FeatureBox(QWidget):
             grid.setColumnStretch(2 * side, 1)
         column.addLayout(grid)
 
-    def _add_relatives(self, column: QVBoxLayout) -> None:
-        for title, others, least in (
-            (tr("Writes like"), self._page.similar, 0.3),
-            (tr("Fires together with"), self._page.companions, 0.2),
-        ):
-            near = [other for other in others if other.similarity >= least][:_SHOWN]
-            if near:
-                column.addWidget(section(title))
-                column.addWidget(text_label(_named(near), "small", wrap=True))
-
     def _add_places(self, column: QVBoxLayout, circuit: Circuit, node: int) -> None:
         here = [at for at in places_in(circuit, self._key) if at != node]
         others = self._other_circuits()
@@ -382,17 +372,6 @@ def label_source(label: Label) -> str:
     return DOT.join(parts)
 
 
-def places_in(circuit: Circuit, key: NodeKey) -> list[int]:
-    """Return the nodes of a circuit that are the same feature, at any position."""
-    nodes = circuit.nodes
-    same = (
-        (nodes.kind == int(key.kind)) & (nodes.site == int(key.site))
-        & (nodes.layer == key.layer) & (nodes.unit == key.unit)
-    )  # fmt: skip
-    found: list[int] = same.nonzero()[0].tolist()
-    return found
-
-
 def example_html(palette: Palette, example: Example, maximum: float) -> str:
     """Write an example with its tokens shaded by activation and the peak in bold."""
     spaced = any(token[:1].isspace() for token in example.tokens)
@@ -406,10 +385,6 @@ def example_html(palette: Palette, example: Example, maximum: float) -> str:
             text = f'<span style="background-color:{back}">{text}</span>'
         parts.append(text)
     return ("" if spaced else " ").join(parts)
-
-
-def _named(others: list[Companion]) -> str:
-    return ", ".join(f"#{other.unit} ({plain(other.similarity)})" for other in others)
 
 
 def add_page(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PySide6.QtWidgets import QLabel
+from PySide6.QtCore import QEvent
+from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
 from circuitscope.app.main_window import MainWindow
@@ -14,8 +15,9 @@ from circuitscope.app.panels.feature_page import (
     FeatureBox,
     example_html,
     label_source,
-    places_in,
 )
+from circuitscope.app.panels.relatives import add_relatives, places_in
+from circuitscope.app.widgets import clear
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.shipped import shipped_path
 from circuitscope.evidence import person_labels
@@ -191,6 +193,41 @@ def test_a_language_model_is_offered_only_where_one_was_turned_on(
     assert not box.explain_button.isHidden()
     session.preferences.change("language", use=False)
     assert feature_jobs.language_choice(session.preferences.now) is None
+
+
+@pytest.mark.qt
+def test_similar_features_are_named_and_can_be_gone_to(window: MainWindow, qtbot: QtBot) -> None:
+    session = window.desk.session
+    session.open_project(ATLAS / "capitals.circuitscope", read_only=True)
+    circuit = session.circuit
+    column = QVBoxLayout()
+    holder = QWidget()
+    holder.setLayout(column)
+    qtbot.addWidget(holder)
+    gone_to = 0
+    features = np.flatnonzero(circuit.nodes.kind == int(NodeKind.FEATURE))
+    for node in features[:80].tolist():
+        page = feature_work.page(session, node)
+        if page is None or not page.similar:
+            continue
+        key = circuit.nodes.key(node)
+        add_relatives(column, window.desk, circuit, key, page)
+        for link in holder.findChildren(QPushButton):
+            link.click()
+            chosen = circuit.nodes.key(session.selection[0])
+            assert (chosen.site, chosen.layer) == (key.site, key.layer)
+            assert f"#{chosen.unit}" == link.text()
+            gone_to += 1
+        best = page.similar[0]
+        label = feature_work.label_of(
+            session, FeatureId(page.feature.digest, page.feature.layer, best.unit)
+        )
+        if label is not None and best.similarity >= 0.3:
+            assert label.text in [one.toolTip() or one.text() for one in
+                                  holder.findChildren(QLabel)]  # fmt: skip
+        clear(column)
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    assert gone_to
 
 
 @pytest.mark.qt
