@@ -39,6 +39,7 @@ from circuitscope.core.settings import (
 )
 from circuitscope.core.sources import Head, MeanActivations, Mlp, Source, Span
 from circuitscope.core.target_text import parse_target
+from circuitscope.core.transfer import Transfer
 from circuitscope.core.viewing import SOCKET
 from circuitscope.evidence.records import EvidenceMissing
 from circuitscope.graph.compare import Comparison, compare
@@ -46,6 +47,7 @@ from circuitscope.session.dictionaries import (
     check_dictionaries,
     collect,
     import_evidence,
+    label_features,
     load_dictionaries,
     save_dictionaries,
     train_dictionary,
@@ -58,6 +60,7 @@ from circuitscope.tracing.evidence import (
     inspect_logits,
     measure,
     patching_grid,
+    transfer,
     verify,
 )
 from circuitscope.tracing.prompt_set import stable_core, trace_set
@@ -116,6 +119,7 @@ __all__ = [
     "Site",
     "Span",
     "TraceSettings",
+    "Transfer",
     "agreement",
     "attention_changes",
     "attention_grid",
@@ -135,6 +139,7 @@ __all__ = [
     "importance",
     "inspect_logits",
     "inspect_model",
+    "label_features",
     "lens",
     "load_dictionaries",
     "load_model",
@@ -152,6 +157,7 @@ __all__ = [
     "trace",
     "trace_set",
     "train_dictionary",
+    "transfer",
     "verify",
 ]
 

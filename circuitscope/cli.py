@@ -44,8 +44,9 @@ log = logging.getLogger(__name__)
 OpenWindow = Callable[[Path | None], int]
 _CHECK_TEXT = "The capital of the state containing Dallas is Austin, and the city lies in Texas."
 VERBS = frozenset(
-    "trace export import check log compact doctor demo lens ablate test collect feature label "
-    "patch compare measure words agree discover train-dictionary import-evidence".split()
+    "trace export import check log compact doctor demo lens logits ablate test collect feature "
+    "label patch compare measure bench-mib words agree discover train-dictionary "
+    "import-evidence explain attend".split()
 )
 _CANCELLED = 130
 _STATES = {"good": "[green]✓[/]", "advice": "[yellow]![/]", "bad": "[red]✗[/]"}

@@ -1,6 +1,7 @@
 """The verbs that test, measure and compare circuits; `cli` adds them to its own."""
 
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,10 +10,10 @@ import typer
 from circuitscope.core.badges import Outcome, adjusted, badge_of
 from circuitscope.core.finding import Curves, Grid
 from circuitscope.core.target_text import parse_target
+from circuitscope.core.transfer import Chosen
+from circuitscope.exchange.comparison import ComparisonReport, headline, metadata_of, noise
 from circuitscope.exchange.measurement_page import numbers_of
-from circuitscope.graph import compare as comparison
-from circuitscope.graph.compare import Comparison
-from circuitscope.session import evidence, measuring, mib
+from circuitscope.session import comparing, evidence, measuring, mib
 from circuitscope.session.prompt_pairs import read_pairs
 from circuitscope.verb_options import AsJson, Device, Done, Opened, Quiet, opened_project
 
@@ -26,6 +27,7 @@ def add_verbs(
 ) -> None:
     """Add the verbs to the command line."""
     _add_measure(app, opened, done, print_json)
+    _add_compare(app, opened, done, print_json)
     _add_bench_mib(app, opened, done, print_json)
 
     @app.command(
@@ -120,23 +122,60 @@ def add_verbs(
             grid = done(session, asked, quiet=quiet).result
         _tell_grid(grid, print_json if as_json else None)
 
-    @app.command(epilog="Example: circuitscope compare capitals.circuitscope Dallas Oakland")
+
+def _add_compare(
+    app: typer.Typer, opened: Opened, done: Done, print_json: Callable[[Any], None]
+) -> None:
+    @app.command(
+        epilog="Example: circuitscope compare capitals.circuitscope Dallas Oakland "
+        "--model projects/atlas/model --out dallas-oakland.svg"
+    )
     def compare(  # noqa: PLR0913 - one argument for each option
         project: Annotated[Path, _PROJECT],
         a: Annotated[str, typer.Argument(help="Name of one circuit.")],
         b: Annotated[str, typer.Argument(help="Name of the other.")],
+        model: Annotated[
+            Path | None, typer.Option(help="Run each circuit on the other's prompt in this model.")
+        ] = None,
+        floor: Annotated[
+            str, typer.Option(help="A circuit that should be as the first: the noise floor.")
+        ] = "",
         align: Annotated[str, typer.Option(help="Pair tokens by edit (distance) or end.")] = "edit",
         threshold: Annotated[float, typer.Option(min=0, max=1, help="Influence kept.")] = 0.8,
         top: Annotated[int, typer.Option(min=1, help="Lines of each kind.")] = 10,
+        out: Annotated[
+            list[Path] | None,
+            typer.Option(help="Write a figure (svg, pdf, png, html, tex) or table (csv, md)."),
+        ] = None,
+        preset: Annotated[str, typer.Option(help="Size of the figure.")] = "screen",
+        dictionaries: Annotated[
+            list[Path] | None, typer.Option(help="Folder of dictionaries.")
+        ] = None,
+        save: Annotated[
+            bool, typer.Option("--save", help="Keep the comparison in the project.")
+        ] = False,
+        device: Device = "auto",
         as_json: AsJson = False,
+        quiet: Quiet = False,
     ) -> None:
-        """Say what two circuits share, what one has alone, and what changes its sign."""
+        """Say what two circuits share, what differs, and whether one does the other's work."""
         with opened() as session:
-            opened_file = session.open_project(project, read_only=True)
-            first, second = (opened_file.circuit(opened_file.finding(name).id) for name in (a, b))
-            side: Any = align
-            found = comparison.compare(first, second, side, node_threshold=threshold)
-        _tell_comparison(found, (a, b), top, print_json if as_json else None)
+            held = session.open_project(project, read_only=not save)
+            ids = [held.finding(name).id if name else "" for name in (a, b, floor)]
+            chosen = Chosen(ids[0], ids[1], ids[2], align, threshold)
+            found = comparing.report_of(held, chosen)
+            if model is not None:
+                done(session, session.load_model(model, device=device, dtype="float32"),
+                     quiet=quiet)  # fmt: skip
+                folders = tuple(str(path.expanduser().absolute()) for path in dictionaries or ())
+                job = comparing.start_cross_test(session, chosen, folders)
+                found = replace(found, transfer=done(session, job, quiet=quiet).result)
+            for path in out or ():
+                comparing.export_comparison(found, path, preset)
+            if save:
+                comparing.keep(held, chosen, found)
+                session.save()
+        _tell_comparison(found, top, print_json if as_json else None)
 
 
 def _query(text: str) -> int | None:
@@ -270,11 +309,9 @@ def _tell_measurement(found: Curves, print_json: Callable[[Any], None] | None) -
 
 
 def _tell_comparison(
-    found: Comparison,
-    names: tuple[str, str],
-    top: int,
-    print_json: Callable[[Any], None] | None,
+    report: ComparisonReport, top: int, print_json: Callable[[Any], None] | None
 ) -> None:
+    found, names = report.found, report.names
     lists = {
         "both": found.nodes_in("both"), f"only {names[0]}": found.nodes_in("a"),
         f"only {names[1]}": found.nodes_in("b"),
@@ -288,10 +325,12 @@ def _tell_comparison(
             {"source": str(e.source), "target": str(e.target), "weights": e.weights}
             for e in found.edges
         ]
-        print_json({"overlap": found.overlap(), "nodes": nodes, "edges": edges})
+        similar = report.transfer.similar if report.transfer is not None else ()
+        told = {"similar": [asdict(one) for one in similar], "nodes": nodes, "edges": edges}
+        print_json({**metadata_of(report), **told})
         return
-    shares = ", ".join(f"{name} {share:.2f}" for name, share in found.overlap().items())
-    typer.echo(f"Overlap: {shares}")
+    for line in (*headline(report), *noise(report)):
+        typer.echo(line)
     for where, pairs in lists.items():
         typer.echo(f"{where}: {len(pairs)} nodes")
         for pair in pairs[:top]:

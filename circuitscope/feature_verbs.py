@@ -1,19 +1,21 @@
 """The verbs about what features mean: `collect`, `label` and `feature`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from circuitscope.core.progress import silent
+from circuitscope.engine.language import ExplainFeatures, LanguageChoice, explain_features
 from circuitscope.evidence.file import EvidenceFile
+from circuitscope.evidence.labels import label_features
 from circuitscope.evidence.pages import DictionaryEvidence
-from circuitscope.evidence.records import EvidenceMissing, FeaturePage
+from circuitscope.evidence.records import EvidenceMissing, FeatureId, FeaturePage
 from circuitscope.examples.othello_labels import board_labels
 from circuitscope.session import dictionaries as cs_dictionaries
-from circuitscope.session import feature_work
-from circuitscope.session.labels import label_features
+from circuitscope.session import feature_jobs
 from circuitscope.verb_options import AsJson, Asked, Device, Quiet
 
 _MODEL = typer.Option("--model", help="Folder of the model.")
@@ -22,7 +24,8 @@ _MODEL = typer.Option("--model", help="Folder of the model.")
 def add_verbs(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None]) -> None:
     """Add the verbs to the command line."""
     _add_collect(app, asked, print_json)
-    _add_label(app, print_json)
+    _add_label(app, asked, print_json)
+    _add_explain(app, print_json)
     _add_feature(app, print_json)
     _add_train(app, asked, print_json)
     _add_import(app, print_json)
@@ -59,7 +62,7 @@ def _add_collect(app: typer.Typer, asked: Asked, print_json: Callable[[Any], Non
         folders = [str(path.expanduser().absolute()) for path in dictionary]
         found = asked(
             model, device, quiet,
-            lambda session: feature_work.collect(
+            lambda session: feature_jobs.collect(
                 session, folders, corpus, str(out.expanduser().absolute()) if out else "",
                 context=context, text_field=field, most_tokens=tokens,
             ),
@@ -75,23 +78,89 @@ def _add_collect(app: typer.Typer, asked: Asked, print_json: Callable[[Any], Non
         typer.echo(found.path)
 
 
-def _add_label(app: typer.Typer, print_json: Callable[[Any], None]) -> None:
-    @app.command(epilog="Example: circuitscope label ./dictionaries")
-    def label(
+def _add_label(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None]) -> None:
+    @app.command(epilog="Example: circuitscope label ./dictionaries --model ./model")
+    def label(  # noqa: PLR0913 - one argument for each option
         evidence: Annotated[Path, typer.Argument(help="evidence.sqlite, or its folder.")],
+        model: Annotated[
+            Path | None,
+            typer.Option(help="Folder of the model; adds labels by what features do to tokens."),
+        ] = None,
+        dictionary: Annotated[
+            list[Path] | None, typer.Option(help="Folders of dictionaries; else the evidence's.")
+        ] = None,
         boards: Annotated[
             Path | None, typer.Option(help="boards.npz of Othello features; adds their rules.")
         ] = None,
+        device: Device = "auto",
         as_json: AsJson = False,
+        quiet: Quiet = False,
     ) -> None:
-        """Label features from their examples, each with a score on held-out ones; no model runs."""
-        scores = label_features(evidence, board_labels(evidence, boards) if boards else None)
+        """Label features, each label with a score on held-out examples; no language model."""
+        more = board_labels(evidence, boards) if boards else None
+        scores: Mapping[str, Sequence[float]]
+        if model is None:
+            scores = label_features(evidence, more)
+        else:
+            beside = evidence.parent if evidence.suffix == ".sqlite" else evidence
+            places = [str(path.expanduser().absolute()) for path in dictionary or [beside]]
+            scores = asked(
+                model, device, quiet,
+                lambda session: feature_jobs.label(
+                    session, str(evidence.expanduser().absolute()), places, more=more
+                ),
+            ).result.scores  # fmt: skip
         if as_json:
-            print_json(scores)
+            print_json({name: list(found) for name, found in scores.items()})
             return
         for name, found in scores.items():
-            middle = f"median detection {sorted(found)[len(found) // 2]:.2f}" if found else ""
+            middle = f"median score {sorted(found)[len(found) // 2]:.2f}" if found else ""
             typer.echo(f"{name:<28} {len(found):6} labelled  {middle}".rstrip())
+
+
+def _add_explain(app: typer.Typer, print_json: Callable[[Any], None]) -> None:
+    @app.command(
+        epilog="Example: circuitscope explain ./dictionaries mlp_out_2 57 "
+        "--url http://localhost:11434/v1 --model llama3.2"
+    )
+    def explain(  # noqa: PLR0913 - one argument for each option
+        evidence: Annotated[Path, typer.Argument(help="evidence.sqlite, or its folder.")],
+        dictionary: Annotated[str, typer.Argument(help="Name of the dictionary.")],
+        units: Annotated[list[int], typer.Argument(help="Numbers of the features.")],
+        url: Annotated[
+            str, typer.Option(help="OpenAI-compatible address; examples are sent there.")
+        ] = "",
+        model: Annotated[str, typer.Option(help="Name of the language model there.")] = "",
+        key_variable: Annotated[
+            str, typer.Option(help="Environment variable that holds the key.")
+        ] = "",
+        local: Annotated[
+            Path | None, typer.Option(help="Folder of a local language model instead.")
+        ] = None,
+        layer: Annotated[int | None, typer.Option(help="Of a cross-layer transcoder.")] = None,
+        as_json: AsJson = False,
+    ) -> None:
+        """Have a language model explain features; the label is scored on held-out examples."""
+        if bool(url and model) == (local is not None):
+            raise typer.BadParameter("Give either --url with --model, or --local.")
+        with EvidenceFile(evidence) as file:
+            found = _named(file, dictionary, layer)
+            only = tuple(FeatureId(found.digest, found.layer, unit) for unit in units)
+        choice = LanguageChoice(url, model, key_variable, str(local or ""))
+        explain_features(ExplainFeatures(choice, str(evidence), only), silent())
+        with EvidenceFile(evidence) as file:
+            made = {
+                feature.unit: [one for one in file.labels(feature) if choice.title in one.method]
+                for feature in only
+            }  # fmt: skip
+        if as_json:
+            print_json(
+                {str(unit): [asdict(one) for one in labels] for unit, labels in made.items()}
+            )
+            return
+        for unit, labels in made.items():
+            told = [f"{one.text}  [{one.scored_by} {one.score}]" for one in labels]
+            typer.echo(f"{unit}: {'; '.join(told) or 'too few examples'}")
 
 
 def _add_feature(app: typer.Typer, print_json: Callable[[Any], None]) -> None:
@@ -188,7 +257,7 @@ def _add_train(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None]
         }  # fmt: skip
         found = asked(
             model, device, quiet,
-            lambda session: feature_work.train_dictionary(
+            lambda session: feature_jobs.train_dictionary(
                 session, corpus, str(out.expanduser().absolute()), site, layer, reads, training,
                 d_sae=features, n_tokens=tokens, context=context, text_field=field,
                 senses=str(senses.expanduser().absolute()) if senses else None,

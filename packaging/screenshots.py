@@ -16,13 +16,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = (1440, 900)
 PROMPT = "the capital of the state containing Oakland is"
 THEMES = ("light", "dark", "contrast")
-_DISPLAY = ":97"
 _SETTLE_MS = 400
 
 
@@ -36,9 +36,12 @@ def screen() -> Iterator[bool]:
         return
     size = f"{SIZE[0]}x{SIZE[1]}x24"
     server = subprocess.Popen(
-        [program, _DISPLAY, "-screen", "0", size, "-nolisten", "tcp"], stderr=subprocess.DEVNULL
-    )
-    os.environ.update(DISPLAY=_DISPLAY, QT_QPA_PLATFORM="xcb")
+        [program, "-displayfd", "1", "-screen", "0", size, "-nolisten", "tcp"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert server.stdout is not None
+    display = server.stdout.readline().strip()  # the first that no other server has
+    os.environ.update(DISPLAY=f":{display}", QT_QPA_PLATFORM="xcb")
     os.environ.pop("WAYLAND_DISPLAY", None)
     try:
         yield True
@@ -190,7 +193,12 @@ def command_palette(stage: Stage) -> None:
 
 def preferences(stage: Stage) -> None:
     stage.run("edit.preferences")
+    from PySide6.QtWidgets import QScrollArea
+
     stage.take("preferences")
+    bar = stage.dialog().findChild(QScrollArea).verticalScrollBar()
+    bar.setValue(bar.maximum())
+    stage.take("preferences-end")
     stage.close_dialogs()
 
 
@@ -284,6 +292,37 @@ def test_dialog(stage: Stage) -> None:
     stage.close_dialogs()
 
 
+def compare_overlay(stage: Stage) -> None:
+    stage.open("capitals")
+    stage.run("verify.compare")
+    stage.take("compare-before", 1500)
+    dialog, names = stage.dialog(), {c.name: c.id for c in stage.session.project.findings()}
+    floor = next((names[name] for name in names if "rephrased" in name), "")
+    dialog.choose(replace(dialog.chosen, floor=floor))
+    dialog.run()
+    stage.take("compare-overlay", 800)
+    stage.dialog().classes.buttons["both"].setChecked(False)
+    stage.dialog().tables.setCurrentIndex(1)
+    stage.take("compare-filtered", 500)
+    stage.close_dialogs()
+
+
+def split_view(stage: Stage) -> None:
+    stage.open("capitals")
+    stage.session.activate(stage.session.project.finding("Dallas").id)
+    stage.window.split.show_beside(stage.session.project.finding("Oakland").id)
+    stage.group("Texas")
+    stage.session.select(stage.session.selection[:1])
+    node = stage.session.circuit.nodes.find("token/embed/-1/7/34") or int(
+        stage.session.circuit.roots[0]
+    )
+    stage.session.select([node])
+    stage.take("split-view", 1200)
+    stage.window.split.swap()
+    stage.take("split-swapped", 800)
+    stage.window.split.unsplit()
+
+
 def dialogs_of_actions(stage: Stage) -> None:
     stage.open("capitals")
     for action, name in (
@@ -303,6 +342,55 @@ def attention(stage: Stage) -> None:
     stage.session.select(stage.session.selection[:1])
     stage.run("trace.why")
     stage.take("why-there", 1500)
+    stage.close_dialogs()
+
+
+def feature_pages(stage: Stage) -> None:
+    from PySide6.QtWidgets import QScrollArea
+
+    from circuitscope.app.panels.feature_page import FeatureBox
+    from circuitscope.app.panels.inspector import InspectorPanel
+    from circuitscope.session import feature_work
+
+    for name in ("capitals", "othello"):
+        stage.open(name)
+        stage.session.load_model(
+            ROOT / "projects" / ("atlas" if name == "capitals" else name) / "model"
+        )
+        stage.settle()
+        circuit = stage.session.circuit
+        order = (-circuit.nodes.influence).argsort().tolist()
+        pages = (n for n in order if (p := feature_work.page(stage.session, n)) and p.examples)
+        stage.session.select([next(pages)])
+        stage.settle(1200)
+        scroll = stage.window.findChild(InspectorPanel).findChild(QScrollArea)
+        box = stage.window.findChild(FeatureBox)
+        bar = scroll.verticalScrollBar()
+        top = box.mapTo(scroll.widget(), box.rect().topLeft()).y()
+        for part in range(4):
+            bar.setValue(top + part * (scroll.height() - 40))
+            stage.take(f"feature-{name}-{part + 1}")
+            if bar.value() == bar.maximum():
+                break
+        if name == "othello":
+            from circuitscope.app.panels.board import BoardPanel
+
+            board = stage.window.findChild(BoardPanel).findChild(QScrollArea).verticalScrollBar()
+            board.setValue(board.maximum())
+            stage.take("feature-boards")
+
+
+def collect(stage: Stage) -> None:
+    stage.open("capitals")
+    stage.session.load_model(ROOT / "projects" / "atlas" / "model")
+    stage.settle()
+    stage.run("trace.collect")
+    stage.take("collect", 1500)
+    dialog = stage.dialog()
+    texts = stage.copies / "texts.txt"
+    texts.write_text("the capital of the state containing Dallas is Austin\n" * 4000)
+    dialog.corpus.setText(str(texts))
+    stage.take("collect-estimate", 2500)
     stage.close_dialogs()
 
 
@@ -358,6 +446,85 @@ def name_dialog(stage: Stage) -> None:
     stage.close_dialogs()
 
 
+def looks(stage: Stage) -> None:
+    stage.open("capitals")
+    stage.group("Texas")
+    stage.run("graph.look")
+    dialog = stage.dialog()
+    for query, color, shape in (("kind:attention", "violet", "triangle"), ("sign:-", "brick", "")):
+        dialog.query.setText(query)
+        dialog.rule.color.setCurrentIndex(dialog.rule.color.findData(color))
+        dialog.rule.shape.setCurrentIndex(dialog.rule.shape.findData(shape))
+        dialog.add_rule()
+    stage.take("looks")
+    stage.close_dialogs()
+    stage.window.show_view("circuit")
+    stage.take("looks-circuit")
+    stage.window.show_view("link")
+    stage.session.undo()
+    stage.session.undo()
+
+
+def edge(stage: Stage) -> None:
+    from circuitscope.app.commands.files import why_edge
+
+    stage.open("capitals")
+    stage.group("bring Texas to “is”")
+    node = stage.session.selection[0]
+    stage.session.select([node])
+    why_edge(stage.window.desk, stage.session.circuit.inputs(node)[0].index)
+    stage.take("why-edge", 1500)
+    stage.close_dialogs()
+
+
+def files(stage: Stage) -> None:
+    """What is asked about files: unsaved changes, a locked project, work that a crash left."""
+    from PySide6.QtCore import QTimer
+
+    from circuitscope.app.commands.files import ask_to_save
+    from circuitscope.app.dialogs.recovery import RecoveryDialog
+    from circuitscope.project.recovery import LeftOver
+
+    stage.open("capitals")
+
+    def answer() -> None:
+        stage.take("save-changes")
+        stage.app.activeModalWidget().reject()
+
+    QTimer.singleShot(300, stage.window, answer)
+    ask_to_save(stage.window.desk)
+    target = stage.copies / "locked.circuitscope"
+    shutil.copy(stage.copies / "capitals.circuitscope", target)
+    held = "import sys, circuitscope as cs; p = cs.open_project(sys.argv[1]); print(1, flush=True)"
+    other = subprocess.Popen(
+        [sys.executable, "-c", held + "; input()", str(target)], cwd=ROOT,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert other.stdout is not None
+    other.stdout.readline()
+    stage.window.open_path(target)
+    stage.take("locked")
+    stage.close_dialogs()
+    other.communicate("\n")
+    edits = ("Label feature 57 “Texas”", "Group 6 nodes as “say a capital”", "Pin 3 nodes")
+    left = LeftOver(stage.copies / "session", target, "2026-11-26T10:00:00Z", edits, len(edits))
+    RecoveryDialog(stage.window.desk, left).open()
+    stage.take("recovery")
+    stage.close_dialogs()
+
+
+def exports(stage: Stage) -> None:
+    stage.open("capitals")
+    stage.run("file.export")
+    dialog = stage.dialog()
+    for suffix in ("pdf", "png", "json"):
+        at = dialog.suffix.findData(f".{suffix}")
+        if at >= 0:
+            dialog.suffix.setCurrentIndex(at)
+            stage.take(f"export-{suffix}", 800)
+    stage.close_dialogs()
+
+
 def tour(stage: Stage) -> None:
     from circuitscope.app.tour import Tour
 
@@ -374,10 +541,10 @@ def tour(stage: Stage) -> None:
 SCENES: tuple[Callable[[Stage], None], ...] = (
     start_page, link_graph, circuit_view, search, command_palette, preferences, empty_project,
     trace_dialog, try_it, test_dialog, logits_dialog, attention_trial, attention_sweep,
-    information_flow, dialogs_of_actions, attention, other_examples, jobs, errors, name_dialog,
-    tour,
+    information_flow, compare_overlay, split_view, dialogs_of_actions, attention, feature_pages,
+    collect, other_examples, jobs, errors, name_dialog, looks, edge, files, exports, tour,
 )  # fmt: skip
-IN_EVERY_THEME = (start_page, link_graph, circuit_view, search, command_palette, preferences)
+AT_EVERY_SIZE = (start_page, link_graph, circuit_view, search, command_palette, preferences)
 
 
 def play(stage: Stage, wanted: str) -> list[str]:
@@ -386,8 +553,7 @@ def play(stage: Stage, wanted: str) -> list[str]:
     for theme, scale in (*((theme, 1.0) for theme in THEMES), ("light", 1.5)):
         stage.look(theme, scale)
         stage.prefix = f"{theme}-" if scale == 1 else "large-"
-        plain = (theme, scale) == ("light", 1.0)
-        for scene in SCENES if plain or theme == "dark" else IN_EVERY_THEME:
+        for scene in SCENES if scale == 1.0 else AT_EVERY_SIZE:
             if wanted not in scene.__name__:
                 continue
             try:

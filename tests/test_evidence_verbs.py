@@ -1,10 +1,13 @@
-"""The verb that measures circuits, as a user types it."""
+"""The verbs that measure and compare circuits, as a user types it."""
 
 import json
+import shutil
 from pathlib import Path
 
+import circuitscope as cs
 from circuitscope import cli
 from circuitscope.core.shipped import shipped_path
+from circuitscope.core.transfer import of_finding
 
 ATLAS = shipped_path("projects", "atlas")
 CLEAN = "the capital of the state containing Dallas is"
@@ -28,6 +31,33 @@ def test_edges_are_traced_and_measured(capsys, tmp_path: Path) -> None:
     assert report.read_text().startswith("<!DOCTYPE html>")
     assert run("measure", out, model, "--level", "path", "--quiet") == 1
     assert "no level" in capsys.readouterr().err
+
+
+def test_circuits_are_compared_run_crosswise_drawn_and_kept(capsys, tmp_path: Path) -> None:
+    project = tmp_path / "capitals.circuitscope"
+    shutil.copy(ATLAS / "capitals.circuitscope", project)
+    figure, table = tmp_path / "diff.svg", tmp_path / "diff.md"
+    asked = ("compare", str(project), "Dallas", "Oakland", "--model", str(ATLAS / "model"))
+    more = ("--floor", "Dallas", "--out", str(figure), "--out", str(table), "--save", "--quiet")
+    assert run(*asked, *more) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Dallas’s circuit keeps −")
+    assert "Noise floor, Dallas against Dallas: 100 % of nodes" in said
+    assert "Oakland’s own circuit" in figure.read_text()
+    assert "| prompt | answer | Dallas | Oakland | shared | Dallas |" in table.read_text()
+    with cs.open_project(project, read_only=True) as kept:
+        _, info = [one for one in kept.findings() if one.method == "comparison"]
+        chosen, names, found = of_finding(kept.read_finding(info.id))
+    assert names == ("Dallas", "Oakland", "Dallas")
+    assert chosen.floor == chosen.a
+    assert found.kept.shape == (2, 4)
+    assert run("compare", str(project), "Dallas", "Oakland", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["counts"]["nodes"]["both"] == len(told["nodes"]["both"])
+    assert run("compare", str(project), "Dallas", "Tulsa") == 1
+    assert "Its results are" in capsys.readouterr().err
+    assert run("compare", str(project), "Dallas", "Oakland", "--out", "x.gexf") == 1
+    assert "no place" in capsys.readouterr().err
 
 
 def test_the_mib_protocol_writes_a_table_and_json(capsys, tmp_path: Path) -> None:

@@ -35,4 +35,4 @@ class Action:
     picture: str = ""
     needs: Callable[[Session], str] = when.always
     on: Literal["window", "canvas"] = "window"
-    checked: Callable[[Session], bool] | None = None
+    checked: Callable[[Desk], bool] | None = None

@@ -1,5 +1,6 @@
 """Start the window: fonts, colours, crash dialog, recovery, and the clock that hears the engine."""
 
+import gc
 import logging
 import sys
 from pathlib import Path
@@ -86,6 +87,8 @@ class Application:
         self.window.setGeometry(old.geometry())
         self.window.show_view(shown)
         self.window.show()
+        if (side := old.split.side) is not None:
+            self.window.split.show_beside(side.document.active, side.document.active_drawing)
         if (tour := old.findChild(Tour)) is not None:
             begin_tour(self.window, tour.at)
         for dialog in old.findChildren(PreferencesDialog):
@@ -157,6 +160,9 @@ def run(project_path: Path | str | None = None, *, apart: bool = False) -> int:
         started.window.show()
         started.begin(project_path)
         started.warm_engine()
+        # Modules and the window live to the end: the collector need not go over them every time,
+        # which holds up the event loop for some 50 ms.
+        gc.freeze()
         return app.exec()
     finally:
         listener.close()

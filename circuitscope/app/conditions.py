@@ -38,6 +38,14 @@ def something_deleted(session: Session) -> str:
     return "" if deleted else tr("Nothing was deleted, so there is nothing to remove.")
 
 
+def two_circuits(session: Session) -> str:
+    """Ask for two circuits in the project."""
+    if reason := circuit_shown(session):
+        return reason
+    found = [info for info in session.project.findings() if info.kind == "circuit"]
+    return "" if len(found) > 1 else tr("Trace or import a second circuit first.")
+
+
 def imported_shown(session: Session) -> str:
     """Ask for a circuit that was imported from a graph file."""
     if reason := circuit_shown(session):

@@ -34,6 +34,9 @@ DRAWING_ACTIONS: tuple[Action, ...] = (
     Action("graph.suggest", "Suggest groups…",
            "List groups of features with similar edges, to be taken one by one.",
            diagram.suggest_groups, ("Ctrl+G",), "sparkles", when.circuit_shown),
+    Action("graph.look", "Colour and shape…",
+           "Give nodes a colour and a shape, by hand or by rules.",
+           diagram.choose_looks, ("Ctrl+Shift+G",), "", when.circuit_shown),
     Action("diagram.note", "New note…", "Write a note bound to what is selected.",
            diagram.add_note, ("N",), "sticky-note", when.circuit_shown, "canvas"),
     Action("diagram.frame", "New frame…", "Draw a titled rectangle behind what is selected.",
@@ -63,7 +66,7 @@ DRAWING_ACTIONS: tuple[Action, ...] = (
 
 DRAWING_MENU: tuple[str, ...] = (
     "project.new_drawing", "project.duplicate_drawing", "project.delete_drawing", SEPARATOR,
-    "project.note", "graph.suggest", SEPARATOR, "diagram.note", "diagram.frame",
+    "project.note", "graph.suggest", "graph.look", SEPARATOR, "diagram.note", "diagram.frame",
     "diagram.sketch_node", "diagram.sketch_edge",
     "diagram.erase", SEPARATOR, *(f"diagram.align_{edge}" for edge in _ALIGN_KEYS), SEPARATOR,
     "diagram.distribute_across", "diagram.distribute_down",

@@ -49,7 +49,7 @@ class DrawingTabs(QTabBar):
     def follow(self) -> None:
         """Drop tabs of what is gone, name the others, and mark the one on screen."""
         session, self._following = self._desk.session, True
-        names = self._names()
+        names = self.names()
         for at in reversed(range(self.count())):
             if self.tabData(at) not in names:
                 self.removeTab(at)
@@ -64,8 +64,8 @@ class DrawingTabs(QTabBar):
         self.setVisible(self.count() > 1)
         self._following = False
 
-    def _names(self) -> dict[str, str]:
-        """Return what the tab of every drawing says, by its id."""
+    def names(self) -> dict[str, str]:
+        """Return what every drawing of the project is called, by its id."""
         project = self._desk.session.project
         found: dict[str, str] = {}
         for info in project.findings() if project is not None else []:

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from circuitscope.app.widgets import text_label
+from circuitscope.app.widgets import RealBox, SpinBox, text_label
 from circuitscope.app.words import THIN, tr
 
 
@@ -124,7 +124,7 @@ def _choice(choices: Iterable[str], value: str) -> QComboBox:
 
 
 def _whole(low: int, high: int, value: int | None, unit: str, *, optional: bool) -> QSpinBox:
-    made = QSpinBox()
+    made = SpinBox()
     made.setMinimumWidth(160)
     made.setRange(low - 1 if optional else low, high)
     made.lineEdit().setTextMargins(6, 0, 6, 0)
@@ -138,7 +138,7 @@ def _whole(low: int, high: int, value: int | None, unit: str, *, optional: bool)
 
 
 def _real(low: float, high: float, value: float) -> QDoubleSpinBox:
-    made = QDoubleSpinBox()
+    made = RealBox()
     made.setMinimumWidth(160)
     made.setRange(low, high)
     made.lineEdit().setTextMargins(6, 0, 6, 0)

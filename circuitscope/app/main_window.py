@@ -1,5 +1,6 @@
 """The main window: panels, menus, tabs; it holds no truth and decides nothing."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QByteArray, QMimeData, QPoint, Qt, QTimer
@@ -16,14 +17,11 @@ from PySide6.QtWidgets import (
     QMainWindow,
     QMenu,
     QStackedWidget,
-    QTabWidget,
     QVBoxLayout,
     QWidget,
 )
 
 from circuitscope.app.actions import MENUS, SEPARATOR, by_id, make_actions, refresh_actions
-from circuitscope.app.canvas.circuit_view import CircuitView
-from circuitscope.app.canvas.link_graph import LinkGraphView
 from circuitscope.app.canvas.view import CanvasView
 from circuitscope.app.commands import diagram, edits, files, views
 from circuitscope.app.desk import Desk, Watch
@@ -37,6 +35,7 @@ from circuitscope.app.panels.inspector import InspectorPanel
 from circuitscope.app.panels.jobs import JobsPanel
 from circuitscope.app.panels.project_tree import ProjectPanel
 from circuitscope.app.panels.verify import VerifyPanel
+from circuitscope.app.split_view import SplitArea
 from circuitscope.app.start_page import StartPage, thumbnail_path
 from circuitscope.app.status import StatusLine
 from circuitscope.app.theme import Palette, app_icon
@@ -49,7 +48,8 @@ from circuitscope.session.session import Session
 
 LAYOUT_VERSION = 2
 _CANVAS_MENU = ("graph.label", "graph.group", "graph.ungroup", SEPARATOR, "graph.pin",
-                "graph.hide", SEPARATOR, "graph.strongest_input", "graph.strongest_output",
+                "graph.hide", "graph.look", SEPARATOR,
+                "graph.strongest_input", "graph.strongest_output",
                 "view.focus_inputs", "view.focus_outputs", "view.paths", SEPARATOR, "trace.further",
                 "trace.why", "trace.try", "verify.test", SEPARATOR, "view.frame", "view.fit",
                 "graph.show_all")  # fmt: skip
@@ -99,15 +99,11 @@ class MainWindow(QMainWindow):
     # ---- building --------------------------------------------------------------------------
     def _make_center(self) -> None:
         desk = self.desk
-        self.link_graph = LinkGraphView(self.session, desk.palette, self)
-        self.circuit_view = CircuitView(self.session, desk.palette, self)
-        self._tabs = QTabWidget()
-        self._tabs.setDocumentMode(True)
-        self._tabs.setAccessibleName(tr("Views"))
-        self._tabs.tabBar().setAccessibleName(tr("Views"))
-        self._tabs.addTab(self.link_graph, tr("Link graph"))
-        self._tabs.addTab(self.circuit_view, tr("Circuit"))
-        self._tabs.currentChanged.connect(lambda *_: self.canvas().setFocus())
+        self.drawing_tabs = DrawingTabs(desk, self)
+        self.split = SplitArea(desk, self.drawing_tabs.names)
+        self.link_graph = self.split.main.link_graph
+        self.circuit_view = self.split.main.circuit_view
+        self.split.main.tabs.currentChanged.connect(lambda *_: self.canvas().setFocus())
         for view in (self.link_graph, self.circuit_view):
             self._connect_canvas(view)
         empty = EmptyState(
@@ -118,13 +114,12 @@ class MainWindow(QMainWindow):
         empty.add_button(trace)
         self._center = QStackedWidget()
         self._start = StartPage(desk)
-        self.drawing_tabs = DrawingTabs(desk, self)
         work = QWidget()
         column = QVBoxLayout(work)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         column.addWidget(self.drawing_tabs)
-        column.addWidget(self._tabs, 1)
+        column.addWidget(self.split, 1)
         for page in (self._start, empty, work):
             self._center.addWidget(page)
         self.setCentralWidget(self._center)
@@ -133,9 +128,7 @@ class MainWindow(QMainWindow):
         for action in self.desk.actions.values():
             if by_id(action.objectName()).on == "canvas":
                 view.addAction(action)
-        for name, slot in (("label_wanted", self._label_node), ("pin_wanted", self._pin_node),
-                           ("menu_wanted", self._canvas_menu),
-                           ("text_wanted", self._edit_item)):  # fmt: skip
+        for name, slot in self.canvas_signals():
             if (signal := getattr(view, name, None)) is not None:
                 signal.connect(slot)
 
@@ -220,9 +213,14 @@ class MainWindow(QMainWindow):
             menu.addAction(tr("nothing yet")).setEnabled(False)
 
     # ---- what actions ask of the window ------------------------------------------------------
+    def canvas_signals(self) -> tuple[tuple[str, Callable[..., object]], ...]:
+        """Return which signal of a canvas asks for what."""
+        return (("label_wanted", self._label_node), ("pin_wanted", self._pin_node),
+                ("menu_wanted", self._canvas_menu), ("text_wanted", self._edit_item))  # fmt: skip
+
     def canvas(self) -> QWidget:
-        """Return the view in front."""
-        return self._tabs.currentWidget()
+        """Return the view in front, in the active half."""
+        return self.split.main.tabs.currentWidget()
 
     def canvases(self) -> dict[str, CanvasView]:
         """Return both views by name."""
@@ -230,11 +228,11 @@ class MainWindow(QMainWindow):
 
     def shown_view(self) -> str:
         """Return which view is in front: "link" or "circuit"."""
-        return "circuit" if self.canvas() is self.circuit_view else "link"
+        return self.split.main.shown()
 
     def show_view(self, name: str) -> None:
         """Bring a view to the front: "link" or "circuit"."""
-        self._tabs.setCurrentWidget(self.circuit_view if name == "circuit" else self.link_graph)
+        self.split.main.show_view(name)
 
     def edit_label(self) -> None:
         """Put the cursor into the inspector's label field."""

@@ -69,8 +69,39 @@ MEANINGS: dict[str, str] = {
     "similarity": "Cosine, −1 to 1; 1 is the same direction.",
     "token weight": "By how much one unit of the feature moves this token's logit directly, "
     "through no other layer; signed.",
+    "detection": "How well the label tells held-out texts where the feature is active from those "
+    "where it is silent: the mean of both hit rates. 0.5 is chance, 1 is perfect. It does not say "
+    "what the feature does.",
+    "output": "Share of all other tokens whose log-probability rises less than the named ones' "
+    "when the feature is raised on held-out texts. 0.5 is chance, 1 is perfect. It does not say "
+    "when the feature fires.",
+    "F1": "Harmonic mean of how often the rule holds where the feature fires and how often the "
+    "feature fires where the rule holds, on held-out games; 0 to 1.",
+    "both scores": "Mean of the score of when it fires and the score of what it does; 0.5 is "
+    "chance, 1 is perfect.",
+    "shown": "Nodes and edges that thresholds, switches, filter and your own choice leave in view. "
+    "The others are still in the circuit; “why?” counts them by reason.",
+    "threshold": "How many are in view, of how many in the circuit. The slider sets which part of "
+    "all influence, or of all edge scores, those in view hold together.",
+    "job": "Steps done and steps in all of this phase; the time left assumes the speed so far. "
+    "At the end, how long it took.",
+    "cell": "What the title of the map says, for this row and column; signed: cells below nought "
+    "have another colour and a stroke across. Colours are full at the largest size in the map.",
+    "pair": "What both sources together bring to the attention score before softmax; signed. All "
+    "pairs add up to the score.",
+    "word weight": "Relevance of these words for the label against the contrast, decomposed as one "
+    "span; signed. Weights of parts need not add up to that of the whole.",
+    "words alone": "Sum of the weights of its words, each decomposed by itself; signed.",
+    "only together": "Weight less the sum of its words: what they say only together; signed.",
     "position": "Place of the token in the prompt, counted from 0.",
     "layer": "Block of the model, counted from 0.",
+    "change": "The second circuit's value less the first's; signed. Compare it with what changes "
+    "between the first circuit and its noise floor.",
+    "transfer": "The answer that the circuit alone keeps on a prompt, everything else of its kinds "
+    "replaced in the unfrozen model: 0 % is everything replaced, 100 % the whole model. Less and "
+    "more than that is possible; it is never clipped.",
+    "shared": "Nodes, or edges, that both circuits have / those that either has; 0 to 100 %. It "
+    "says what two drawings share, not what they do; read it beside the noise floor.",
 }  # fmt: skip
 
 
@@ -87,13 +118,24 @@ def explain(widget: QWidget, name: str, more: str = "") -> None:
         name: An entry of `MEANINGS`.
         more: What to say of this very number.
     """
-    text = "\n".join(part for part in (more, meaning(name)) if part)
+    explain_text(widget, "\n".join(part for part in (more, meaning(name)) if part))
+
+
+def explain_all(widget: QWidget, *names: str) -> None:
+    """Let a widget that shows several numbers say what each means, by its name."""
+    explain_text(widget, "\n".join(f"{tr(name)}: {meaning(name)}" for name in names))
+
+
+def explain_text(widget: QWidget, text: str) -> None:
+    """Let a widget say a text: as a tooltip, on Shift+F1, and from its context menu."""
     widget.setToolTip(text)
+    is_new = not widget.whatsThis()
     widget.setWhatsThis(text)
-    ask = QAction(tr("What does this number mean?"), widget)
-    ask.triggered.connect(lambda: show_meaning(widget, text))
-    widget.addAction(ask)
-    widget.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
+    if is_new:
+        ask = QAction(tr("What does this number mean?"), widget)
+        ask.triggered.connect(lambda: show_meaning(widget, widget.whatsThis()))
+        widget.addAction(ask)
+        widget.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
 
 
 def show_meaning(widget: QWidget, text: str) -> None:

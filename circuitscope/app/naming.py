@@ -4,8 +4,11 @@ from pathlib import Path
 
 from circuitscope.app.words import DOT, percent, shown_token, tr
 from circuitscope.core.anatomy import Site
+from circuitscope.core.badges import Outcome
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import BiasUnit, NodeKey, NodeKind
+from circuitscope.engine.reasons import AttentionReasons, HeadPart
+from circuitscope.project.verbs import nodes_in
 from circuitscope.session.session import Session
 
 _ATTENTION = (
@@ -145,6 +148,42 @@ def is_attention(circuit: Circuit, index: int) -> bool:
         return True
     feature = kind == NodeKind.FEATURE and site == Site.ATTN_OUT
     return feature or kind in (NodeKind.HEAD, NodeKind.SCORE)
+
+
+def head_words(circuit: Circuit, part: HeadPart) -> str:
+    """Return who looked where: "head 1.5 looks at “Dallas”"."""
+    token = shown_token(circuit.tokens[part.key])
+    return tr("head {0}.{1} looks at “{2}”").format(part.layer, part.head, token)
+
+
+def heads_line(circuit: Circuit, found: AttentionReasons) -> str:
+    """Return the heads an edge passes in a line: the two strongest with their pattern weight."""
+    if not found.parts:
+        return tr("passes no attention head")
+    named = [
+        tr("{0}, attention {1}").format(head_words(circuit, part), percent(part.pattern))
+        for part in found.parts[:2]
+    ]
+    if rest := len(found.parts) - len(named):
+        named.append(tr("{0} more").format(rest))
+    return "\n".join(named)
+
+
+def name_of_test(session: Session, tested: Outcome, most: int = 3) -> str:
+    """Return what was tested: a drawn group by its name, an edge by its ends, else the nodes."""
+    circuit, drawing = session.circuit, session.drawing
+    if tested.kind == "group" and drawing is not None:
+        for group, row in drawing.of_kind("group").items():
+            if set(nodes_in(drawing, group)) == set(tested.subject):
+                return str(row["label"])
+    names = []
+    for key in tested.subject[: 2 if tested.kind == "edge" else most]:
+        node = circuit.nodes.find(key) if circuit is not None else None
+        names.append(shown_token(session.label(node)) if node is not None else key)
+    if tested.kind == "edge":
+        return " → ".join(names)
+    more = len(tested.subject) - len(names)
+    return ", ".join(names) + (f" + {more}" if more else "")
 
 
 def is_constant(circuit: Circuit, index: int) -> bool:

@@ -16,6 +16,7 @@ from circuitscope.app.commands import edits
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.model_choice import check_line
 from circuitscope.app.later import Later
+from circuitscope.app.meanings import explain, explain_all
 from circuitscope.app.naming import model_name
 from circuitscope.app.widgets import STEP, Dot, button, elided, section, text_label
 from circuitscope.app.words import DOT, THIN, count, percent, plain, plural, tr
@@ -42,11 +43,7 @@ class StatusLine(QStatusBar):
         self.why.setCursor(Qt.CursorShape.PointingHandCursor)
         self.why.clicked.connect(self.show_reasons)
         self._scores = text_label("")
-        self._scores.setToolTip(
-            tr("error share: influence through what the dictionaries do not explain\n"
-               "replacement: influence of tokens / (tokens + unexplained parts)\n"
-               "completeness: mean explained share of the rows, weighted by influence")
-        )  # fmt: skip
+        explain(self._shown, "shown")
         self._fixed = elided("", "note")
         left = QWidget()
         row = QHBoxLayout(left)
@@ -99,6 +96,10 @@ class StatusLine(QStatusBar):
         if not hidden:
             self._shown.setText(shown)
         self._scores.setText(self._score_words(circuit))
+        names = ("error share", "replacement", "completeness")
+        if is_relevance(circuit):
+            names = ("faithfulness", "whole", "sum of parts")
+        explain_all(self._scores, *names)
         fixed = tr("attention patterns and norms held fixed")
         words = fixed if holds_fixed(circuit) else ""
         self._fixed.setText(words)

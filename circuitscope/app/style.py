@@ -91,6 +91,9 @@ QPushButton[look="generated"]:focus { border-color: $accent; }
 QPushButton[look="generated"]:checked {
   background: $accent; border-color: $accent; color: $on_accent;
 }
+QPushButton[look="token"]:checked:focus, QPushButton[look="generated"]:checked:focus {
+    border-color: $ink;
+}
 
 QLineEdit, QTextEdit, QPlainTextEdit, QComboBox, QSpinBox, QDoubleSpinBox {
   background: $panel; border: 1px solid $border; border-radius: 6px; padding: 0 8px;
@@ -112,6 +115,7 @@ QComboBox QAbstractItemView {
 }
 QSpinBox::up-button, QSpinBox::down-button, QDoubleSpinBox::up-button, QDoubleSpinBox::down-button
 { width: 0; border: 0; }
+QSpinBox, QDoubleSpinBox { min-height: 24px; }
 QSpinBox QLineEdit, QDoubleSpinBox QLineEdit {
   border: 0; padding: 0; min-height: 0; background: transparent;
 }
@@ -127,6 +131,12 @@ QCheckBox::indicator:checked {
 }
 QCheckBox::indicator:disabled { background: $field; border-color: $hairline; }
 
+#HalfHead { background: $window; border-bottom: 2px solid transparent; }
+#HalfHead[look="active"] { border-bottom-color: $accent; }
+QPushButton[look="class"] { padding: 3px 10px; text-align: left; }
+QPushButton[look="class"]:checked { border-color: $accent; background: $accent_tint; color: $ink; }
+QPushButton[look="class"]:!checked { color: $secondary; }
+
 QTabBar { background: $window; qproperty-drawBase: 0; }
 QTabBar::tab {
   background: transparent; padding: 0 14px; height: 33px; color: $secondary; border: 0;
@@ -137,6 +147,8 @@ QTabBar::tab:selected {
 }
 QTabBar::tab:hover:!selected { color: $ink; }
 QTabBar::tab:selected:focus { border-bottom: 2px solid $ink; }
+QTabBar[look="small"] { background: transparent; }
+QTabBar[look="small"]::tab { padding: 0 7px; height: 25px; }
 QTabWidget::pane { border: 0; border-top: 1px solid $hairline; background: $panel; }
 QTabWidget::tab-bar { left: 4px; }
 

@@ -14,6 +14,7 @@ from PySide6.QtGui import (
     QFont,
     QFontMetrics,
     QGuiApplication,
+    QIcon,
     QKeyEvent,
     QKeySequence,
     QPainter,
@@ -302,10 +303,16 @@ class _Painter(QStyledItemDelegate):
         column, palette = self._table.columns[index.column()], self._table.palette_
         self.initStyleOption(option, index)
         text, option.text = option.text, ""
+        icon, option.icon = QIcon(option.icon), QIcon()
         style = self._table.style()
         style.drawControl(QStyle.ControlElement.CE_ItemViewItem, option, painter, self._table)
         painter.save()
         room = QRectF(option.rect).adjusted(2, 0, -2, 0)
+        if not icon.isNull():
+            side = option.decorationSize.width()
+            place = QRectF(room.x(), room.center().y() - side / 2, side, side)
+            icon.paint(painter, place.toRect())
+            room.setLeft(room.left() + side + 4)
         if column.bar and index.data(VALUE) is not None:
             self._paint_bar(painter, room, float(index.data(VALUE)), palette)
             room.setLeft(room.right() - _NUMBER)

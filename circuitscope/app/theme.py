@@ -1,12 +1,13 @@
 """Colours of the window, and icons drawn in them.
 
 Three palettes of one structure: light, dark and high contrast. The style sheet, the icons and the
-canvas all read the same `Palette`, so a colour is named once. Sign is never told by colour alone:
+canvas all read the same `Palette`, whose colours of nodes, edges and text are those of the
+figure's theme, so a colour is named once. Sign is never told by colour alone:
 negative edges are dashed and numbers carry a real minus.
 """
 
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from string import Template
@@ -73,7 +74,7 @@ class Palette:
     grid: str
     tooltip: str
     tooltip_ink: str
-    groups: dict[str, str] = field(default_factory=dict)
+    groups: dict[str, str]
 
     def group(self, color: str) -> str:
         """Return the hue of a group colour name; a "#RRGGBB" passes through."""
@@ -89,51 +90,39 @@ class Palette:
             share: How much of it is left, 0 to 1.
             over: The background; the panel where empty.
         """
-        top, back = QColor(color), QColor(over or self.panel)
-        parts = zip(top.getRgb()[:3], back.getRgb()[:3], strict=True)
-        return "#" + "".join(f"{round(a * share + b * (1 - share)):02X}" for a, b in parts)
+        return paper.mix(color, over or self.panel, share)
 
 
-LIGHT = Palette(
-    name="light", dark=False,
-    window="#F6F5F2", panel="#FFFFFF", field="#F2F1ED", hairline="#E4E3DF", border="#DCDBD6",
-    hover="#F0EFEB", ink="#1F2430", secondary="#667085", faint="#C9CDD6",
+def _palette(name: str, theme: paper.Theme, **own: str) -> Palette:
+    """Return a palette whose canvas has the colours of a figure's theme."""
+    shared = {
+        one.name: getattr(theme, one.name) for one in fields(Palette) if hasattr(theme, one.name)
+    }
+    return Palette(name=name, dark=theme is paper.DARK, panel=theme.background, **{**shared, **own})
+
+
+LIGHT = _palette(
+    "light", paper.PRINT,
+    window="#F6F5F2", field="#F2F1ED", border="#DCDBD6", hover="#F0EFEB",
     accent="#3D4FC1", accent_pressed="#33429F", accent_ink="#3D4FC1", accent_tint="#ECEDFA",
-    on_accent="#FFFFFF",
-    positive="#2B6CB0", negative="#C2571A", supported="#1E7B45", supported_tint="#EEF7F1",
-    error="#B3261E", error_tint="#FBEEEC",
-    token="#475467", logit="#1F2430", feature="#98A2B3", attention="#B9B2D0", grid="#F0EFEC",
+    on_accent="#FFFFFF", supported_tint="#EEF7F1", error="#B3261E", error_tint="#FBEEEC",
     tooltip="#1F2430", tooltip_ink="#FFFFFF",
-    groups=paper.PRINT.groups,
 )  # fmt: skip
 
-DARK = Palette(
-    name="dark", dark=True,
-    window="#15171C", panel="#1C1F26", field="#262A33", hairline="#2D323C", border="#3A404C",
-    hover="#272B34", ink="#E8EAF0", secondary="#9BA4B4", faint="#4B5260",
+DARK = _palette(
+    "dark", paper.DARK,
+    window="#15171C", field="#262A33", border="#3A404C", hover="#272B34",
     accent="#5B6BDD", accent_pressed="#4A59C4", accent_ink="#A9B4FF", accent_tint="#2A3054",
-    on_accent="#FFFFFF",
-    positive="#6FABEE", negative="#F0935A", supported="#5CC98A", supported_tint="#1C3328",
-    error="#FF8A80", error_tint="#3A2424",
-    token="#B4BDCC", logit="#F2F4F8", feature="#7D8798", attention="#8C82B0", grid="#23272F",
+    on_accent="#FFFFFF", supported_tint="#1C3328", error="#FF8A80", error_tint="#3A2424",
     tooltip="#E8EAF0", tooltip_ink="#15171C",
-    groups=paper.DARK.groups,
 )  # fmt: skip
 
-HIGH_CONTRAST = Palette(
-    name="contrast", dark=False,
-    window="#FFFFFF", panel="#FFFFFF", field="#FFFFFF", hairline="#5A5A5A", border="#000000",
-    hover="#E6E6E6", ink="#000000", secondary="#303030", faint="#9A9A9A",
+HIGH_CONTRAST = _palette(
+    "contrast", paper.HIGH_CONTRAST,
+    window="#FFFFFF", field="#FFFFFF", border="#000000", hover="#E6E6E6",
     accent="#0B1FA8", accent_pressed="#061476", accent_ink="#0B1FA8", accent_tint="#D6DCFF",
-    on_accent="#FFFFFF",
-    positive="#003E8A", negative="#8A2E00", supported="#00532A", supported_tint="#E2F3E8",
-    error="#8E0000", error_tint="#FCE4E4",
-    token="#202020", logit="#000000", feature="#5A5A5A", attention="#5A4A8A", grid="#DDDDDD",
+    on_accent="#FFFFFF", supported_tint="#E2F3E8", error="#8E0000", error_tint="#FCE4E4",
     tooltip="#000000", tooltip_ink="#FFFFFF",
-    groups={
-        "teal": "#005E55", "violet": "#5A2A99", "amber": "#7A4B00", "rose": "#8E1450",
-        "sky": "#00507E", "olive": "#424F00", "slate": "#34435A", "brick": "#7A2418",
-    },
 )  # fmt: skip
 
 PALETTES = {palette.name: palette for palette in (LIGHT, DARK, HIGH_CONTRAST)}

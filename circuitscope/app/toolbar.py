@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.later import Later
+from circuitscope.app.meanings import explain
 from circuitscope.app.search import SearchField
 from circuitscope.app.theme import px
 from circuitscope.app.widgets import text_label
@@ -133,6 +134,7 @@ class ThresholdSlider(QWidget):
         self.slider.setAccessibleName(title)
         self.slider.valueChanged.connect(self._moved)
         self._numbers = text_label("", "quiet")
+        explain(self._numbers, "threshold")
         for widget in (self._caption, self.slider, self._numbers):
             row.addWidget(widget)
         self._later = Later(self, self.refresh)

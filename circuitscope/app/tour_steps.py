@@ -7,16 +7,17 @@ from pathlib import Path
 from PySide6.QtCore import QRect
 from PySide6.QtWidgets import QTreeWidget, QTreeWidgetItemIterator, QWidget
 
+from circuitscope.app.dialogs.comparison import ComparisonDialog
 from circuitscope.app.dialogs.export import ExportDialog
 from circuitscope.app.dialogs.trial import TrialDialog
 from circuitscope.app.main_window import MainWindow
 from circuitscope.app.panels.circuit_list import CircuitList
-from circuitscope.app.panels.project_tree import ProjectTree
 from circuitscope.app.start_page import ExampleCard
 from circuitscope.app.words import tr
+from circuitscope.engine.evidence import CrossTest
 
 PROJECT = "capitals.circuitscope"
-TEXAS, CALIFORNIA, OTHER, ANSWER = "Texas", "California", "Oakland", "Sacramento"
+TEXAS, CALIFORNIA, ANSWER = "Texas", "California", "Sacramento"
 
 Place = tuple[QWidget, QRect]
 
@@ -55,8 +56,9 @@ def steps() -> tuple[Step, ...]:
                 "has the chances before and after. Close the dialog when you have seen it."),
              _answer, _answer_seen),
         Step(tr("Compare with Oakland"),
-             tr("Click Oakland in the project: the same path, another state. The drawing of each "
-                "circuit is its own."), _other, _other_shown),
+             tr("Verify › Compare with…, then Run crosswise: does Dallas’s circuit do Oakland’s "
+                "work? It does not. Close the window when you have seen it."),
+             _other, _other_seen),
         Step(tr("Export a figure"),
              tr("Ctrl+E, or Export: choose PDF or SVG and save. The figure carries where it "
                 "comes from."), _export, _exported),
@@ -102,6 +104,12 @@ def _texas_chosen(window: MainWindow) -> bool:
     return len(named) == len(keys) and set(named) == {TEXAS}
 
 
+def _menu(window: MainWindow, name: str) -> Place | None:
+    bar = window.menuBar()
+    action = next((found for found in bar.actions() if tr(name) in found.text()), None)
+    return (bar, bar.actionGeometry(action)) if action is not None else None
+
+
 def _trial(window: MainWindow) -> TrialDialog | None:
     dialogs = window.findChildren(TrialDialog)
     return next((dialog for dialog in dialogs if dialog.isVisible()), None)
@@ -110,9 +118,7 @@ def _trial(window: MainWindow) -> TrialDialog | None:
 def _swap(window: MainWindow) -> Place | None:
     dialog = _trial(window)
     if dialog is None:
-        bar = window.menuBar()
-        action = next((found for found in bar.actions() if "Trace" in found.text()), None)
-        return (bar, bar.actionGeometry(action)) if action is not None else None
+        return _menu(window, "Trace")
     if dialog.mode.currentData() != "group":
         return _whole(dialog.mode)
     if CALIFORNIA not in dialog.group.currentText():
@@ -140,15 +146,24 @@ def _answer_seen(window: MainWindow) -> bool:
     return _trial(window) is None
 
 
+def _comparison(window: MainWindow) -> ComparisonDialog | None:
+    dialogs = window.findChildren(ComparisonDialog)
+    return next((dialog for dialog in dialogs if dialog.isVisible()), None)
+
+
 def _other(window: MainWindow) -> Place | None:
-    return _item(window.findChild(ProjectTree), OTHER)
+    dialog = _comparison(window)
+    if dialog is None:
+        return _menu(window, "Verify")
+    if dialog.report is None or dialog.report.transfer is None:
+        return _whole(dialog.run_button)
+    return _whole(dialog.headline)
 
 
-def _other_shown(window: MainWindow) -> bool:
-    session = window.session
-    if session.project is None or not session.active:
-        return False
-    return session.project.finding(session.active).name == OTHER
+def _other_seen(window: MainWindow) -> bool:
+    jobs = window.session.jobs.jobs
+    ran = any(isinstance(job.request, CrossTest) and job.state == "done" for job in jobs)
+    return ran and _comparison(window) is None
 
 
 def _export(window: MainWindow) -> Place | None:

@@ -14,6 +14,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import (
     QDockWidget,
+    QDoubleSpinBox,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -21,6 +22,7 @@ from PySide6.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSizePolicy,
+    QSpinBox,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -34,8 +36,12 @@ STEP = 8
 
 
 def scrolled(inside: QWidget) -> QScrollArea:
-    """Put a widget into a scroll area that shows the background it lies on."""
+    """Put a widget into a scroll area that shows the background it lies on.
+
+    What is in it takes the keyboard's focus and scrolls into view; the area itself does not.
+    """
     area = QScrollArea()
+    area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     area.setWidgetResizable(True)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     show_in(area, inside)
@@ -139,6 +145,27 @@ def button(text: str, style: str = "", on_click: Callable[[], object] | None = N
     if on_click is not None:
         made.clicked.connect(lambda *_: on_click())
     return made
+
+
+class SpinBox(QSpinBox):
+    """Take a whole number; the text stands as far from the edge as in other fields."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        _set_in(self)
+
+
+class RealBox(QDoubleSpinBox):
+    """Take a number; the text stands as far from the edge as in other fields."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        _set_in(self)
+
+
+def _set_in(box: QSpinBox | QDoubleSpinBox) -> None:
+    # Qt places the text of a styled spin box without the style's padding.
+    box.lineEdit().setTextMargins(8, 0, 8, 0)
 
 
 def clear(layout: QLayout) -> None:

@@ -152,7 +152,8 @@ class EdgeTable:
 
     def into(self, node: int) -> slice:
         """Return where the edges into a node lie."""
-        lo, hi = np.searchsorted(self.target, [node, node + 1])
+        # Ends of the column's own type, or the whole column would be converted first.
+        lo, hi = np.searchsorted(self.target, np.array([node, node + 1], np.int32))
         return slice(int(lo), int(hi))
 
     @cached_property
@@ -163,8 +164,13 @@ class EdgeTable:
     def out_of(self, node: int) -> NDArray[np.int64]:
         """Return the indices of the edges that leave a node."""
         order, sources = self._by_source
-        lo, hi = np.searchsorted(sources, [node, node + 1])
+        lo, hi = np.searchsorted(sources, np.array([node, node + 1], np.int32))
         return order[lo:hi]
+
+    @cached_property
+    def routes(self) -> frozenset[int]:
+        """Return the `Route` codes that edges of this table have."""
+        return frozenset(np.unique(self.route).tolist())
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,6 +225,17 @@ class Circuit:
             total.update(getattr(self, name).tobytes())
         total.update("\x00".join(self.tokens).encode("utf-8", "surrogatepass"))
         return total.hexdigest()
+
+    @cached_property
+    def row_sizes(self) -> NDArray[np.float64]:
+        """Return what a row's shares are of, float64 [n]: sizes of its edges and of what is left.
+
+        What is left is `unexplained`, the sources that the node budget left out.
+        """
+        size = np.abs(self.edges.weight.astype(np.float64))
+        total = np.bincount(self.edges.target, size, minlength=len(self.nodes))
+        found: NDArray[np.float64] = total.astype(np.float64) + np.abs(self.unexplained)
+        return found
 
     @property
     def prompt(self) -> str:

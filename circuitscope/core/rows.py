@@ -17,6 +17,9 @@ project itself), which kind it is, and which thing it is about.
     frame         frame id                  title, x, y, width, height
     sketch_node   sketch id                 label, x, y
     sketch_edge   sketch id                 source, target, label
+    look          node key text             color (of GROUP_COLORS), shape (of LOOK_SHAPES), either
+                                            may be ""
+    look_rule     rule id                   query (see `graph.query`), color, shape, index
     run           run id                    fields of `core.badges.Outcome`: one test on the model
     view          "link_graph", "circuit"   node_threshold, edge_threshold, show_errors,
                                             show_biases, filter (see `graph.query`)
@@ -46,6 +49,8 @@ ROW_KINDS: Final = frozenset(
         "frame",
         "sketch_node",
         "sketch_edge",
+        "look",
+        "look_rule",
         "run",
         "view",
     ]
@@ -55,6 +60,9 @@ PROJECT_ROW_KINDS: Final = frozenset(["name", "order", "deleted", "text", "drawi
 
 GROUP_COLORS: Final = ("teal", "violet", "amber", "rose", "sky", "olive", "slate", "brick")
 """Names of group colours, in the order new groups take them; themes say how each looks."""
+
+LOOK_SHAPES: Final = ("disc", "square", "triangle", "diamond", "ring")
+"""Names of shapes that users give to nodes."""
 
 VIEW_DEFAULTS: Final[Row] = {
     "node_threshold": 0.8, "edge_threshold": 0.98, "show_errors": True, "show_biases": False,
@@ -86,6 +94,8 @@ _FIELDS: Final[dict[str, dict[str, tuple[type, ...]]]] = {
     "frame": {"title": _TEXT, "x": _NUMBER, "y": _NUMBER, "width": _NUMBER, "height": _NUMBER},
     "sketch_node": {"label": _TEXT, "x": _NUMBER, "y": _NUMBER},
     "sketch_edge": {"source": _TEXT, "target": _TEXT, "label": _TEXT},
+    "look": {"color": _TEXT, "shape": _TEXT},
+    "look_rule": {"query": _TEXT, "color": _TEXT, "shape": _TEXT, "index": (int,)},
     "view": {
         "node_threshold": _NUMBER, "edge_threshold": _NUMBER, "show_errors": (bool,),
         "show_biases": (bool,), "filter": _TEXT,
@@ -99,6 +109,7 @@ _NEEDED: Final = {
     "label": ("text",), "group": ("label",), "member": ("group",), "place": ("x", "y"),
     "note": ("text",), "sketch_edge": ("source", "target"), "name": ("text",), "text": ("text",),
     "frame": ("x", "y", "width", "height"), "sketch_node": ("x", "y"), "drawing": ("text",),
+    "look_rule": ("query",),
 }  # fmt: skip
 _FARTHEST: Final = 1e7
 

@@ -18,6 +18,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,14 @@ from torch import Tensor
 
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.progress import Progress, silent
-from circuitscope.dictionaries.corpus import Corpus, Ids, batches, open_corpus, uncounted
+from circuitscope.dictionaries.corpus import (
+    CHUNK_TOKENS,
+    Corpus,
+    Ids,
+    batches,
+    open_corpus,
+    uncounted,
+)
 from circuitscope.dictionaries.dictionary import Dictionary
 from circuitscope.dictionaries.effects import promoted_tokens, similar_features
 from circuitscope.dictionaries.fit import as_read, check_fit
@@ -45,8 +53,12 @@ if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
 
 CHECKPOINT_SECONDS = 120.0
+_FORMAT = 2
+"""Of checkpoints; those of another one are not resumed."""
 _VALUES = 2**21
 """Pre-activations of one dictionary that are computed at once: 8 MB."""
+_BLOCK = 512
+"""Rows of them that are looked through at once."""
 
 
 def default_path(dictionaries: Sequence[Dictionary]) -> Path:
@@ -65,6 +77,7 @@ def collect(  # noqa: PLR0913 - options by keyword
     context: int | None = None,
     text_field: str = "",
     most_tokens: int | None = None,
+    expected_tokens: int = 0,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     progress: Progress | None = None,
 ) -> Collected:
@@ -78,6 +91,7 @@ def collect(  # noqa: PLR0913 - options by keyword
         context: Most tokens of a sequence; None takes the model's, but at most 128.
         text_field: Field of JSONL or column of CSV that holds the text.
         most_tokens: Stop after the chunk that reaches so many; a later call can go on.
+        expected_tokens: About how many the corpus has, for the time left; 0 where unknown.
         checkpoint_seconds: Time between two checkpoints.
         progress: Hears of every chunk and may cancel: what was counted is kept for the next call.
 
@@ -89,11 +103,10 @@ def collect(  # noqa: PLR0913 - options by keyword
     for item in dictionaries:
         check_fit(item.card, model.anatomy)
     opened = open_corpus(model, corpus, context, text_field)
-    target = _target(dictionaries, out)
-    run = _Run(model, [as_read(item, model.anatomy) for item in dictionaries], opened, target)
+    target = evidence_path(dictionaries, out)
+    run = Collection(model, [as_read(item, model.anatomy) for item in dictionaries], opened, target)
     run.resume(hear)
-    hear.phase("Collecting evidence", opened.n_chunks)
-    hear.advance(run.chunk)
+    hear.phase("Collecting evidence", _steps_left(run, most_tokens, expected_tokens))
     saved = time.monotonic()
     whole = True
     try:
@@ -107,8 +120,8 @@ def collect(  # noqa: PLR0913 - options by keyword
                 run.save()
                 saved = time.monotonic()
     except BaseException:
-        # Also when the user cancels: between chunks everything counted so far is kept.
-        if run.is_at_rest and run.chunk:
+        # Also when the user cancels: between batches everything counted so far is kept.
+        if run.is_at_rest and run.n_tokens:
             run.save()
         raise
     if not run.n_tokens:
@@ -123,7 +136,22 @@ def collect(  # noqa: PLR0913 - options by keyword
     return found
 
 
-def _target(dictionaries: Sequence[Dictionary], out: Path | str | None) -> Path:
+def _steps_left(run: Collection, most_tokens: int | None, expected: int) -> int:
+    """Return about how many chunks are still to be counted, 0 where that is not known."""
+    total = run.corpus.n_chunks or -(-expected // CHUNK_TOKENS)
+    left = max(total - run.chunk, 0)
+    if most_tokens is None:
+        return left
+    budget = -(-max(most_tokens - run.n_tokens, 0) // CHUNK_TOKENS)
+    return min(left, budget) if total else budget
+
+
+def evidence_path(dictionaries: Sequence[Dictionary], out: Path | str | None) -> Path:
+    """Return the file that evidence is written to.
+
+    Raises:
+        CircuitScopeError: It cannot be written there.
+    """
     target = default_path(dictionaries) if out is None else Path(out).expanduser()
     target = target / NAME if target.is_dir() or target.suffix != ".sqlite" else target
     if not os.access(target.parent if target.parent.is_dir() else target.parent.parent, os.W_OK):
@@ -148,21 +176,45 @@ class _Part:
         if self.card.k is None:
             threshold = self.dictionary.weights.threshold
             cut = torch.zeros(self.card.n_features) if threshold is None else threshold
-            self.cut = cut.clamp(min=0).float().cpu().numpy()
+            if not self.card.keeps_negative:
+                cut = cut.clamp(min=0)
+            self.cut = cut.float().cpu().numpy()
 
-    def values(self, x: Tensor) -> _Values:
-        """Return what is active of x [row, ...]."""
-        h = self.dictionary.preactivations(x)
-        if self.cut is None:
-            h = self.dictionary.activate(h)
-        return _Values(h.cpu().numpy(), self.cut)
+    def values(self, x: Tensor, room: Tensor) -> _Values:
+        """Return what is active of x [row, ...].
+
+        Args:
+            x: What the dictionary reads.
+            room: Memory for its pre-activations, which are overwritten by the next part's.
+        """
+        rows = room[: len(x) * self.card.n_features].view(len(x), -1)
+        found = []
+        for start in range(0, len(x), _BLOCK):
+            # Blocks stay in the processor's cache until they have been looked through.
+            block = rows[start : start + _BLOCK]
+            h = self.dictionary.preactivations(x[start : start + _BLOCK], block)
+            if self.cut is None:
+                h = self.dictionary.activate(h)
+            if h.data_ptr() != block.data_ptr():
+                block.copy_(h)
+            plain = block.cpu().numpy()
+            mask = plain != 0 if self.cut is None else plain > self.cut
+            at = np.flatnonzero(mask)
+            found.append((at + start * self.card.n_features, plain.ravel()[at]))
+        index, value = (np.concatenate(part) for part in zip(*found, strict=True))
+        return _Values(rows.cpu().numpy(), self.cut, (index, value))
 
 
 class _Values:
     """Activations [sequence, pos, feature], read off pre-activations where they are asked for."""
 
-    def __init__(self, h: NDArray[np.float32], cut: NDArray[np.float32] | None) -> None:
-        self.flat, self.cut = h, cut
+    def __init__(
+        self,
+        h: NDArray[np.float32],
+        cut: NDArray[np.float32] | None,
+        found: tuple[NDArray[np.int64], NDArray[np.float32]],
+    ) -> None:
+        self.flat, self.cut, self.found = h, cut, found
         self.shaped = h
 
     def __getitem__(self, at: tuple[Any, ...]) -> NDArray[np.float32]:
@@ -174,20 +226,21 @@ class _Values:
 
     def active(self, counted: NDArray[np.bool_]) -> tuple[NDArray, NDArray, NDArray, NDArray]:
         """Return row, position, feature and activation of what is active, in this order."""
-        mask = self.flat > self.cut if self.cut is not None else self.flat != 0
-        index = np.flatnonzero(mask)
-        row, unit = np.divmod(index, self.flat.shape[1])
+        index, value = self.found
+        # Division by one number is much faster than numpy's divmod.
+        row = index // self.flat.shape[1]
+        unit = index - row * self.flat.shape[1]
         if not counted.all():
             kept = counted.ravel()[row]
-            index, row, unit = index[kept], row[kept], unit[kept]
-        value = self.flat.ravel()[index]
-        sequence, position = np.divmod(row, counted.shape[1])
+            row, unit, value = row[kept], unit[kept], value[kept]
+        sequence = row // counted.shape[1]
+        position = row - sequence * counted.shape[1]
         self.shaped = self.flat.reshape(*counted.shape, -1)
         return sequence, position, unit, value
 
 
-class _Run:
-    """A collection under way; between chunks it can be saved and resumed."""
+class Collection:
+    """A collection under way; between batches it can be saved and resumed."""
 
     def __init__(
         self, model: LoadedModel, dictionaries: Sequence[Dictionary], corpus: Corpus, target: Path
@@ -200,40 +253,52 @@ class _Run:
             for layer in item.card.layers
         ]
         self.contexts = Contexts(len(self.parts), corpus.window, id_type)
-        self.chunk = self.n_tokens = self.n_sequences = 0
+        self.chunk = self.batch = self.n_tokens = self.n_sequences = 0
         self.is_at_rest = True
-        widest = max(part.card.n_features for part in self.parts)
-        self.rows = min(max(_VALUES // widest, 512), 4096)
+        self.widest = max(part.card.n_features for part in self.parts)
+        self._memory = torch.empty(0, device=model.device)
+        self.rows = min(max(_VALUES // self.widest, 512), 4096)
         self.skipped = np.array(sorted(uncounted(model)), np.int64)
         made = [[p.card.digest, p.layer] for p in self.parts]
         self.fingerprint = hashlib.sha256(
-            dump([model.anatomy.digest, str(model.dtype), corpus.digest, made]).encode()
+            dump([_FORMAT, model.anatomy.digest, str(model.dtype), corpus.digest, made]).encode()
         ).hexdigest()
         self.checkpoint = target.with_name(f"{target.name}.{self.fingerprint[:8]}.partial")
 
     # ---- one chunk -----------------------------------------------------------------------------
     def add(self, chunk: list[Ids], progress: Progress) -> None:
-        """Count one chunk; cancelling before its end leaves the last checkpoint."""
-        self.is_at_rest = False
-        for batch in batches(chunk, self.n_sequences, self.rows, self.skipped):
-            self._count(batch)
+        """Count what is left of one chunk; it may be cancelled between two batches."""
+        left = batches(chunk, self.n_sequences, self.rows, self.skipped)
+        for batch in islice(left, self.batch, None):
+            self.is_at_rest = False
+            self.count(batch)
+            self.batch += 1
+            self.is_at_rest = True
             progress.advance(0)
         self.n_sequences += len(chunk)
         self.chunk += 1
-        self.is_at_rest = True
+        self.batch = 0
 
     @torch.inference_mode()
-    def _count(self, batch: Batch) -> None:
+    def count(self, batch: Batch) -> None:
+        """Count one batch of sequences."""
         ids = torch.from_numpy(batch.token_ids.astype(np.int64))
         found = read_flat(self.model, ids, [part.place for part in self.parts])
         self.n_tokens += int(batch.counted.sum())
         chosen = self.contexts.choose(batch)
         for number, part in enumerate(self.parts):
-            values = part.values(found[part.place])
+            values = part.values(found[part.place], self._room(len(found[part.place])))
             active = values.active(batch.counted)
             part.tally.add(batch, values, active)  # type: ignore[arg-type] # read like an array
             self.contexts.note(number, chosen, values)
         self.contexts.settle()
+
+    def _room(self, rows: int) -> Tensor:
+        """Return memory for the pre-activations of any part."""
+        wanted = rows * self.widest
+        if len(self._memory) < wanted:
+            self._memory = torch.empty(wanted, device=self.model.device)
+        return self._memory
 
     # ---- checkpoints ---------------------------------------------------------------------------
     def save(self) -> None:
@@ -241,7 +306,7 @@ class _Run:
         arrays = {f"c.{name}": value for name, value in self.contexts.state().items()}
         for number, part in enumerate(self.parts):
             arrays |= {f"{number}.{name}": value for name, value in part.tally.state().items()}
-        counts = [self.chunk, self.n_tokens, self.n_sequences]
+        counts = [self.chunk, self.batch, self.n_tokens, self.n_sequences]
         note = dump({"fingerprint": self.fingerprint, "counts": counts}).encode()
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.checkpoint.with_name(f".{self.checkpoint.name}.tmp")
@@ -251,6 +316,14 @@ class _Run:
             os.fsync(file.fileno())
         fresh.replace(self.checkpoint)
 
+    def counted_before(self) -> int:
+        """Return how many tokens a checkpoint of the same work holds; 0 where there is none."""
+        if not self.checkpoint.is_file():
+            return 0
+        with np.load(self.checkpoint, allow_pickle=False) as stored:
+            note = json.loads(stored["note"].tobytes())
+        return int(note["counts"][2]) if note["fingerprint"] == self.fingerprint else 0
+
     def resume(self, progress: Progress) -> None:
         """Go on from a checkpoint where there is one of the same work."""
         if not self.checkpoint.is_file():
@@ -259,7 +332,7 @@ class _Run:
             note = json.loads(stored["note"].tobytes())
             if note["fingerprint"] != self.fingerprint:
                 return
-            self.chunk, self.n_tokens, self.n_sequences = note["counts"]
+            self.chunk, self.batch, self.n_tokens, self.n_sequences = note["counts"]
             grouped: dict[str, dict[str, NDArray]] = {}
             for name in stored.files:
                 owner, _, field = name.partition(".")

@@ -97,7 +97,7 @@ def open_corpus(
     generators = Registry[Generator](GROUP)
     if name in generators.names() and not Path(str(where)).exists():
         return _generated(generators, name, rest)
-    files = _files(Path(where).expanduser())
+    files = corpus_files(Path(where).expanduser())
     total = hashlib.sha256(f"{longest} {text_field}".encode())
     for file in files:
         total.update(file.name.encode())
@@ -107,7 +107,7 @@ def open_corpus(
 
     def chunks(first: int) -> Iterator[list[Ids]]:
         pieces = (
-            piece for file in files for document in _documents(file, text_field)
+            piece for file in files for document in documents(file, text_field)
             for piece in _pieces(model, document, longest, file)
         )  # fmt: skip
         return islice(_in_chunks(pieces), first, None)
@@ -126,7 +126,12 @@ def _generated(generators: Registry[Generator], name: str, rest: str) -> Corpus:
     return maker.corpus(int(count), int(seed) if seed else None)
 
 
-def _files(path: Path) -> list[Path]:
+def corpus_files(path: Path) -> list[Path]:
+    """Return the files of a corpus, by name.
+
+    Raises:
+        CorpusError: There is none that can be read.
+    """
     inside = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
     files = [file for file in inside if file.suffix.lower() in _SUFFIXES and file.is_file()]
     if not files:
@@ -152,7 +157,12 @@ def _in_chunks(pieces: Iterable[Ids]) -> Iterator[list[Ids]]:
         yield chunk
 
 
-def _documents(file: Path, text_field: str) -> Iterator[str | Ids]:
+def documents(file: Path, text_field: str) -> Iterator[str | Ids]:
+    """Read a file document by document: texts, or token ids.
+
+    Raises:
+        CorpusError: It is not what its name says.
+    """
     suffix = file.suffix.lower()
     try:
         if suffix in (".npy", ".npz"):

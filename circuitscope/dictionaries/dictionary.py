@@ -189,10 +189,14 @@ class Dictionary:
         first = self.card.layers[0]
         return range(first, first + 1 + len(self.weights.W_dec_later))
 
-    def preactivations(self, x: Tensor) -> Tensor:
+    def preactivations(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """Return what every feature reads from x [pos, d_in], [pos, feature].
 
         Head outputs may also come as [pos, head, d_head].
+
+        Args:
+            x: What is read.
+            out: Where to put it, [pos, feature]; spares memory that is asked for again and again.
         """
         w = self.weights
         seen = self._seen(x)
@@ -200,12 +204,15 @@ class Dictionary:
         ready = w.W_enc.dtype == seen.dtype and w.W_enc.device == seen.device
         step = n if ready else max(1, _BLOCK // n_in)
         constant, scale = w.b_enc.to(seen), w.read_scale
+        if ready and scale is None:
+            plain = seen @ w.W_enc if out is None else torch.matmul(seen, w.W_enc, out=out)
+            return plain.add_(constant)
         blocks = []
         for start in range(0, n, step):
             here = slice(start, start + step)
             block = seen @ w.W_enc[:, here].to(seen)
             blocks.append(block if scale is None else block * scale[here].to(seen))
-        return torch.cat(blocks, dim=1) + constant
+        return torch.cat(blocks, dim=1).add_(constant)
 
     def activate(self, h: Tensor) -> Tensor:
         """Apply the nonlinearity to pre-activations [pos, feature]."""

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from circuitscope.core.errors import OutOfMemory
-from circuitscope.engine import evidence
 from circuitscope.engine.decomposing import (
     CompareHeads,
     DiscoverHeads,
@@ -28,14 +27,8 @@ from circuitscope.engine.decomposing import (
     measure_means,
     weigh_words,
 )
-from circuitscope.engine.features import (
-    CollectEvidence,
-    ReadFeature,
-    TrainDictionary,
-    collect_evidence,
-    read_feature,
-    train_dictionary,
-)
+from circuitscope.engine.evidence import EVIDENCE
+from circuitscope.engine.features import HANDLERS as FEATURE_HANDLERS
 from circuitscope.engine.reading import ReadGraph, answer_read_graph
 from circuitscope.engine.reasons import (
     ExplainAttention,
@@ -477,10 +470,8 @@ _HANDLERS: dict[type, Callable[[Any, Holdings, Progress], Result]] = {
     ReadLens: read_lens,
     Grow: grow_circuit,
     ExplainAttention: explain_attention,
-    CollectEvidence: collect_evidence,
-    **evidence.ANSWERS,
-    ReadFeature: read_feature,
-    TrainDictionary: train_dictionary,
+    **EVIDENCE,
+    **FEATURE_HANDLERS,
     WeighWords: weigh_words,
     CompareHeads: compare_heads,
     MeasureMeans: measure_means,

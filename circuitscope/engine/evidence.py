@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from circuitscope.core.badges import Outcome
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.finding import Curves, Grid
 from circuitscope.core.prompt_pairs import PromptPair
 from circuitscope.core.settings import Logit, LogitDifference
+from circuitscope.core.transfer import Transfer
+from circuitscope.graph.compare import Alignment
 
 if TYPE_CHECKING:
     from circuitscope.core.progress import Progress
@@ -134,6 +136,37 @@ def measure_circuit(request: MeasureCircuit, holdings: Holdings, progress: Progr
     )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class CrossTest:
+    """Run two circuits on each other's prompts, `Transfer`; see `tracing.transfer`.
+
+    Attributes:
+        circuits: The two and, where there is one, the noise floor of the first.
+        names: What they are called.
+        dictionaries: Folders.
+    """
+
+    model: ModelChoice
+    circuits: tuple[Circuit, ...]
+    names: tuple[str, ...]
+    align: Alignment = "edit"
+    node_threshold: float = 0.8
+    dictionaries: tuple[str, ...] = ()
+
+
+def cross_test(request: CrossTest, holdings: Holdings, progress: Progress) -> Transfer:
+    """Answer a `CrossTest`."""
+    from circuitscope.tracing.transfer import transfer
+
+    model = holdings.model(request.model, progress)
+    opened = holdings.dictionaries(request.dictionaries, str(model.device), progress)
+    a, b, *floor = request.circuits
+    return transfer(
+        model, a, b, floor=floor[0] if floor else None, names=request.names, align=request.align,
+        node_threshold=request.node_threshold, dictionaries=opened or None, progress=progress,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class BenchMib:
     """Run the circuit protocol of the MIB benchmark; see `tracing.mib`."""
@@ -165,8 +198,8 @@ def run_mib(request: BenchMib, holdings: Holdings, progress: Progress) -> MibRes
     )  # fmt: skip
 
 
-ANSWERS: dict[type, Callable[[Any, Holdings, Progress], Any]] = {
+EVIDENCE: Final[dict[type, Callable[[Any, Holdings, Progress], Any]]] = {
     RunTests: run_tests, SweepPatches: sweep_patches, MeasureCircuit: measure_circuit,
-    BenchMib: run_mib,
+    CrossTest: cross_test, BenchMib: run_mib,
 }  # fmt: skip
-"""How each request of this module is answered."""
+"""Who answers which request."""

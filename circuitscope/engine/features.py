@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 from circuitscope.core.anatomy import Site
 from circuitscope.core.dictionary_quality import TrainedDictionary
 from circuitscope.core.errors import ModelError
-from circuitscope.evidence.records import Collected
+from circuitscope.engine.language import ExplainFeatures, explain_features
+from circuitscope.evidence.labels import label_features as label_file
+from circuitscope.evidence.records import Collected, CollectEstimate, FeatureId, Label
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from circuitscope.core.progress import Progress
     from circuitscope.engine.answers import Holdings
     from circuitscope.engine.requests import ModelChoice
@@ -31,6 +35,7 @@ class CollectEvidence:
         context: Most tokens of a sequence, or None.
         text_field: Field of JSONL or column of CSV that holds the text.
         most_tokens: Stop after about so many; None reads the whole corpus.
+        expected_tokens: About how many the corpus has, for the time left; 0 where unknown.
     """
 
     model: ModelChoice
@@ -40,6 +45,14 @@ class CollectEvidence:
     context: int | None = None
     text_field: str = ""
     most_tokens: int | None = None
+    expected_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateCollection:
+    """Say beforehand how much work `collect` is; the answer is a `CollectEstimate`."""
+
+    collect: CollectEvidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +85,7 @@ class ReadFeature:
     Attributes:
         digest: Its dictionary's; "" for any that has features of that site and layer.
         site: Site of its key, such as "mlp_transcoder".
+        read_site: What its dictionary reads in the circuit, where that was chosen; "" as declared.
     """
 
     model: ModelChoice
@@ -81,6 +95,7 @@ class ReadFeature:
     layer: int
     unit: int
     digest: str = ""
+    read_site: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +106,36 @@ class FeatureReading:
     activations: tuple[float, ...]
 
 
-FeatureRequest = CollectEvidence | ReadFeature | TrainDictionary
-FeatureResult = Collected | FeatureReading | TrainedDictionary
+@dataclass(frozen=True, slots=True)
+class LabelFeatures:
+    """Label features, also by what raising them does to the next token.
+
+    Attributes:
+        evidence: The evidence file or its folder.
+        dictionaries: Folders; of none, only rules of tokens are found.
+        only: Features; none takes all that are alive.
+        more: Labels made elsewhere, by feature.
+    """
+
+    model: ModelChoice
+    evidence: str
+    dictionaries: tuple[str, ...] = ()
+    only: tuple[FeatureId, ...] = ()
+    more: tuple[tuple[FeatureId, tuple[Label, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """The best score of each labelled feature, by name of the dictionary."""
+
+    scores: dict[str, tuple[float, ...]]
+
+
+FeatureRequest = (
+    CollectEvidence | EstimateCollection | ReadFeature | TrainDictionary | LabelFeatures
+    | ExplainFeatures
+)  # fmt: skip
+FeatureResult = Collected | CollectEstimate | FeatureReading | TrainedDictionary | Labelled
 
 
 def collect_evidence(request: CollectEvidence, holdings: Holdings, progress: Progress) -> Collected:
@@ -104,7 +147,22 @@ def collect_evidence(request: CollectEvidence, holdings: Holdings, progress: Pro
     return collect(
         model, opened, request.corpus, Path(request.out) if request.out else None,
         context=request.context, text_field=request.text_field, most_tokens=request.most_tokens,
-        progress=progress,
+        expected_tokens=request.expected_tokens, progress=progress,
+    )  # fmt: skip
+
+
+def estimate_collection(
+    request: EstimateCollection, holdings: Holdings, progress: Progress
+) -> CollectEstimate:
+    """Look at the corpus and run a little of it."""
+    from circuitscope.dictionaries.collecting_estimate import estimate
+
+    asked = request.collect
+    model = holdings.model(asked.model, progress)
+    opened = holdings.dictionaries(asked.dictionaries, str(model.device), progress)
+    return estimate(
+        model, opened, asked.corpus, Path(asked.out) if asked.out else None,
+        context=asked.context, text_field=asked.text_field, progress=progress,
     )  # fmt: skip
 
 
@@ -138,18 +196,24 @@ def read_feature(request: ReadFeature, holdings: Holdings, progress: Progress) -
     model = holdings.model(request.model, progress)
     opened = holdings.dictionaries(request.dictionaries, str(model.device), progress)
     site, layer = Site.parse(request.site), request.layer
+    cards = [
+        card.reading(Site.parse(request.read_site))
+        if request.read_site and card.digest == request.digest else card
+        for card in getattr(opened, "cards", ())
+    ]  # fmt: skip
     fitting = [
-        at for at, card in enumerate(getattr(opened, "cards", ()))
+        at for at, card in enumerate(cards)
         if card.feature_site is site and layer in card.layers and request.unit < card.n_features
     ]  # fmt: skip
-    exact = [at for at in fitting if opened.cards[at].digest == request.digest]  # type: ignore[attr-defined] # a DictionarySet, as it has cards
+    exact = [at for at in fitting if cards[at].digest == request.digest]
     if not fitting:
         raise ModelError(
             f"No dictionary here has features of {site.text} in layer {layer}.",
             kept="Nothing was changed.",
             hint="Put the dictionaries that the circuit was traced with beside the model.",
         )
-    dictionary = as_read(opened[(exact or fitting)[0]], model.anatomy)
+    at = (exact or fitting)[0]
+    dictionary = as_read(opened[at].described(cards[at]), model.anatomy)
     check_fit(dictionary.card, model.anatomy)
     prompt = read_prompt(model, request.prompt)
     progress.phase("Running the text")
@@ -160,3 +224,33 @@ def read_feature(request: ReadFeature, holdings: Holdings, progress: Progress) -
     mine = found.unit == request.unit
     acts[found.position[mine].cpu()] = found.value[mine].float().cpu()
     return FeatureReading(prompt.tokens, tuple(acts.tolist()))
+
+
+def label_features(request: LabelFeatures, holdings: Holdings, progress: Progress) -> Labelled:
+    """Label; cancelling leaves the file as it was."""
+    from circuitscope.dictionaries.steering import TokenLabeller
+
+    model = holdings.model(request.model, progress)
+    opened = holdings.dictionaries(request.dictionaries, str(model.device), progress)
+    found = label_file(
+        request.evidence, dict(request.more), progress,
+        labellers=[TokenLabeller(model, opened)] if request.dictionaries else (),
+        only=request.only or None,
+    )  # fmt: skip
+    return Labelled({name: tuple(scores) for name, scores in found.items()})
+
+
+def _explain(request: ExplainFeatures, holdings: Holdings, progress: Progress) -> Labelled:
+    del holdings
+    found = explain_features(request, progress)
+    return Labelled({name: tuple(scores) for name, scores in found.items()})
+
+
+HANDLERS: dict[type, Callable[[Any, Holdings, Progress], FeatureResult]] = {
+    CollectEvidence: collect_evidence,
+    EstimateCollection: estimate_collection,
+    ReadFeature: read_feature,
+    TrainDictionary: train_dictionary,
+    LabelFeatures: label_features,
+    ExplainFeatures: _explain,
+}

@@ -44,7 +44,7 @@ class ExplainAttention:
             only a score is asked for.
         score: The score to explain; None takes the one behind the edge's strongest part.
         contrast: Position of another key, whose score is subtracted.
-        most: Pairs listed, strongest first.
+        most: Pairs listed, strongest first; 0 asks for the edge by heads alone.
     """
 
     model: ModelChoice
@@ -135,7 +135,7 @@ def explain_attention(
         parts, direct = _parts_of(found), found.direct
         if score is None and len(found.weights):
             score = found.score(0)
-    if score is None:
+    if score is None or not request.most:
         return AttentionReasons(parts, direct)
     table = attention_table(
         model, settings, score, dictionaries, contrast=request.contrast, progress=progress

@@ -20,6 +20,7 @@ from circuitscope.core.model_check import SelfCheck
 from circuitscope.core.settings import TraceSettings
 
 if TYPE_CHECKING:
+    from circuitscope.core.transfer import Transfer
     from circuitscope.engine.decomposing import (
         Compared,
         CompareHeads,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     )  # fmt: skip
     from circuitscope.engine.evidence import (
         BenchMib,
+        CrossTest,
         MeasureCircuit,
         MibResults,
         Outcomes,
@@ -220,7 +222,7 @@ Request = Union[
     Ping, LoadModel, InspectModel, ListModels, ListDevices, EstimateTrace, InspectDictionaries,
     CheckDictionaries, PreviewPrompt, Generate, Predict, Trace, "ReadGraph", "WriteGraph",
     "CheckFile", "TryChanges", "ReadLens", "Grow", "ExplainAttention", "RunTests",
-    "FeatureRequest", "SweepPatches", "MeasureCircuit", "WeighWords", "CompareHeads",
+    "FeatureRequest", "SweepPatches", "MeasureCircuit", "CrossTest", "WeighWords", "CompareHeads",
     "MeasureMeans", "DiscoverHeads", "BenchMib",
 ]  # fmt: skip
 
@@ -462,5 +464,6 @@ Result = Union[
     "Outcomes",
     "FeatureResult",
     "Compared",
+    "Transfer",
     "MibResults",
 ]

@@ -68,7 +68,7 @@ class Contexts:
         """
         row, position, lot = chosen
         if len(row):
-            found = values[row, position, slice(None)] > 0
+            found = values[row, position, slice(None)] != 0
             at, unit = np.nonzero(found)
             self._active[part].append((lot[at], unit.astype(np.int32)))
 

@@ -18,6 +18,7 @@ import json
 import math
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,7 @@ APPLICATION_ID: Final = 0x43534556
 VERSION: Final = 2
 """Without imported pages a file is of version 1, as all were before."""
 _LEVEL = 19
+_ABANDONED_SECONDS = 3600
 _MOST_BYTES = 2**31
 _MOST_LABELS = 2**26
 _DTYPES = frozenset({"|u1", "<u2", "<u4", "<i2", "<i4", "<i8", "<f2", "<f4", "<f8"})
@@ -58,14 +60,21 @@ _PAGES: Final = (
 )
 
 
+Stored = tuple[str, str, bytes]
+"""An array as it lies in a file: type, shape as JSON, compressed bytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class PackedArray:
-    """An array of one dictionary and layer; `first` and `last` are the features it is about."""
+    """An array of one dictionary and layer; `first` and `last` are the features it is about.
+
+    One taken over from another file stays as it lies there.
+    """
 
     digest: str
     layer: int
     name: str
-    array: NDArray[Any]
+    array: NDArray[Any] | Stored
     first: int = 0
     last: int = -1
 
@@ -115,6 +124,10 @@ def packed_page(page: FeaturePage) -> bytes:
 def write(path: Path, contents: Contents) -> None:
     """Write a file in place of the one that is there, all or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    for old in path.parent.glob(f".{path.name}.tmp-*"):  # what a killed process left
+        with suppress(OSError):
+            if time.time() - old.stat().st_mtime > _ABANDONED_SECONDS:
+                old.unlink()
     fresh = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     fresh.unlink(missing_ok=True)
     try:
@@ -171,7 +184,9 @@ def _fill(connection: sqlite3.Connection, contents: Contents) -> None:
     connection.execute("COMMIT")
 
 
-def _packed(array: NDArray[Any], packer: zstandard.ZstdCompressor) -> tuple[str, str, bytes]:
+def _packed(array: NDArray[Any] | Stored, packer: zstandard.ZstdCompressor) -> Stored:
+    if isinstance(array, tuple):
+        return array
     plain = np.ascontiguousarray(array)
     plain = plain.astype(plain.dtype.newbyteorder("<"), copy=False)
     assert plain.dtype.str in _DTYPES, f"{plain.dtype} is not stored"
@@ -370,8 +385,8 @@ class EvidenceFile:
     def contents(self) -> Contents:
         """Return everything, to write a changed file."""
         arrays = [
-            PackedArray(digest, layer, name, self._unpack(*packed), first, last)
-            for digest, layer, name, first, last, *packed in self._connection.execute(
+            PackedArray(digest, layer, name, (dtype, shape, data), first, last)
+            for digest, layer, name, first, last, dtype, shape, data in self._connection.execute(
                 "SELECT digest, layer, name, first, last, dtype, shape, data FROM array"
             )
         ]

@@ -4,10 +4,15 @@
    contexts) are each split in half: one half chooses, the other measures.
 2. A rule says what a place looks like: this token, the token before it, both, or a token anywhere
    before. The rule that holds most often where the feature is active and least where it is silent
-   is taken; what it leaves over is looked at again, so a feature of several concepts gets up to
-   three rules, one for each cluster of its examples.
+   is taken; the examples that it covers are one cluster, one concept of the feature, and what it
+   leaves over is looked at again. How many concepts a feature has is decided by the Bayesian
+   information criterion on this half, none being a possible answer.
 3. The label is scored on the other half: the mean of how often it holds where the feature is active
-   and how often it does not where the feature is silent. Chance is 0.5.
+   and how often it does not where the feature is silent. Chance is 0.5. Each concept's share of
+   that half is told with it.
+
+Several concepts of one feature follow PRISM (Kopf et al. 2025, arXiv:2506.15538), with rules in the
+place of a language model's sentences.
 
 A label describes when a feature fires; it is no cause and no proof. Nothing but the evidence file
 is read: no model, no language model, no network.
@@ -15,6 +20,7 @@ is read: no model, no language model, no network.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,9 +34,7 @@ from circuitscope.evidence.records import Example, FeatureId, Label
 METHOD = "tokens and n-grams"
 LEAST_SCORE = 0.6
 """Labels that do worse than this are not kept: they would say nothing."""
-_MOST_RULES = 3
 _LEAST_PLACES = 3
-_WORTH_A_RULE = 0.15
 _SIMPLER = 0.002
 
 Rule = tuple[str, int, int]
@@ -43,12 +47,17 @@ class Silences:
     """Places of the even sample, by the rules that hold there.
 
     Attributes:
-        n: How many places.
+        texts: The tokens up to each place, its own last.
         holds: Places where a rule holds, ascending, by rule.
     """
 
-    n: int
+    texts: tuple[tuple[int, ...], ...]
     holds: Mapping[Rule, NDArray[np.int64]]
+
+    @property
+    def n(self) -> int:
+        """Return how many places there are."""
+        return len(self.texts)
 
 
 def rules_at(ids: Sequence[int], peak: int) -> set[Rule]:
@@ -67,10 +76,14 @@ def silences(file: EvidenceFile) -> Silences:
     offset = file.array("", -1, "context_offset").tolist()
     peaks = file.array("", -1, "context_peak").tolist()
     holds: dict[Rule, list[int]] = {}
-    for at, peak in enumerate(peaks):
-        for rule in rules_at(ids[offset[at] : offset[at + 1]], peak):
+    texts = tuple(
+        tuple(ids[start : start + peak + 1])
+        for start, peak in zip(offset[:-1], peaks, strict=True)
+    )  # fmt: skip
+    for at, text in enumerate(texts):
+        for rule in rules_at(text, len(text) - 1):
             holds.setdefault(rule, []).append(at)
-    return Silences(len(peaks), {rule: np.array(places) for rule, places in holds.items()})
+    return Silences(texts, {rule: np.array(places) for rule, places in holds.items()})
 
 
 def active_places(evidence: DictionaryEvidence) -> dict[int, NDArray[np.int64]]:
@@ -86,7 +99,7 @@ def active_places(evidence: DictionaryEvidence) -> dict[int, NDArray[np.int64]]:
 
 
 def choose(active: Sequence[set[Rule]], rate: Callable[[Rule], float]) -> tuple[Rule, ...]:
-    """Choose rules that together hold where a feature is active.
+    """Choose the rules of a feature's concepts, and how many there are.
 
     Args:
         active: The rules that hold at each place where it is active.
@@ -94,7 +107,8 @@ def choose(active: Sequence[set[Rule]], rate: Callable[[Rule], float]) -> tuple[
     """
     left = list(active)
     chosen: list[Rule] = []
-    while left and len(chosen) < _MOST_RULES:
+    best: tuple[float, int] = (information(len(active), 0, 0.0, 0), 0)
+    while len(left) >= _LEAST_PLACES:
         counts: dict[Rule, int] = {}
         for rules in left:
             for rule in rules:
@@ -104,12 +118,35 @@ def choose(active: Sequence[set[Rule]], rate: Callable[[Rule], float]) -> tuple[
             gain = counts[rule] / len(active) - rate(rule)
             return gain - _SIMPLER * _KINDS.index(rule[0]), rule
 
-        best = max(sorted(counts), key=worth)
-        if worth(best)[0] < _WORTH_A_RULE:
+        fitting = [rule for rule in sorted(counts) if counts[rule] >= _LEAST_PLACES]
+        if not fitting:
             break
-        chosen.append(best)
-        left = [rules for rules in left if best not in rules]
-    return tuple(chosen)
+        chosen.append(max(fitting, key=worth))
+        left = [rules for rules in left if chosen[-1] not in rules]
+        wrong = min(sum(map(rate, chosen)), 1.0)
+        told = information(len(active), len(active) - len(left), wrong, len(chosen))
+        best = max(best, (told, len(chosen)), key=lambda found: (found[0], -found[1]))
+    return tuple(chosen[: best[1]])
+
+
+def information(n: int, covered: int, wrong: float, concepts: int) -> float:
+    """Return the Bayesian information criterion of rules; more is better.
+
+    Active and silent places count alike, n of each, and a place's side is told by whether a rule
+    holds there.
+
+    Args:
+        n: Places where the feature is active.
+        covered: Of these those where a rule holds.
+        wrong: Share of silent places where one holds.
+        concepts: How many rules.
+    """
+    likelihood = 0.0
+    for active, silent in ((covered, wrong * n), (n - covered, (1 - wrong) * n)):
+        for count in (active, silent):
+            if count > 0:
+                likelihood += count * math.log(count / (active + silent))
+    return 2 * likelihood - concepts * math.log(2 * max(n, 1))
 
 
 def detection(
@@ -141,13 +178,22 @@ class Halves:
     silent_measuring: NDArray[np.int64]
 
 
-def split(examples: Sequence[Example], active: NDArray[np.int64], n_contexts: int) -> Halves | None:
-    """Split the places of a feature, texts that repeat counted once; None where they are few."""
-    different = {example.token_ids[: example.peak + 1]: example for example in examples}
-    places = [rules_at(e.token_ids, e.peak) for _, e in sorted(different.items())]
+def split(
+    examples: Sequence[Example], active: NDArray[np.int64], sample: Silences
+) -> Halves | None:
+    """Split the places of a feature, texts that repeat counted once; None where they are few.
+
+    Args:
+        examples: Its examples.
+        active: Places of the even sample where it is active: further examples.
+        sample: The even sample.
+    """
+    different = {example.token_ids[: example.peak + 1] for example in examples}
+    different |= {sample.texts[at] for at in active.tolist()}
+    places = [rules_at(text, len(text) - 1) for text in sorted(different)]
     if len(places) < 2 * _LEAST_PLACES:
         return None
-    silent = np.setdiff1d(np.arange(n_contexts), active)
+    silent = np.setdiff1d(np.arange(sample.n), active)
     return Halves(places[::2], places[1::2], silent[::2], silent[1::2])
 
 
@@ -166,29 +212,50 @@ def say(rules: Sequence[Rule], text: Callable[[int], str]) -> str:
 
 
 def label_dictionary(
-    evidence: DictionaryEvidence, silent: Silences
+    evidence: DictionaryEvidence, silent: Silences, units: Iterable[int] | None = None
 ) -> dict[FeatureId, tuple[Label, tuple[Rule, ...]]]:
-    """Label the features of one dictionary; those of which no label says anything are left out."""
+    """Label the features of one dictionary; those of which no label says anything are left out.
+
+    Args:
+        evidence: Of the dictionary.
+        silent: The even sample.
+        units: Which features; None takes all that are alive.
+    """
     found: dict[FeatureId, tuple[Label, tuple[Rule, ...]]] = {}
     places = active_places(evidence)
-    for unit in evidence.alive().tolist():
+    for unit in evidence.alive().tolist() if units is None else units:
         active = places.get(unit, np.zeros(0, np.int64))
-        halves = split(evidence.examples(unit), active, silent.n)
-        if halves is None:
-            continue
-        mask = np.zeros(silent.n, bool)
-        mask[halves.silent_choosing] = True
-        size = max(len(halves.silent_choosing), 1)
-
-        def rate(rule: Rule, mask: NDArray[np.bool_] = mask, size: int = size) -> float:
-            at = silent.holds.get(rule)
-            return 0.0 if at is None else float(mask[at].sum()) / size
-
-        rules = choose(halves.choosing, rate)
-        score = detection(rules, halves.measuring, silent, halves.silent_measuring)
-        if rules and score >= LEAST_SCORE:
-            label = Label(
-                say(rules, evidence.text), METHOD, "machine", round(score, 4), "detection"
-            )
-            found[FeatureId(evidence.digest, evidence.layer, unit)] = (label, rules)
+        halves = split(evidence.examples(unit), active, silent)
+        made = None if halves is None else _labelled(halves, silent, evidence.text)
+        if made is not None:
+            found[FeatureId(evidence.digest, evidence.layer, unit)] = made
     return found
+
+
+def _labelled(
+    halves: Halves, silent: Silences, text: Callable[[int], str]
+) -> tuple[Label, tuple[Rule, ...]] | None:
+    mask = np.zeros(silent.n, bool)
+    mask[halves.silent_choosing] = True
+    size = max(len(halves.silent_choosing), 1)
+
+    def rate(rule: Rule) -> float:
+        at = silent.holds.get(rule)
+        return 0.0 if at is None else float(mask[at].sum()) / size
+
+    rules = choose(halves.choosing, rate)
+    score = detection(rules, halves.measuring, silent, halves.silent_measuring)
+    if not rules or score < LEAST_SCORE:
+        return None
+    detail = shares(rules, halves.measuring) if len(rules) > 1 else None
+    label = Label(say(rules, text), METHOD, "machine", round(score, 4), "detection", detail=detail)
+    return label, rules
+
+
+def shares(rules: Sequence[Rule], measuring: Sequence[set[Rule]]) -> dict[str, float]:
+    """Return of how many held-out active places each concept is the first that holds."""
+    first = [next((at for at, rule in enumerate(rules) if rule in one), -1) for one in measuring]
+    return {
+        f"share of concept {at + 1}": round(first.count(at) / max(len(first), 1), 4)
+        for at in range(len(rules))
+    }

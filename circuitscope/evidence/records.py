@@ -205,6 +205,32 @@ class Collected:
     n_dense: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class CollectEstimate:
+    """About how much work a collection is.
+
+    Attributes:
+        title: The corpus, in words.
+        path: The file that it will be written to.
+        n_tokens: Of the corpus; is_exact: whether they were counted.
+        seconds: For what is left to do.
+        n_bytes: Of the file.
+        n_features: Of all dictionaries.
+        n_done: Tokens that an earlier, unfinished run counted already.
+        is_there: Whether there is such a file, which will be replaced.
+    """
+
+    title: str
+    path: str
+    n_tokens: int
+    is_exact: bool
+    seconds: float
+    n_bytes: int
+    n_features: int
+    n_done: int = 0
+    is_there: bool = False
+
+
 def best_label(labels: tuple[Label, ...]) -> Label | None:
     """Return a person's newest label, else an imported one, else the machine's with most score."""
     current = [label for label in labels if not label.replaced]

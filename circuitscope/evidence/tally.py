@@ -178,7 +178,7 @@ class Tally:
             return
         self.count += np.bincount(unit, minlength=self.n_features)
         self.total += np.bincount(unit, value, minlength=self.n_features)
-        bins = bin_of(value)
+        bins = bin_of(np.abs(value))  # of dictionaries whose features may be negative: the size
         flat = np.bincount(unit * BINS + bins, minlength=self.n_features * BINS)
         self.histogram += flat.reshape(self.n_features, BINS)
         strong = self.top.rows_above(unit, value)

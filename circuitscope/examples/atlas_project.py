@@ -1,4 +1,4 @@
-"""The ready project of the atlas example: two circuits, drawn, and the step between them tested.
+"""The ready project of the atlas example: two circuits, drawn, tested, measured and compared.
 
 1. Find the features of each state: transcoder features of block 0 that are active at the city's
    own position for most cities of the state and for few others. Find those of any question: active
@@ -9,6 +9,9 @@
 4. Swap the state: at the city's position take the features of its state out, put those of the
    other state in at the strength they have for its own cities, and read the answer. Nothing else
    is held: the model computes everything after it.
+5. Test the groups, trace by heads, measure on other cities of Texas, each with a city of
+   California as its corrupted partner; compare Dallas with Oakland, beside Dallas rephrased
+   (`investigation`).
 
 Run `python -m circuitscope.examples.atlas_project` to make it again.
 """
@@ -18,7 +21,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +31,14 @@ import circuitscope as cs
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.shipped import shipped_path
 from circuitscope.examples import atlas
+from circuitscope.examples.investigation import (
+    add_comparison,
+    add_heads,
+    add_measurement,
+    add_tests,
+    public,
+)
+from circuitscope.exchange.comparison import headline, noise
 from circuitscope.project import verbs
 from circuitscope.session.feature_work import take_along
 
@@ -38,6 +49,8 @@ if TYPE_CHECKING:
     from circuitscope.project.file import ProjectFile
 
 PROMPT = "the capital of the state containing {city} is"
+REPHRASED = "the state containing Dallas has its capital in"
+FLOOR = "Dallas rephrased"
 CITY, LAST = 7, 8
 STRENGTHS = (1.0, 2.0)
 _SITE = cs.Site.MLP_TRANSCODER
@@ -259,6 +272,22 @@ def _strongest_between(
     return sorted((n for n in carried if carried[n] > 0), key=lambda n: -carried[n])[:most]
 
 
+def unseen_pairs() -> list[cs.PromptPair]:
+    """Return questions that Dallas was not traced on: other cities of Texas and of California."""
+
+    def cities(state: str, traced: str) -> list[str]:
+        known = [city for city in atlas.vocabulary() if atlas.is_city(city)]
+        left_out = (traced, atlas.capital_of(state))
+        return [c for c in known if atlas.state_of(c) == state and c not in left_out]
+
+    return [
+        cs.PromptPair(PROMPT.format(city=here), PROMPT.format(city=there))
+        for here, there in zip(
+            cities("Texas", "Dallas"), cities("California", "Oakland"), strict=True
+        )
+    ]
+
+
 def build(folder: Path) -> Path:
     """Make `capitals.circuitscope` in the example's folder.
 
@@ -274,17 +303,27 @@ def build(folder: Path) -> Path:
     always = {layer: measure(model, dictionaries, layer, LAST).always() for layer in range(3)}
     path = folder / "capitals.circuitscope"
     with cs.new_project(path, overwrite=True) as project:
+
+        def add(name: str, prompt: str, capital: str) -> None:
+            circuit = public(
+                cs.trace(
+                    model, prompt, dictionaries=dictionaries, mlp="transcoder",
+                    targets=[f"logit:{capital}"],
+                )
+            )  # fmt: skip
+            added = project.add(circuit, name=name)
+            list(take_along(project, added, circuit, [folder / "dictionaries"]))
+
         for city in ("Dallas", "Oakland"):
             state = atlas.state_of(city)
-            circuit = cs.trace(
-                model, PROMPT.format(city=city), dictionaries=dictionaries, mlp="transcoder",
-                targets=[f"logit:{atlas.capital_of(state)}"],
-            )  # fmt: skip
-            # The file ships, so it names no folder of the machine that made it.
-            public = replace(circuit, provenance=circuit.provenance.without_folders())
-            added = project.add(public, name=city)
-            list(take_along(project, added, public, [folder / "dictionaries"]))
+            add(city, PROMPT.format(city=city), atlas.capital_of(state))
             draw(project, city, found.of(state).tolist(), always)
+            add_tests(model, dictionaries, project, city)
+        add(FLOOR, REPHRASED, "Austin")
+        add_heads(model, project, "Dallas")
+        add_measurement(model, dictionaries, project, "Dallas", unseen_pairs())
+        compared = add_comparison(model, dictionaries, project, ("Dallas", "Oakland", FLOOR))
+        log.info("%s", "\n".join([*headline(compared), *noise(compared)]))
         report = "\n".join([_WHAT, *swap_report(model, found)])
         log.info("%s", report)
         project.contents.commit(verbs.project_note(project, report))

@@ -22,6 +22,7 @@ from circuitscope.examples import othello, othello_boards, othello_evidence
 from circuitscope.examples.dictionary_set import read_dictionary
 from circuitscope.examples.othello_findings import examine, kind_shares
 from circuitscope.examples.othello_pictures import draw_boards, draw_curve, draw_shares
+from circuitscope.examples.othello_shares import Share, count_shares, section
 from circuitscope.examples.othello_subject import GAMES, Finding, Place, Subject
 from circuitscope.exchange.vector import svg_text
 
@@ -72,7 +73,7 @@ def make(
     ):
         (pictures / f"{name}.svg").write_text(svg_text(figure), encoding="utf-8")
     positions = games // 2 * (othello.MOVES - 1), len(subject.rows("embed"))
-    write_page(page, findings, places, positions)
+    write_page(page, findings, places, positions, count_shares(folder))
     _write_features(folder / "features.md", boards)
     for finding in findings:
         _log.info("%s: %s\n  %s", finding.claim, finding.verdict, "\n  ".join(finding.lines))
@@ -108,6 +109,7 @@ def write_page(
     findings: Sequence[Finding],
     places: Mapping[str, Place],
     positions: tuple[int, int],
+    shares: Sequence[Share],
 ) -> None:
     """Write the findings as a page of the manual.
 
@@ -116,6 +118,7 @@ def write_page(
         findings: In the order of the claims.
         places: Every dictionary and what its features mean.
         positions: How many chose the rules, and how many tested the claims about the model.
+        shares: How many features of each dictionary a rule describes well.
     """
     summary = "\n".join(
         f"| {n} | {f.claim} | **{f.verdict}** |" for n, f in enumerate(findings, start=1)
@@ -131,7 +134,7 @@ def write_page(
         for name, p in places.items()
     )
     text = _PAGE.format(
-        summary=summary, findings="\n\n".join(parts), rules=rules,
+        shares=section(shares), summary=summary, findings="\n\n".join(parts), rules=rules,
         half=f"{positions[0]:,}", positions=f"{positions[1]:,}",
     )  # fmt: skip
     path.write_text(text, encoding="utf-8")
@@ -192,6 +195,8 @@ tells when the feature is more than half as active as it gets.
 {rules}
 
 Every alive feature's rule is in `projects/othello/features.md`.
+
+{shares}
 
 ## The model learning
 

@@ -8,7 +8,7 @@
 
 import math
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -18,6 +18,7 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.nesting import parents_of, upwards
 from circuitscope.core.rows import Rows
+from circuitscope.core.steps import Steps, finish
 from circuitscope.exchange import caption
 from circuitscope.exchange.annotations import (
     BY_HAND,
@@ -30,9 +31,11 @@ from circuitscope.exchange.annotations import (
     sketched_edges,
 )
 from circuitscope.exchange.badges import badge_glyphs, badge_legend
+from circuitscope.exchange.drawn_links import drawn_links, strongest_links
 from circuitscope.exchange.figure import Box, Curves, Figure, Layer, Text
+from circuitscope.exchange.looks import looks_legend, shape_signs
 from circuitscope.exchange.placing import places_by_hand
-from circuitscope.exchange.routing import Link, place_numbers, route
+from circuitscope.exchange.routing import Link, place_numbers, route_steps
 from circuitscope.exchange.theme import PRESETS, Preset, Theme, edge_width, share_text
 from circuitscope.exchange.typeface import (
     cap_height,
@@ -45,43 +48,81 @@ from circuitscope.exchange.typeface import (
 from circuitscope.graph import groups
 from circuitscope.graph.evidence import Marks, Run, marks_of, untested
 from circuitscope.graph.groups import Subgraph, fold, fold_nodes
-from circuitscope.graph.layered import Gaps, LayoutBox, circuit_layout
+from circuitscope.graph.layered import Gaps, LayoutBox, layout_steps
+from circuitscope.graph.looks import looks_of
 from circuitscope.graph.view import View, nodes_named, rows_of, view_of
 
-LEAST_SHARE: Final = 0.03
-LEAST_NUMBER: Final = 0.005
-"""Smallest share that is not printed as zero."""
-MOST_EDGES: Final = 60
+_AT_ONCE: Final = 50
+"""Boxes that are made in one step."""
 _FIRST_DIAGRAM: Final = 14
 _NUMBER_WEIGHT: Final = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Diagram:
+    """A circuit diagram, and what its boxes and curves stand for.
+
+    Attributes:
+        figure: What is painted.
+        subgraph: The boxes, in the order of the figure's.
+        links: The edges, in the order of the figure's curves and numbers.
+    """
+
+    figure: Figure
+    subgraph: Subgraph
+    links: list[Link]
 
 
 def circuit_figure(
     circuit: Circuit, rows: Rows, view: View | None, preset: Preset, theme: Theme
 ) -> Figure:
     """Draw the circuit diagram; see `exchange.figures`."""
+    subgraph = subgraph_of(circuit, rows, view or view_of(circuit, rows))
+    return finish(diagram_steps(circuit, rows, view, subgraph, (preset, theme))).figure
+
+
+def diagram_steps(
+    circuit: Circuit,
+    rows: Rows,
+    view: View | None,
+    subgraph: Subgraph,
+    style: tuple[Preset, Theme],
+) -> Steps[Diagram]:
+    """Draw the circuit diagram in steps; `subgraph` is what `subgraph_of` made of it."""
+    preset, theme = style
     view = view or view_of(circuit, rows)
-    subgraph = subgraph_of(circuit, rows, view)
-    boxes = [face_of(circuit, box, preset, theme) for box in subgraph.boxes]
     links, left_out = drawn_links(subgraph)
+    yield
+    boxes = []
+    for box in subgraph.boxes:
+        boxes.append(face_of(circuit, box, preset, theme))
+        if not len(boxes) % _AT_ONCE:
+            yield
     head, top = heading(circuit, preset, theme)
     items = items_of(rows, preset, theme)
-    faces, frames, extent = _place((subgraph, items, rows), boxes, links, top, (preset, theme))
+    placed = yield from _place((subgraph, items, rows), boxes, links, top, style)
+    faces, frames, extent = placed
     boxes, added = faces[: len(boxes)], faces[len(boxes) :]
     grown = math.ceil(extent[0] + preset.margin - 0.01)
     width = max(preset.width, grown)
-    style = preset, theme
     positive, negative = caption.edge_inks(circuit, theme)
     inks = replace(theme, positive=positive, negative=negative)
-    curves, numbers = _edges(subgraph, boxes, links, preset, inks)
+    yield
+    curves, numbers = yield from _edges(subgraph, boxes, links, preset, inks)
 
+    yield
     ends = ends_of(circuit, subgraph, items, rows)
     rects = [(face.x, face.y, face.width, face.height) for face in faces]
     sketches, labels = sketched_edges(rows, ends, rects, *style)
     bottom = max([extent[1], *(n.y + n.height for n in numbers)])
+    yield
     marks = marks_of(circuit, rows)
     places = _tested(subgraph, boxes, links, numbers, marks)
     signs, key, bottom = _badges(circuit, view, places, (marks, bottom, preset, theme))
+    shapes = shape_signs(subgraph.boxes, boxes, preset, theme)
+    drawn = np.zeros(len(circuit.nodes), np.bool_)
+    drawn[[int(box.members[0]) for box in subgraph.boxes if not box.is_group]] = True
+    looks, bottom = looks_legend(looks_of(circuit, rows).among(drawn), bottom, style)
     notes = caption.caption_of(circuit, view, caption.meaning_of_edges(circuit))
     if sketches is not None or any(item.kind == "sketch_node" for item in items):
         notes[0] += f" {BY_HAND}"
@@ -92,20 +133,21 @@ def circuit_figure(
     if lines := leaders(rows, ends, rects, *style):
         by_hand.append(Layer("leaders", "What notes are about", curves=lines))
     written = [Layer("sketches", "Drawn by hand", sketches, (*added, *labels))]
-    return Figure(
+    figure = Figure(
         width, max(height, preset.least_height),
         (
             *by_hand,
             Layer("edges", "Edges", curves=curves),
             Layer("nodes", "Nodes", boxes=tuple(boxes)),
             Layer("numbers", "Shares", boxes=tuple(numbers)),
-            *(written if added or labels or sketches else []), *signs, *key,
+            *(written if added or labels or sketches else []), *shapes, *signs, *looks, *key,
             Layer("text", "Title and caption", texts=(*head, *foot)),
         ),
         theme.background, title(circuit), " ".join(notes),
         caption.metadata_of(circuit, view, "circuit"),
         (f"{caption.counted(left_out, 'weaker edge')} not drawn",) if left_out else (),
     )  # fmt: skip
+    return Diagram(figure, subgraph, links)
 
 
 def _tested(
@@ -174,44 +216,6 @@ def _touched(
     if root is not None:
         touched[root] = True
     return touched
-
-
-def drawn_links(subgraph: Subgraph) -> tuple[list[Link], int]:
-    """Return the edges of the diagram, in the order of its curves, and how many are left out."""
-    return strongest_links(subgraph, reach_all=True)
-
-
-def strongest_links(subgraph: Subgraph, *, reach_all: bool = False) -> tuple[list[Link], int]:
-    """Return the edges worth drawing and how many are left out.
-
-    Args:
-        subgraph: Boxes and the edges between them.
-        reach_all: Draw the strongest edge of a box that no other edge reaches, weak as it may be.
-    """
-    size = np.abs(subgraph.share)
-    order = np.argsort(-size, kind="stable")[:MOST_EDGES]
-    kept = np.sort(order[size[order] >= LEAST_SHARE])
-    if reach_all:
-        kept = _reaching_all(subgraph, size, kept)
-    links = [
-        Link(int(subgraph.source[i]), int(subgraph.target[i]), float(subgraph.share[i]))
-        for i in kept
-    ]
-    return links, int((size > 0).sum()) - len(links)
-
-
-def _reaching_all(
-    subgraph: Subgraph, size: NDArray[np.float64], kept: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return the kept edges and the strongest one of every box that they leave alone."""
-    found = set(kept.tolist())
-    for box in range(len(subgraph.boxes)):
-        mine = np.flatnonzero((subgraph.source == box) | (subgraph.target == box))
-        if len(mine) and not found.intersection(mine.tolist()):
-            best = int(mine[np.argmax(size[mine])])
-            if size[best] >= LEAST_NUMBER:
-                found.add(best)
-    return np.array(sorted(found), np.int64)
 
 
 def element_id(prefix: str, name: str) -> str:
@@ -348,7 +352,7 @@ def _place(
     links: list[Link],
     top: float,
     style: tuple[Preset, Theme],
-) -> tuple[list[Box], list[Box], tuple[float, float]]:
+) -> Steps[tuple[list[Box], list[Box], tuple[float, float]]]:
     """Return boxes and items at their places, frames, and the right and bottom edge of it all."""
     (subgraph, items, rows), (preset, theme) = what, style
     if not boxes and not items:
@@ -361,7 +365,7 @@ def _place(
         by_hand += [item.place for item in items]
         corners = places_by_hand(by_hand, size, top, preset)
     else:
-        corners = _laid_out(subgraph, boxes, links, top, preset)
+        corners = yield from _laid_out(subgraph, boxes, links, top, preset)
         by_hand = [*map(tuple, corners / scale), *(item.place for item in items)]
         corners = np.concatenate([corners, [np.multiply(item.place, scale) for item in items]]) \
             if items else corners  # fmt: skip
@@ -388,7 +392,7 @@ def _moved(box: Box, dx: float, dy: float) -> Box:
 
 def _laid_out(
     subgraph: Subgraph, boxes: list[Box], links: list[Link], top: float, preset: Preset
-) -> NDArray[np.float64]:
+) -> Steps[NDArray[np.float64]]:
     """Return the corners of boxes in layers, in the middle of the page, [k, 2]."""
     room = preset.width - 2 * preset.margin
     gaps = Gaps(1.2 * preset.label, 4 * preset.label, room)
@@ -400,7 +404,7 @@ def _laid_out(
         )
         for box, face in zip(subgraph.boxes, boxes, strict=True)
     ]  # fmt: skip
-    places = circuit_layout(inputs, [(link.source, link.target) for link in links], gaps)
+    places = yield from layout_steps(inputs, [(link.source, link.target) for link in links], gaps)
     width = np.array([box.width for box in boxes])
     spare = room - float((places[:, 0] + width).max())
     corners: NDArray[np.float64] = places + np.array([preset.margin + max(spare / 2, 0.0), top])
@@ -409,11 +413,11 @@ def _laid_out(
 
 def _edges(
     subgraph: Subgraph, boxes: list[Box], links: list[Link], preset: Preset, theme: Theme
-) -> tuple[Curves | None, list[Box]]:
+) -> Steps[tuple[Curves | None, list[Box]]]:
     if not links:
         return None, []
     rects = [(box.x, box.y, box.width, box.height) for box in boxes]
-    routes = route(rects, links, 0.9 * preset.label)
+    routes = yield from route_steps(rects, links, 0.9 * preset.label)
     shares = np.array([link.share for link in links])
     widths = np.array([edge_width(share, preset.line) for share in shares], np.float32)
     names = [subgraph.boxes[link.source].label for link in links]
@@ -435,7 +439,7 @@ def _edges(
     size = preset.small
     pad = 0.35 * size
     room = [(text_width(number, size, _NUMBER_WEIGHT) + 2 * pad, 1.25 * size) for number in numbers]
-    spots = place_numbers(routes, room, shares.tolist(), rects, 0.55 * size)
+    spots = yield from place_numbers(routes, room, shares.tolist(), rects, 0.55 * size)
     plates = []
     for (x, y), (width, height), number, share in zip(spots, room, numbers, shares, strict=True):
         color = theme.negative if share < 0 else theme.positive

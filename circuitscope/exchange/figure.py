@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Anchor = Literal["start", "middle", "end"]
-DASH: Final = (3.2, 2.2)
-"""On and off of a dashed line, in multiples of its width, never shorter than 1 pt each."""
+DASHES: Final = ((), (3.2, 2.2), (1.0, 1.8), (5.0, 1.8, 1.0, 1.8))
+"""On and off of lines that are solid, dashed, dotted, dash-dotted, in multiples of their width."""
 
 
 class Shape(IntEnum):
@@ -91,7 +91,7 @@ class Curves:
         chain: Which curve each piece belongs to, int32 [m], ascending; a curve's pieces join.
         width: Line width of each curve, float32 [c].
         color: Index into `colors` of each curve, uint8 [c].
-        dashed: Whether a curve is dashed, bool [c].
+        dashed: Whether a curve is dashed, bool [c]; or its place in `DASHES`, uint8 [c].
         arrow: Length of the head at the end of each curve, 0 for none, float32 [c]. The head's
             tip is the curve's last point.
         colors: "#RRGGBB" by index.
@@ -102,7 +102,7 @@ class Curves:
     chain: NDArray[np.int32]
     width: NDArray[np.float32]
     color: NDArray[np.uint8]
-    dashed: NDArray[np.bool_]
+    dashed: NDArray[np.bool_] | NDArray[np.uint8]
     arrow: NDArray[np.float32]
     colors: tuple[str, ...]
     ids: tuple[str, ...] = ()
@@ -225,9 +225,15 @@ def with_heads(curves: Curves) -> tuple[NDArray[np.float32], NDArray[np.float32]
     return points.astype(np.float32), heads.astype(np.float32)
 
 
-def dashes(width: float) -> tuple[float, float]:
-    """Return the on and off lengths of a dashed line of a width, in points."""
-    return max(DASH[0] * width, 2.0), max(DASH[1] * width, 1.5)
+def dashes(width: float, kind: int = 1) -> tuple[float, ...]:
+    """Return the on and off lengths of a line of a width, in points, so that both can be seen.
+
+    Args:
+        width: Of the line.
+        kind: Its place in `DASHES`.
+    """
+    least = (2.0, 1.5) if kind == 1 else (0.9, 1.3)
+    return tuple(max(n * width, least[at % 2]) for at, n in enumerate(DASHES[kind]))
 
 
 def outline(shape: Shape, size: float) -> list[tuple[float, float]]:

@@ -22,7 +22,7 @@ from circuitscope.exchange import caption, diagram
 from circuitscope.exchange.badges import badge_glyphs, badge_legend
 from circuitscope.exchange.figure import Box, Curves, Figure, Glyphs, Layer, Shape, Text
 from circuitscope.exchange.legend import legend_layer
-from circuitscope.exchange.theme import Preset, Theme, color_of, shape_of
+from circuitscope.exchange.theme import NAMED_SHAPES, Preset, Theme, color_of, shape_of
 from circuitscope.exchange.typeface import (
     ELLIPSIS,
     cap_height,
@@ -34,6 +34,7 @@ from circuitscope.graph.evidence import Marks, marks_of, untested
 from circuitscope.graph.groups import name_of
 from circuitscope.graph.influence import signed_shares
 from circuitscope.graph.layout import Band, Spacing, link_layout
+from circuitscope.graph.looks import looks_of
 from circuitscope.graph.view import View, find_node, rows_of, view_of
 
 MOST_EDGES: Final = 2000
@@ -50,7 +51,7 @@ _LOUD: Final = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class _Page:
+class Page:
     """A link graph laid out on a page: places in points, [n]."""
 
     circuit: Circuit
@@ -76,10 +77,10 @@ def link_figure(
     """Draw the link graph; see `exchange.figures`."""
     view = view or view_of(circuit, rows)
     head, top = diagram.heading(circuit, preset, theme)
-    page = _page(circuit, view, (preset, theme), top)
+    page = lay_out(circuit, view, (preset, theme), top)
     curves, left_out = _edges(page)
-    grid, row_texts = _grid(page, top)
-    strip, token_texts = _token_strip(page, top)
+    grid, row_texts = grid_of(page, top)
+    strip, token_texts = token_strip(page, top)
     signs, bottom = legend_layer(circuit, rows, view, strip.y + strip.height, (preset, theme))
     tests, bottom = _tests(page, marks_of(circuit, rows), bottom)
     notes = caption.caption_of(circuit, view, caption.meaning_of_edges(circuit))
@@ -92,7 +93,7 @@ def link_figure(
         (
             Layer("grid", "Rows and columns", grid, (strip,)),
             Layer("edges", "Edges", curves),
-            Layer("nodes", "Nodes", glyphs=_glyphs(page, rows), texts=_root_label(page)),
+            Layer("nodes", "Nodes", glyphs=_glyphs(page, rows), texts=root_label(page)),
             *tests, signs,
             Layer("text", "Title, rows, tokens and caption",
                   texts=(*head, *row_texts, *token_texts, *foot)),
@@ -103,7 +104,7 @@ def link_figure(
     )  # fmt: skip
 
 
-def _tests(page: _Page, marks: Marks, bottom: float) -> tuple[list[Layer], float]:
+def _tests(page: Page, marks: Marks, bottom: float) -> tuple[list[Layer], float]:
     """Return the badges beside tested nodes, their legend, and where it ends."""
     if not marks.runs:
         return [], bottom
@@ -123,7 +124,8 @@ def _tests(page: _Page, marks: Marks, bottom: float) -> tuple[list[Layer], float
     return found + ([] if legend is None else [legend]), end
 
 
-def _page(circuit: Circuit, view: View, style: tuple[Preset, Theme], top: float) -> _Page:
+def lay_out(circuit: Circuit, view: View, style: tuple[Preset, Theme], top: float) -> Page:
+    """Lay a link graph out on a page, its rows beginning at `top`."""
     preset, theme = style
     widths = np.array([text_width(printable(t), preset.small, 600) for t in circuit.tokens])
     space = Spacing(0.95 * preset.label, 3.0 * preset.label, 0.5 * preset.label, 1.0 * preset.label)
@@ -138,7 +140,7 @@ def _page(circuit: Circuit, view: View, style: tuple[Preset, Theme], top: float)
         return Band(band.label, band.key, start + scale * band.start, start + scale * band.stop)
 
     size = min(0.72 * preset.label, 0.86 * space.node * across, 0.72 * space.row * down)
-    return _Page(
+    return Page(
         circuit, view, preset, theme,
         left + across * layout.x.astype(np.float64), top + down * layout.y.astype(np.float64),
         tuple(moved(band, down, top) for band in layout.rows),
@@ -147,7 +149,7 @@ def _page(circuit: Circuit, view: View, style: tuple[Preset, Theme], top: float)
     )  # fmt: skip
 
 
-def _edges(page: _Page) -> tuple[Curves, int]:
+def _edges(page: Page) -> tuple[Curves, int]:
     """Return the edges to draw, weak first, and how many are left out."""
     circuit, edges = page.circuit, page.circuit.edges
     size = np.abs(signed_shares(circuit))
@@ -193,7 +195,7 @@ def _bow(
     start: NDArray[np.float64],
     end: NDArray[np.float64],
     focused: NDArray[np.bool_],
-    page: _Page,
+    page: Page,
 ) -> NDArray[np.float64]:
     """Return how far to the left an upright edge swings around the nodes between its ends, [m]."""
     apart = np.abs(end - start)
@@ -213,15 +215,19 @@ def node_colors(circuit: Circuit, rows: Rows, theme: Theme) -> list[str]:
         index, group = find_node(circuit, name), groups.get(str(row.get("group")))
         if index is not None and group is not None:
             colors[index] = theme.hue(str(group.get("color", "")))
+    looks = looks_of(circuit, rows)
+    for index in np.flatnonzero(looks.of >= 0).tolist():
+        if name := looks.color(index):
+            colors[index] = theme.hue(name)
     return colors
 
 
-def _glyphs(page: _Page, rows: Rows) -> Glyphs:
+def _glyphs(page: Page, rows: Rows) -> Glyphs:
     circuit, theme, nodes = page.circuit, page.theme, page.circuit.nodes
-    colors = node_colors(circuit, rows, theme)
+    colors, looks = node_colors(circuit, rows, theme), looks_of(circuit, rows)
     if page.focus.any():
         dim = {Shape.TRIANGLE: theme.wash(theme.attention, 0.6)}
-        for i in np.flatnonzero(page.view.nodes & ~page.focus):
+        for i in np.flatnonzero(page.view.nodes & ~page.focus & (looks.of < 0)):
             shape = shape_of(NodeKind(int(nodes.kind[i])), Site(int(nodes.site[i])))
             colors[i] = dim.get(shape, theme.faint)
     order = np.flatnonzero(page.view.nodes)
@@ -231,7 +237,10 @@ def _glyphs(page: _Page, rows: Rows) -> Glyphs:
     labels = {name: str(row.get("text", "")) for name, row in rows_of(rows, "label")}
     keys = [nodes.key(int(i)) for i in order]
     return Glyphs(
-        np.array([shape_of(key.kind, key.site) for key in keys], np.uint8),
+        np.array([
+            NAMED_SHAPES.get(looks.shape(i), shape_of(key.kind, key.site))
+            for i, key in zip(order.tolist(), keys, strict=True)
+        ], np.uint8),
         page.x[order].astype(np.float32), page.y[order].astype(np.float32),
         np.full(len(order), page.size, np.float32),
         np.array([index[colors[i]] for i in order], np.uint8), palette, theme.background,
@@ -243,7 +252,8 @@ def _glyphs(page: _Page, rows: Rows) -> Glyphs:
     )  # fmt: skip
 
 
-def _grid(page: _Page, top: float) -> tuple[Curves, list[Text]]:
+def grid_of(page: Page, top: float) -> tuple[Curves, list[Text]]:
+    """Return the lines of rows and columns, and what the rows are called."""
     preset, theme = page.preset, page.theme
     if not page.rows or not page.columns:
         return Curves.lines([], theme.grid, preset.hairline), []
@@ -262,7 +272,8 @@ def _grid(page: _Page, top: float) -> tuple[Curves, list[Text]]:
     return Curves.lines(lines, theme.grid, preset.hairline), texts
 
 
-def _token_strip(page: _Page, top: float) -> tuple[Box, list[Text]]:
+def token_strip(page: Page, top: float) -> tuple[Box, list[Text]]:
+    """Return the strip below the rows, and the tokens in it."""
     preset, theme = page.preset, page.theme
     low = page.rows[0].stop if page.rows else top
     left = page.columns[0].start if page.columns else preset.margin
@@ -297,7 +308,7 @@ def _token_strip(page: _Page, top: float) -> tuple[Box, list[Text]]:
     return strip, texts
 
 
-def _root_label(page: _Page) -> tuple[Text, ...]:
+def root_label(page: Page) -> tuple[Text, ...]:
     """Name the main root above its glyph, kept inside the page."""
     root = caption.main_root(page.circuit)
     if root is None or not page.view.nodes[root]:

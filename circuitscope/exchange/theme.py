@@ -2,7 +2,7 @@
 
 Sign is told twice: blue and solid for positive, burnt orange and dashed for negative, so that it
 survives grey print and colour blindness. Kinds are told by shape first, groups by hue. The
-window's palettes have the same colour names, so a theme for the screen is `Theme(**shared)`.
+window's palettes take these colours for their canvas.
 """
 
 import math
@@ -90,7 +90,12 @@ DARK: Final = Theme(
 )  # fmt: skip
 HIGH_CONTRAST: Final = replace(
     PRINT, ink="#000000", secondary="#303030", faint="#9A9A9A", hairline="#5A5A5A",
-    positive="#003F8C", negative="#8A2F00", token="#000000", logit="#000000", tint=0.06,
+    grid="#DDDDDD", positive="#003E8A", negative="#8A2E00", supported="#00532A", token="#202020",
+    logit="#000000", feature="#5A5A5A", attention="#5A4A8A", tint=0.06,
+    groups={
+        "teal": "#005E55", "violet": "#5A2A99", "amber": "#7A4B00", "rose": "#8E1450",
+        "sky": "#00507E", "olive": "#424F00", "slate": "#34435A", "brick": "#7A2418",
+    },
 )  # fmt: skip
 
 
@@ -176,6 +181,13 @@ def shape_of(kind: NodeKind, site: Site) -> Shape:
     if kind is NodeKind.FEATURE:
         return Shape.TRIANGLE if site in _ATTENTION else Shape.DISC
     return _SHAPES[kind]
+
+
+NAMED_SHAPES: Final = {
+    "disc": Shape.DISC, "square": Shape.SQUARE, "triangle": Shape.TRIANGLE,
+    "diamond": Shape.DIAMOND, "ring": Shape.RING,
+}  # fmt: skip
+"""Signs by their names in drawings, `core.rows.LOOK_SHAPES`."""
 
 
 def color_of(kind: NodeKind, site: Site, theme: Theme) -> str:

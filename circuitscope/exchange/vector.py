@@ -91,7 +91,8 @@ def _curves(curves: Curves) -> list[str]:
         color, width = curves.colors[curves.color[first]], float(curves.width[first])
         dash = ""
         if curves.dashed[first]:
-            dash = f' stroke-dasharray="{" ".join(map(decimal, dashes(width)))}"'
+            steps = " ".join(map(decimal, dashes(width, int(curves.dashed[first]))))
+            dash = f' stroke-dasharray="{steps}"'
         drawn = (
             f'<path d="{data}" fill="none" stroke="{color}" stroke-width="{decimal(width)}"{dash}/>'
         )

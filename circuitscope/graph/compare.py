@@ -1,29 +1,35 @@
 """Compare two circuits: what both have, what one has alone, and what changes its sign.
 
 1. Prune both by the same thresholds; only what is left is compared.
-2. Pair their tokens: by edit distance (the longest common runs; a run that was replaced by as many
-   tokens is paired one by one), or counted from the end.
+2. Pair their tokens: by edit distance (the longest common runs; a run that was replaced is paired
+   from its end, where the answer is read), or counted from the end.
 3. Two nodes are the same where kind, site, layer and unit agree and their positions are a pair;
    tokens by position alone, explained logits by rank, as both may be other words.
-4. Two edges are the same where both ends are; they are flipped where their signs differ.
+4. Two edges are the same where both ends are; they are flipped where their signs differ. A node is
+   flipped where what it holds does, which only neurons, heads and scores can.
 
 Overlap says what two drawings share, not what they do: whether one circuit works on the other's
-prompt only the model can tell (`tracing.badges` on each).
+prompt only the model can tell (`tracing.transfer`).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.keys import NodeKey, NodeKind
+from circuitscope.graph.influence import signed_shares
 from circuitscope.graph.prune import prune
 
 Alignment = Literal["edit", "end"]
+Where = Literal["both", "a", "b", "flipped"]
+WHERES: Final[tuple[Where, ...]] = ("both", "a", "b", "flipped")
 Name = tuple[int, ...]
 
 
@@ -35,26 +41,58 @@ class Pair:
         a, b: Its index in each circuit, -1 where it is missing or pruned.
         key: Its name in the circuit that has it, in the first where both have.
         influence: In each circuit, 0 where missing.
+        activation: Likewise.
+        held: Whether each circuit has it at all, be it pruned or not.
     """
 
     a: int
     b: int
     key: NodeKey
     influence: tuple[float, float]
+    activation: tuple[float, float] = (0.0, 0.0)
+    held: tuple[bool, bool] = (True, True)
+
+    @property
+    def flipped(self) -> bool:
+        """Return whether both have it, with values of opposite sign."""
+        if self.a < 0 or self.b < 0 or self.key.kind is NodeKind.LOGIT:
+            return False
+        return self.activation[0] * self.activation[1] < 0
+
+    @property
+    def where(self) -> Where:
+        """Return the one class it belongs to."""
+        if self.flipped:
+            return "flipped"
+        return "both" if self.a >= 0 and self.b >= 0 else "a" if self.a >= 0 else "b"
 
 
 @dataclass(frozen=True, slots=True)
 class EdgePair:
-    """An edge that either circuit has; weights are 0 where it is missing."""
+    """An edge that either circuit has; weights, and shares of the target's input, are 0 if not.
+
+    Attributes:
+        ends: Places of source and target in `Comparison.nodes`.
+    """
 
     source: NodeKey
     target: NodeKey
     weights: tuple[float, float]
+    shares: tuple[float, float] = (0.0, 0.0)
+    ends: tuple[int, int] = (-1, -1)
 
     @property
     def flipped(self) -> bool:
         """Return whether both have it, with opposite signs."""
         return self.weights[0] * self.weights[1] < 0
+
+    @property
+    def where(self) -> Where:
+        """Return the one class it belongs to."""
+        if self.flipped:
+            return "flipped"
+        has = self.weights[0] != 0, self.weights[1] != 0
+        return "both" if has == (True, True) else "a" if has[0] else "b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +112,18 @@ class Comparison:
         wanted = {"both": (True, True), "a": (True, False), "b": (False, True)}[where]
         return [pair for pair in self.nodes if (pair.a >= 0, pair.b >= 0) == wanted]
 
-    def edges_in(self, where: Literal["both", "a", "b", "flipped"]) -> list[EdgePair]:
+    def edges_in(self, where: Where) -> list[EdgePair]:
         """Return the edges of both circuits, of one alone, or those that change their sign."""
         if where == "flipped":
             return [pair for pair in self.edges if pair.flipped]
-        wanted = {"both": (True, True), "a": (True, False), "b": (False, True)}[where]
-        return [
-            pair for pair in self.edges if (pair.weights[0] != 0, pair.weights[1] != 0) == wanted
-        ]
+        wanted = {"both": ("both", "flipped"), "a": ("a",), "b": ("b",)}[where]
+        return [pair for pair in self.edges if pair.where in wanted]
+
+    def counts(self) -> dict[str, dict[Where, int]]:
+        """Return how many "nodes" and "edges" there are of each class."""
+        found = {"nodes": Counter(pair.where for pair in self.nodes),
+                 "edges": Counter(pair.where for pair in self.edges)}  # fmt: skip
+        return {what: {where: n[where] for where in WHERES} for what, n in found.items()}
 
     def overlap(self) -> dict[str, float]:
         """Return shares of nodes and edges that both have, of influence too, and of flips.
@@ -119,37 +161,69 @@ def compare(
     Raises:
         CircuitScopeError: There is no such alignment.
     """
-    pairs = align_tokens(a.token_ids, b.token_ids, align)
-    # Positions of b without partner get numbers that a does not have.
-    moved = {q: p for p, q in pairs}
-    first, second = _names(a, {}), _names(b, moved)
+    positions = align_tokens(a.token_ids, b.token_ids, align)
+    names = _names(a, None), _names(b, {q: p for p, q in positions})
     kept = [prune(one, node_threshold, edge_threshold) for one in (a, b)]
-    of_a = {first[i]: i for i in np.flatnonzero(kept[0].node_mask).tolist()}
-    of_b = {second[i]: i for i in np.flatnonzero(kept[1].node_mask).tolist()}
+    known = [set(side) for side in names]
+    own = [
+        {side[i]: i for i in np.flatnonzero(mask.node_mask).tolist()}
+        for side, mask in zip(names, kept, strict=True)
+    ]
     nodes = []
-    for name in dict.fromkeys([*of_a, *of_b]):
-        i, j = of_a.get(name, -1), of_b.get(name, -1)
+    for name in dict.fromkeys([*own[0], *own[1]]):
+        i, j = own[0].get(name, -1), own[1].get(name, -1)
         key = a.nodes.key(i) if i >= 0 else b.nodes.key(j)
-        size = _influence(a, i), _influence(b, j)
-        nodes.append(Pair(i, j, key, size))
-    weights: dict[tuple[Name, Name], list[float]] = {}
-    keys: dict[tuple[Name, Name], tuple[NodeKey, NodeKey]] = {}
-    for side, (circuit, names) in enumerate(((a, first), (b, second))):
-        for edge in np.flatnonzero(kept[side].edge_mask).tolist():
-            ends = int(circuit.edges.source[edge]), int(circuit.edges.target[edge])
-            between = names[ends[0]], names[ends[1]]
-            keys.setdefault(between, (circuit.nodes.key(ends[0]), circuit.nodes.key(ends[1])))
-            weights.setdefault(between, [0.0, 0.0])[side] += float(circuit.edges.weight[edge])
-    edges = [EdgePair(*keys[ends], (two[0], two[1])) for ends, two in weights.items()]
-    nodes.sort(key=lambda pair: -max(pair.influence))
-    edges.sort(key=lambda pair: -max(abs(pair.weights[0]), abs(pair.weights[1])))
-    return Comparison(pairs, tuple(nodes), tuple(edges))
+        size = _held(a.nodes.influence, i), _held(b.nodes.influence, j)
+        value = _held(a.nodes.activation, i), _held(b.nodes.activation, j)
+        nodes.append(Pair(i, j, key, size, value, (name in known[0], name in known[1])))
+    # Ties are broken by what is the same whichever circuit comes first.
+    nodes.sort(key=lambda pair: (-max(pair.influence), -min(pair.influence), pair.key.layer,
+                                 pair.key.unit))  # fmt: skip
+    found = _edges((a, b), tuple(nodes), [one.edge_mask for one in kept])
+    return Comparison(positions, tuple(nodes), found)
+
+
+def _edges(
+    circuits: tuple[Circuit, Circuit], nodes: tuple[Pair, ...], masks: Sequence[NDArray[np.bool_]]
+) -> tuple[EdgePair, ...]:
+    """Pair the kept edges, whose ends are kept nodes; those of several routes are added up."""
+    codes, sizes = [], []
+    for side, circuit in enumerate(circuits):
+        place = np.full(len(circuit.nodes), -1, np.int64)
+        for at, pair in enumerate(nodes):
+            if (node := (pair.a, pair.b)[side]) >= 0:
+                place[node] = at
+        kept, table = np.flatnonzero(masks[side]), circuit.edges
+        codes.append(place[table.source[kept]] * len(nodes) + place[table.target[kept]])
+        sizes.append((table.weight[kept].astype(np.float64), signed_shares(circuit)[kept]))
+    known, which = np.unique(np.concatenate(codes), return_inverse=True)
+    parts = np.split(which, [len(codes[0])])
+    weights, shares = (
+        np.stack([np.bincount(part, size[what], len(known)) for part, size in
+                  zip(parts, sizes, strict=True)], axis=1)
+        for what in (0, 1)
+    )  # fmt: skip
+    most, least = np.abs(weights).max(axis=1, initial=0), np.abs(weights).min(axis=1, initial=0)
+    order = np.lexsort((known, -least, -most))
+    ends = np.stack(np.divmod(known, max(len(nodes), 1)), axis=1)[order].tolist()
+    return tuple(
+        EdgePair(nodes[s].key, nodes[t].key, (w[0], w[1]), (share[0], share[1]), (s, t))
+        for (s, t), w, share in zip(ends, weights[order].tolist(), shares[order].tolist(),
+                                    strict=True)
+    )  # fmt: skip
+
+
+def counterparts(a: Circuit, b: Circuit, align: Alignment = "edit") -> NDArray[np.int64]:
+    """Return the node of b that each node of a is the same as, int64 [n of a]; -1 for none."""
+    positions = align_tokens(a.token_ids, b.token_ids, align)
+    there = {name: node for node, name in enumerate(_names(b, {q: p for p, q in positions}))}
+    return np.array([there.get(name, -1) for name in _names(a, None)], np.int64)
 
 
 def align_tokens(
     a: Sequence[int], b: Sequence[int], align: Alignment = "edit"
 ) -> tuple[tuple[int, int], ...]:
-    """Return pairs of positions that stand for each other, ascending.
+    """Return pairs of positions that stand for each other, ascending; mirrored for (b, a).
 
     Raises:
         CircuitScopeError: There is no such alignment.
@@ -161,32 +235,36 @@ def align_tokens(
         raise CircuitScopeError(
             f"There is no alignment {align!r}.", hint="Choices: edit (distance), end."
         )
+    if tuple(b) < tuple(a):  # among equally good runs the matcher's choice depends on the order
+        return tuple((p, q) for q, p in align_tokens(b, a))
     found: list[tuple[int, int]] = []
     for tag, i, i_end, j, j_end in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        if tag == "equal" or (tag == "replace" and i_end - i == j_end - j):
-            found += [(i + k, j + k) for k in range(i_end - i)]
+        n = min(i_end - i, j_end - j) if tag in ("equal", "replace") else 0
+        found += [(i_end - n + k, j_end - n + k) for k in range(n)]
     return tuple(found)
 
 
-def _names(circuit: Circuit, moved: dict[int, int]) -> list[Name]:
-    """Return what each node is matched by; positions in the first circuit's counting."""
-    rank = {int(node): place for place, node in enumerate(circuit.roots)}
-    names: list[Name] = []
-    for node in range(len(circuit.nodes)):
-        key = circuit.nodes.key(node)
-        unit, position = key.unit, key.position
-        if key.kind in (NodeKind.TOKEN, NodeKind.POSITION):
-            unit = 0
-        elif node in rank and key.kind is NodeKind.LOGIT:
-            unit = rank[node]
-        if moved and position >= 0:
-            position = moved.get(position, -2 - position)
-        names.append((int(key.kind), int(key.site), key.layer, position, unit))
-    return names
+def _names(circuit: Circuit, moved: dict[int, int] | None) -> list[Name]:
+    """Return what each node is matched by; positions in the first circuit's counting.
+
+    Positions that the first circuit lacks get numbers that it does not have.
+    """
+    nodes = circuit.nodes
+    unit, position = nodes.unit.copy(), nodes.position.astype(np.int64)
+    unit[nodes.of_kind(NodeKind.TOKEN, NodeKind.POSITION)] = 0
+    for rank, root in enumerate(circuit.roots.tolist()):
+        if nodes.kind[root] == NodeKind.LOGIT:
+            unit[root] = rank
+    columns: list[list[int]] = [
+        column.tolist() for column in (nodes.kind, nodes.site, nodes.layer, position, unit)
+    ]
+    if moved is not None:
+        columns[3] = [moved.get(p, -2 - p) if p >= 0 else p for p in columns[3]]
+    return list(zip(*columns, strict=True))
 
 
-def _influence(circuit: Circuit, node: int) -> float:
-    return float(circuit.nodes.influence[node]) if node >= 0 else 0.0
+def _held(column: NDArray[np.float32], node: int) -> float:
+    return float(column[node]) if node >= 0 else 0.0
 
 
 def _share(part: float, whole: float) -> float:

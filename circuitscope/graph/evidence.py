@@ -81,7 +81,7 @@ def marks_of(circuit: Circuit, rows: Mapping[RowKey, Row] | Rows) -> Marks:
         known = [end for end in ends if end is not None]
         if len(known) < len(ends):
             continue
-        if run.tested.kind == "node" and len(known) == 1:
+        if run.tested.kind in ("node", "group") and len(known) == 1:
             nodes[known[0]] = run
         elif run.tested.kind == "edge" and len(known) == 2:
             edges[known[0], known[1]] = run

@@ -22,6 +22,7 @@ from circuitscope.core.keys import NodeKind
 from circuitscope.core.nesting import box_of, parents_of
 from circuitscope.core.rows import Rows
 from circuitscope.graph.influence import is_relevance, signed_shares, stages
+from circuitscope.graph.looks import looks_of
 from circuitscope.graph.view import find_node, rows_of
 
 
@@ -33,12 +34,14 @@ class Box:
         id: Node key text, or the group's id.
         members: Node indices, int64 [k], ascending.
         label: What it is called; label_source: "person", "machine", "imported" or "automatic".
-        color: The group's colour name, "" outside groups; also set for members of open groups.
+        color: The group's colour name, "" outside groups; also set for members of open groups. A
+            node's own goes before its group's.
         is_group: Whether it stands for a group, even of one node.
         kind: Kind of its members, None where they differ; site: of the first member.
         layers: Lowest and highest layer; position: mean token position, NaN where none has one.
         stage: Mean place in the order of computation, for the layered layout.
         place: x and y of its top left corner where the user put it, in points.
+        shape: Name of the shape that the user gave to the node, "" for none.
     """
 
     id: str
@@ -53,6 +56,7 @@ class Box:
     position: float
     stage: float
     place: tuple[float, float] | None = None
+    shape: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +174,7 @@ def _boxes(
     groups, labels = dict(rows_of(rows, "group")), dict(rows_of(rows, "label"))
     texts = {name: str(row.get("text", "")) for name, row in labels.items()}
     places = dict(rows_of(rows, "place"))
-    nodes, stage = circuit.nodes, stages(circuit.nodes)
+    nodes, stage, looks = circuit.nodes, stages(circuit.nodes), looks_of(circuit, rows)
     boxes = []
     for name, members in parts:
         at = np.array(members, np.int64)
@@ -182,21 +186,24 @@ def _boxes(
             label, source = name_of(circuit, members[0], texts)
             source = str(labels[name].get("source", source)) if texts.get(name) else source
         group = groups.get(name if is_group else membership.get(members[0], ""), {})
-        kinds = np.unique(nodes.kind[at])
-        position = nodes.position[at][nodes.position[at] >= 0]
+        color = str(group.get("color", ""))
+        kinds = set(nodes.kind[at].tolist())
+        position = [at for at in nodes.position[at].tolist() if at >= 0]
+        layers = nodes.layer[at].tolist()
         spot = places.get(name)
         boxes.append(
             Box(
-                name, at, label, source, str(group.get("color", "")), is_group,
-                NodeKind(int(kinds[0])) if len(kinds) == 1 else None,
-                Site(int(nodes.site[at[0]])),
-                (int(nodes.layer[at].min()), int(nodes.layer[at].max())),
-                float(position.mean()) if len(position) else float("nan"),
-                float(stage[at].mean()),
+                name, at, label, source, (looks.color(members[0]) if not is_group else "") or color,
+                is_group,
+                NodeKind(kinds.pop()) if len(kinds) == 1 else None,
+                Site(int(nodes.site[at[0]])), (min(layers), max(layers)),
+                sum(position) / len(position) if position else float("nan"),
+                float(stage[at].mean()) if len(members) > 1 else float(stage[members[0]]),
                 None if spot is None else (float(spot["x"]), float(spot["y"])),
+                looks.shape(members[0]) if not is_group else "",
             )
         )  # fmt: skip
-    boxes.sort(key=lambda box: (box.stage, np.nan_to_num(box.position, nan=-1.0), box.id))
+    boxes.sort(key=lambda box: (box.stage, box.position if box.position >= 0 else -1.0, box.id))
     return tuple(boxes)
 
 

@@ -26,7 +26,7 @@ from circuitscope.graph.view import find_node, nodes_named
 
 Mask = NDArray[np.bool_]
 
-FIELDS: Final = ("layer", "kind", "token", "pos", "id", "label", "group", "badge")
+FIELDS: Final = ("layer", "kind", "token", "pos", "id", "label", "group", "badge", "sign")
 FLAGS: Final = ("mine", "pinned", "grouped", "hidden", "untested", "tested")
 KINDS: Final[Mapping[str, tuple[NodeKind, ...]]] = {
     "token": (NodeKind.TOKEN,), "position": (NodeKind.POSITION,), "feature": (NodeKind.FEATURE,),
@@ -37,13 +37,16 @@ KINDS: Final[Mapping[str, tuple[NodeKind, ...]]] = {
 """Words of `kind:`; "attention" and "mlp" ask for the module that writes or holds the node."""
 BADGES: Final = ("supported", "compensated", "contradicted", "inconclusive")
 
+SIGNS: Final = ("+", "-")
+"""Whether the node's own edge into the explained node adds or takes away."""
+
 _ATTENTION: Final = (
     Site.LN1_NORMALIZED, Site.ATTN_IN, Site.HEAD_Q, Site.HEAD_K, Site.HEAD_V, Site.PATTERN,
-    Site.HEAD_Z, Site.ATTN_OUT, Site.ATTN_OUT_NORM,
+    Site.HEAD_Z, Site.ATTN_OUT, Site.ATTN_WRITE, Site.ATTN_OUT_NORM,
 )  # fmt: skip
 _MLP: Final = (
-    Site.LN2_NORMALIZED, Site.MLP_IN, Site.MLP_HIDDEN, Site.MLP_OUT, Site.MLP_TRANSCODER,
-    Site.MLP_OUT_NORM,
+    Site.LN2_NORMALIZED, Site.MLP_IN, Site.MLP_HIDDEN, Site.MLP_OUT, Site.MLP_WRITE,
+    Site.MLP_TRANSCODER, Site.MLP_OUT_NORM,
 )  # fmt: skip
 _TERM: Final = re.compile(r'(-?)(?:([A-Za-z]+):)?(?:"((?:[^"\\]|\\.)*)"|(\S*))(?=\s|$)')
 _PLAIN: Final = re.compile(r'[^\s"\\-][^\s"\\:]*')
@@ -70,7 +73,7 @@ class Term:
         bare = bool(_PLAIN.fullmatch(self.value)) and (
             is_flag or bool(self.field) or self.value.lower() not in FLAGS
         )
-        if bare:
+        if bare or self.field == "sign":
             return start + self.value
         text = self.value.replace("\\", "\\\\").replace('"', '\\"')
         return f'{start}"{text}"'
@@ -129,7 +132,7 @@ def _check(field: str, value: str, whole: str) -> None:
     example = f"For example {_EXAMPLES[field]}."
     if not value.strip():
         raise QueryError(f"{whole} does not say which {field}.", hint=example)
-    known = {"kind": tuple(KINDS), "badge": BADGES}.get(field, ())
+    known = {"kind": tuple(KINDS), "badge": BADGES, "sign": SIGNS}.get(field, ())
     for part in value.split(",") if field in _LISTS else ():
         if known and part.lower() not in known:
             raise QueryError(
@@ -139,11 +142,12 @@ def _check(field: str, value: str, whole: str) -> None:
             raise QueryError(f"{whole}: “{part}” is neither a number nor a range.", hint=example)
 
 
-_LISTS: Final = frozenset(["layer", "pos", "id", "kind", "badge"])
+_LISTS: Final = frozenset(["layer", "pos", "id", "kind", "badge", "sign"])
 _EXAMPLES: Final = {
     "layer": "layer:4 or layer:2-5", "kind": "kind:feature", "token": "token:Dallas",
     "pos": "pos:7 or pos:3-", "id": "id:214", "label": "label:Texas",
     "group": "group:Texas; grouped is any group", "badge": "badge:supported",
+    "sign": "sign:+ or sign:-",
 }  # fmt: skip
 
 
@@ -189,8 +193,8 @@ class Matcher:
                 met |= _within(nodes.position, part)
             elif term.field == "id":
                 met |= _within(nodes.unit, part)
-            elif term.field == "badge":
-                met[[node for node, name in self._badges if name == part]] = True
+            elif term.field in ("sign", "badge"):
+                met |= self._held(part)
             elif part in ("attention", "mlp"):
                 sites = _ATTENTION if part == "attention" else _MLP
                 met |= np.isin(nodes.site, [int(site) for site in sites]) | (
@@ -198,6 +202,14 @@ class Matcher:
                 )
             else:
                 met |= nodes.of_kind(*KINDS[part])
+        return met
+
+    def _held(self, part: str) -> Mask:
+        """Return the nodes of a sign or a badge."""
+        if part in SIGNS:
+            return np.asarray(self._direct > 0 if part == "+" else self._direct < 0)
+        met = np.zeros(len(self.circuit.nodes), np.bool_)
+        met[[node for node, name in self._badges if name == part]] = True
         return met
 
     def _flag(self, name: str) -> Mask:
@@ -235,6 +247,15 @@ class Matcher:
         together = [(node, str(run.badge)) for members, run in self._marks.groups.items()
                     for node in members]  # fmt: skip
         return (*alone, *together)
+
+    @cached_property
+    def _direct(self) -> NDArray[np.float64]:
+        """Weight of each node's edges into the explained nodes, by what these weigh, [n]."""
+        circuit, total = self.circuit, np.zeros(len(self.circuit.nodes))
+        for root, weight in zip(circuit.roots.tolist(), circuit.root_weights.tolist(), strict=True):
+            into = circuit.edges.into(root)
+            np.add.at(total, circuit.edges.source[into], weight * circuit.edges.weight[into])
+        return total
 
     @cached_property
     def _labels(self) -> list[str]:

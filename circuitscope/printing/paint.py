@@ -40,6 +40,8 @@ from circuitscope.exchange.figure import (
 from circuitscope.exchange.typeface import FALLBACKS, FAMILY
 
 _DESIGN_SIZE: Final = 128
+_READABLE: Final = 2.0
+"""Pixels below which text on screen is no more than a smear."""
 _STROKED: Final = (Shape.HOLLOW_DIAMOND, Shape.RING, Shape.CROSS, Shape.CHECK, Shape.SALTIRE)
 
 
@@ -69,13 +71,17 @@ def load_fonts() -> None:
         QFontDatabase.addApplicationFont(str(file))
 
 
-def paint_figure(painter: QPainter, figure: Figure, *, background: bool = True) -> None:
+def paint_figure(
+    painter: QPainter, figure: Figure, *, background: bool = True, seen: QRectF | None = None
+) -> None:
     """Paint a whole figure at 0, 0.
 
     Args:
         painter: Active, its unit scaled to points.
         figure: What to paint.
         background: Whether to fill the page first.
+        seen: On screen, the part that is looked at, in points: what lies outside and text too
+            small to read are left out. None paints everything, for paper.
     """
     load_fonts()
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
@@ -83,61 +89,82 @@ def paint_figure(painter: QPainter, figure: Figure, *, background: bool = True) 
     if background and figure.background:
         page = QRectF(0, 0, figure.width, figure.height)
         painter.fillRect(page, QColor(figure.background))
+    scale = painter.worldTransform().m11()
     for layer in figure.layers:
         if layer.curves is not None:
-            paint_curves(painter, layer.curves)
+            paint_curves(painter, layer.curves, seen)
         for box in layer.boxes:
-            paint_box(painter, box)
+            if seen is None or _is_seen(box, seen, scale):
+                is_read = seen is None or not box.texts or box.texts[0].size * scale >= _READABLE
+                paint_box(painter, box, texts=is_read)
         if layer.glyphs is not None:
             paint_glyphs(painter, layer.glyphs)
         for text in layer.texts:
-            paint_text(painter, text)
+            if seen is None or text.size * scale >= _READABLE:
+                paint_text(painter, text)
 
 
-def paint_curves(painter: QPainter, curves: Curves) -> None:
+def _is_seen(box: Box, seen: QRectF, scale: float) -> bool:
+    """Say whether a box is in the part that is looked at and larger than a dot."""
+    if box.x > seen.right() or box.x + box.width < seen.left():
+        return False
+    if box.y > seen.bottom() or box.y + box.height < seen.top():
+        return False
+    return bool(box.stroke) or box.height * scale >= _READABLE
+
+
+def paint_curves(painter: QPainter, curves: Curves, seen: QRectF | None = None) -> None:
     """Paint curves in order; neighbours of the same pen are one path."""
     points, heads = with_heads(curves)
     starts = curves.starts()
+    kept = np.ones(len(curves), np.bool_)
+    if seen is not None:
+        low = np.minimum.reduceat(points.min(axis=1), starts[:-1])
+        high = np.maximum.reduceat(points.max(axis=1), starts[:-1])
+        kept = (low[:, 0] <= seen.right()) & (high[:, 0] >= seen.left())
+        kept &= (low[:, 1] <= seen.bottom()) & (high[:, 1] >= seen.top())
     pens = np.stack([curves.color, curves.dashed, np.round(curves.width * 100)], 1).astype(int)
     breaks = np.flatnonzero(np.any(np.diff(pens, axis=0) != 0, axis=1)) + 1
+    chains = points.reshape(-1, 8).tolist()
     for part in np.split(np.arange(len(curves)), breaks):
-        if not len(part):
+        drawn = part[kept[part]].tolist()
+        if not drawn:
             continue
         path = QPainterPath()
-        for i in part:
-            for k, piece in enumerate(points[starts[i] : starts[i + 1]].tolist()):
+        for i in drawn:
+            for k, piece in enumerate(chains[starts[i] : starts[i + 1]]):
                 if not k:
-                    path.moveTo(*piece[0])
-                path.cubicTo(*piece[1], *piece[2], *piece[3])
-        first = int(part[0])
+                    path.moveTo(*piece[:2])
+                path.cubicTo(*piece[2:])
+        first = drawn[0]
         color = QColor(curves.colors[curves.color[first]])
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.setPen(_pen(color, float(curves.width[first]), dashed=bool(curves.dashed[first])))
+        painter.setPen(_pen(color, float(curves.width[first]), dashed=int(curves.dashed[first])))
         painter.drawPath(path)
     painter.setPen(Qt.PenStyle.NoPen)
-    for i in np.flatnonzero(curves.arrow > 0):
+    for i in np.flatnonzero((curves.arrow > 0) & kept):
         painter.setBrush(QColor(curves.colors[curves.color[i]]))
         painter.drawPolygon(QPolygonF([QPointF(x, y) for x, y in heads[i].tolist()]))
 
 
-def _pen(color: QColor, width: float, *, dashed: bool) -> QPen:
+def _pen(color: QColor, width: float, *, dashed: int) -> QPen:
     pen = QPen(color, width)
     pen.setCapStyle(Qt.PenCapStyle.FlatCap)
     pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
     if dashed:
-        pen.setDashPattern([length / max(width, 1e-6) for length in dashes(width)])
+        pen.setDashPattern([length / max(width, 1e-6) for length in dashes(width, int(dashed))])
     return pen
 
 
-def paint_box(painter: QPainter, box: Box) -> None:
-    """Paint a box and its texts."""
+def paint_box(painter: QPainter, box: Box, *, texts: bool = True) -> None:
+    """Paint a box, and its texts unless they could not be read."""
     if box.stroke and box.stroke_width:
         painter.setPen(_pen(QColor(box.stroke), box.stroke_width, dashed=box.dashed))
     else:
         painter.setPen(Qt.PenStyle.NoPen)
     painter.setBrush(QColor(box.fill) if box.fill else QBrush(Qt.BrushStyle.NoBrush))
     painter.drawRoundedRect(QRectF(box.x, box.y, box.width, box.height), box.radius, box.radius)
-    for text in box.texts:
+    for text in box.texts if texts else ():
         paint_text(painter, text)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cached_repositories", "check_dictionaries", "collect", "import_evidence",
-    "load_dictionaries", "save_dictionaries", "train_dictionary",
+    "label_features", "load_dictionaries", "save_dictionaries", "train_dictionary",
 ]  # fmt: skip
 
 
@@ -79,6 +79,33 @@ def collect(
     from circuitscope.dictionaries import collecting
 
     return collecting.collect(model, dictionaries, corpus, out, **options)
+
+
+def label_features(
+    evidence: Path | str,
+    model: LoadedModel | None = None,
+    dictionaries: Sequence[Dictionary] = (),
+    **options: Any,
+) -> dict[str, list[float]]:
+    """Label features from their examples and, with a model, by what raising them does.
+
+    Args:
+        evidence: The evidence file or its folder; the labels are written into it.
+        model: Adds vocabulary projection and token change under steering.
+        dictionaries: Those that the evidence is about.
+        options: `more`, `only` and `progress` of `evidence.labels.label_features`.
+
+    Returns:
+        The best score of each labelled feature, by name of the dictionary.
+    """
+    from circuitscope.evidence import labels
+
+    labellers: Sequence[labels.Labeller] = ()
+    if model is not None:
+        from circuitscope.dictionaries.steering import TokenLabeller
+
+        labellers = [TokenLabeller(model, dictionaries)]
+    return labels.label_features(evidence, labellers=labellers, **options)
 
 
 def import_evidence(

@@ -1,4 +1,4 @@
-"""Evidence of features as use cases: collect it, find it, read a feature on a text, name it.
+"""Evidence of features as a project shows it: find pages, name features, take pages along.
 
 Where a page comes from: the `evidence.sqlite` beside the dictionaries, else the project's own copy.
 A person's labels are kept per user, by dictionary and feature, and win over all others.
@@ -7,19 +7,18 @@ A person's labels are kept per user, by dictionary and feature, and win over all
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKey, NodeKind
-from circuitscope.engine.features import CollectEvidence, ReadFeature, TrainDictionary
 from circuitscope.evidence import person_labels
 from circuitscope.evidence.file import EvidenceFile, find, stamps
 from circuitscope.evidence.pages import DictionaryEvidence
@@ -29,61 +28,12 @@ from circuitscope.project.file import ProjectFile
 from circuitscope.session.trials import dictionary_folders, digest_for
 
 if TYPE_CHECKING:
-    from circuitscope.session.jobs import Job
     from circuitscope.session.session import Session
 
 KIND = "evidence"
 _NAME = "features.json"
 _AT_ONCE = 8
 """Pages copied into a project in one step."""
-
-
-def collect(
-    session: Session, dictionaries: Sequence[str], corpus: str, out: str = "", **options: Any
-) -> Job:
-    """Collect evidence from a corpus; the job's result is a `Collected`.
-
-    Args:
-        session: Its model is run.
-        dictionaries: Folders; all are done in one pass.
-        corpus: File, folder or "NAME:COUNT[:SEED]".
-        out: Where to; "" is beside the dictionaries.
-        options: Other fields of `CollectEvidence`.
-    """
-    request = CollectEvidence(session.model_choice, tuple(dictionaries), corpus, out, **options)
-    return session.jobs.add(f"Collect evidence from {Path(corpus).name}", request)
-
-
-def train_dictionary(  # noqa: PLR0913 - what, where, how
-    session: Session, corpus: str, out: str, site: str, layer: int, reads: str = "",
-    training: Mapping[str, Any] | None = None, **options: Any,
-) -> Job:  # fmt: skip
-    """Train a dictionary on a corpus; the job's result is a `TrainedDictionary`.
-
-    Args:
-        session: Its model is run.
-        corpus: File, folder or "NAME:COUNT[:SEED]".
-        out: Folder of the dictionary.
-        site: What it rebuilds.
-        layer: In which layer.
-        reads: What a transcoder reads; "" is the site itself.
-        training: Fields of `dictionaries.training.TrainingSettings`.
-        options: Other arguments of `dictionaries.training_run.train_on_corpus`.
-    """
-    request = TrainDictionary(
-        session.model_choice, corpus, out, site, layer, reads,
-        tuple((training or {}).items()), tuple(options.items()),
-    )  # fmt: skip
-    return session.jobs.add(f"Train a dictionary of {site} {layer}", request)
-
-
-def read_feature(session: Session, prompt: str, key: NodeKey, digest: str = "") -> Job:
-    """Ask what a feature does on a text; the job's result is a `FeatureReading`."""
-    choice = session.model_choice
-    request = ReadFeature(
-        choice, prompt, folders(session), key.site.text, key.layer, key.unit, digest
-    )
-    return session.jobs.add(f"Read feature {key.unit} on a text", request)
 
 
 def folders(session: Session) -> tuple[str, ...]:
@@ -111,6 +61,16 @@ def page_on_disk(places: Iterable[str | Path], feature: FeatureId) -> FeaturePag
     """
     names = tuple(str(place) for place in places)
     return _read_page(names, tuple(found for name in names for found in stamps(name)), feature)
+
+
+def evidence_file(session: Session, feature: FeatureId) -> tuple[Path, str] | None:
+    """Return where a feature's evidence lies and the folder of its dictionaries, or None."""
+    for place in folders(session):
+        file = find(place, feature.digest, feature.layer)
+        if file is not None:
+            file.close()
+            return file.path, place
+    return None
 
 
 @lru_cache(maxsize=512)
@@ -178,6 +138,33 @@ def page(session: Session, node: int) -> FeaturePage | None:
     return replace(found, labels=(*others, *own))
 
 
+_KNOWN: WeakKeyDictionary[ProjectFile, dict[str, frozenset[FeatureId]]] = WeakKeyDictionary()
+"""Circuits never change, so which features one has is looked up once while its project is open."""
+
+
+def circuits_with(project: ProjectFile, feature: FeatureId) -> list[tuple[str, str]]:
+    """Return names and ids of the circuits of a project that have a feature, in order of adding."""
+    known = _KNOWN.setdefault(project, {})
+    found = []
+    for info in project.findings():
+        if info.kind != "circuit":
+            continue
+        if info.id not in known:
+            known[info.id] = _features_of(project.circuit(info.id))
+        if feature in known[info.id]:
+            found.append((info.name, info.id))
+    return found
+
+
+def _features_of(circuit: Circuit) -> frozenset[FeatureId]:
+    nodes = circuit.nodes
+    (at,) = np.nonzero(nodes.kind == int(NodeKind.FEATURE))
+    columns = np.stack([nodes.site[at], nodes.layer[at], nodes.unit[at]], axis=1)
+    _, first = np.unique(columns, axis=0, return_index=True)
+    found = (feature_id(circuit, nodes.key(int(node))) for node in at[first])
+    return frozenset(feature for feature in found if feature is not None)
+
+
 def take_along(
     project: ProjectFile, finding_id: str, circuit: Circuit, places: Sequence[str | Path]
 ) -> Iterator[None]:
@@ -206,6 +193,34 @@ def copy_pages(
     return len(pages_of_project(project)) - before
 
 
+def renew_pages(session: Session, places: Sequence[str]) -> int:
+    """Copy the pages that a project carries anew where the evidence has changed since.
+
+    Returns:
+        How many differed; none in a project that is only read.
+    """
+    project = session.project
+    if project is None or project.read_only:
+        return 0
+    fresh: dict[FeatureId, FeaturePage] = {}
+    for feature, carried in pages_of_project(project).items():
+        found = page_on_disk(places, feature)
+        if found is not None and found.as_json() != carried.as_json():
+            fresh[feature] = found
+    if fresh:
+        _attach(project, None, fresh)
+    return len(fresh)
+
+
+def _attach(
+    project: ProjectFile, finding_id: str | None, pages: dict[FeatureId, FeaturePage]
+) -> None:
+    texts = [json.dumps(page.as_json(), ensure_ascii=False) for page in pages.values()]
+    data = f'{{"pages": [{", ".join(texts)}]}}'.encode("utf-8", "surrogatepass")
+    original = project.attach_original(_NAME, data, KIND, finding_id)
+    _READ.setdefault(project, {})[original] = pages
+
+
 def _copying(
     project: ProjectFile,
     finding_id: str,
@@ -219,7 +234,6 @@ def _copying(
             there |= _parsed(project, entry.id).keys()
             yield
     pages: dict[FeatureId, FeaturePage] = {}
-    texts: list[str] = []
     files: dict[tuple[str, int], EvidenceFile | None] = {}
     with ExitStack() as opened:
         for node in nodes:
@@ -236,10 +250,8 @@ def _copying(
             page = None if file is None else _page(file, feature)
             if page is not None and not page.is_dead:
                 pages[feature] = page
-                texts.append(json.dumps(page.as_json(), ensure_ascii=False))
-                if len(texts) % _AT_ONCE == 0:
+                if len(pages) % _AT_ONCE == 0:
                     yield
     if pages:
-        data = f'{{"pages": [{", ".join(texts)}]}}'.encode("utf-8", "surrogatepass")
-        original = project.attach_original(_NAME, data, KIND, finding_id)
-        _READ.setdefault(project, {})[original] = pages
+        yield
+        _attach(project, finding_id, pages)

@@ -65,6 +65,23 @@ def measurements(session: Session) -> list[FindingInfo]:
     return list(reversed(own))
 
 
+def measured_circuit(session: Session, finding_id: str) -> str:
+    """Return the id of the circuit that a kept measurement is of.
+
+    Raises:
+        ProjectError: It is not in the project any more.
+    """
+    assert session.project is not None, "measurements are kept in a project"
+    found = session.project.read_finding(finding_id)
+    for info in session.project.findings():
+        if info.kind == "circuit" and info.digest == found.provenance.parent:
+            return info.id
+    raise ProjectError(
+        "The circuit that this was measured on is not in the project any more.",
+        kept="The report is kept.", hint="Undo its deletion, then open the report again.",
+    )  # fmt: skip
+
+
 def read_measurement(session: Session, info: FindingInfo) -> Curves:
     """Return a measurement that is kept."""
     return _read(session, info)

@@ -91,6 +91,26 @@ class ProjectChoices:
 
 
 @dataclass(frozen=True, slots=True)
+class LanguageChoices:
+    """Which language model explains features, if any; off unless the user turns it on.
+
+    Attributes:
+        use: Whether one may be asked at all.
+        where: At an address, or in a folder of this machine.
+        url: Address of an OpenAI-compatible service; model: its name there.
+        key_variable: Environment variable that holds the key; the key itself is never stored.
+        folder: Folder of a local Hugging Face model.
+    """
+
+    use: bool = False
+    where: Literal["address", "folder"] = "address"
+    url: str = ""
+    model: str = ""
+    key_variable: str = ""
+    folder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Learning:
     """What the user was shown.
 
@@ -125,6 +145,7 @@ class Preferences:
     trace: TraceChoices = field(default_factory=TraceChoices)
     export: ExportChoices = field(default_factory=ExportChoices)
     projects: ProjectChoices = field(default_factory=ProjectChoices)
+    language: LanguageChoices = field(default_factory=LanguageChoices)
     learning: Learning = field(default_factory=Learning)
     recent: Recent = field(default_factory=Recent)
 
@@ -151,8 +172,8 @@ class PreferenceFile:
         """Set some values of a section and write the file.
 
         Args:
-            section: "appearance", "engine", "trace", "export", "projects", "learning",
-                "recent".
+            section: "appearance", "engine", "trace", "export", "projects", "language",
+                "learning", "recent".
             values: New values by name.
         """
         self._keep(replace(self.now, **{section: replace(getattr(self.now, section), **values)}))

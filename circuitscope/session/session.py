@@ -40,6 +40,7 @@ from circuitscope.project.file import ProjectFile
 from circuitscope.project.wording import describe, short
 from circuitscope.session import feature_work, work
 from circuitscope.session.document import Document
+from circuitscope.session.edge_heads import EdgeHeads
 from circuitscope.session.jobs import Job, JobQueue
 from circuitscope.session.model import HeldModel, ModelStatus
 from circuitscope.session.showing import Match, SearchResult, ViewSettings
@@ -56,6 +57,7 @@ class Session(Document):
         engine: Who works for the jobs.
         jobs: The queue of slow work.
         exported: The file that was written last, None before.
+        edge_heads: Which heads edges of the active circuit pass.
 
     Args:
         engine: Default is a process of its own.
@@ -70,6 +72,7 @@ class Session(Document):
         self.jobs = JobQueue(self.engine)
         self._model = HeldModel(self.jobs, self._model_changed)
         self.exported: Path | None = None
+        self.edge_heads = EdgeHeads(self)
         self._limit_engine()
         self.preferences.changed.connect(self._limit_engine)
 
@@ -232,6 +235,7 @@ class Session(Document):
         edge: int | None = None,
         score: AttentionScore | None = None,
         contrast: int | None = None,
+        most: int = 200,
     ) -> Job:
         """Say why a head looked where it did; the job's result is an `AttentionReasons`.
 
@@ -239,6 +243,7 @@ class Session(Document):
             edge: Edge of the active circuit that passes attention, or leads into a score.
             score: The score to explain; None takes the one behind the edge's strongest part.
             contrast: Position of another key, whose score is subtracted.
+            most: Pairs of sources listed; 0 asks for the edge by heads alone.
         """
         circuit = self.circuit
         if circuit is None:
@@ -258,7 +263,7 @@ class Session(Document):
         if edge is not None:
             found = circuit.edge(edge)
             ends = (str(found.source.key), str(found.target.key), found.weight)
-        request = ExplainAttention(self._model.choice, settings, ends, score, contrast)
+        request = ExplainAttention(self._model.choice, settings, ends, score, contrast, most)
         return self.jobs.add("Why did it look there?", request)
 
     # Files

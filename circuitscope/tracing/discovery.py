@@ -271,14 +271,15 @@ def find(cases: Sequence[Case], search: Search, progress: Progress) -> Found:
             dropped = _prune(cases, chosen, search, whole, progress)
             pruned += dropped
             chosen = [unit for unit in chosen if unit not in dropped]
+            # A dropped unit may be chosen again; its edges are then found again.
+            edges = [one for one in edges if one[0] in chosen and (one[1] or one[0]) in chosen]
         (own,) = measure_over(cases, (tuple(chosen),), mlps=search.mlps)
         targets = [unit for unit in new if unit in chosen]
         if not targets or abs(own - whole) < _ENOUGH * abs(whole - empty):
             break
         progress.advance()
-    kept = set(chosen)
-    edges = [one for one in edges if one[0] in kept and (one[1] is None or one[1] in kept)]
-    return Found(swept, tuple(chosen), tuple(edges), score.best, tuple(pruned), (own, empty, whole))
+    left_out = tuple(unit for unit in dict.fromkeys(pruned) if unit not in chosen)
+    return Found(swept, tuple(chosen), tuple(edges), score.best, left_out, (own, empty, whole))
 
 
 class _Scoring:

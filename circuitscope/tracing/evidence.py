@@ -13,6 +13,7 @@ from circuitscope.core.keys import NodeKey
 from circuitscope.core.progress import Progress
 from circuitscope.core.prompt_pairs import PromptPair
 from circuitscope.core.settings import Logit, LogitDifference
+from circuitscope.core.transfer import Transfer
 
 if TYPE_CHECKING:
     from circuitscope.dictionaries.dictionary import Dictionary
@@ -155,3 +156,14 @@ def measure(
     from circuitscope.tracing import measuring
 
     return measuring.measure(model, circuit, prompts, level, ablation, **options)
+
+
+def transfer(model: LoadedModel, a: Circuit, b: Circuit, **options: Any) -> Transfer:
+    """Run two circuits on each other's prompts; see `tracing.transfer`.
+
+    The options are floor (a circuit that should be as the first), names, align, node_threshold,
+    ablation and dictionaries.
+    """
+    from circuitscope.tracing import transfer as crosswise
+
+    return crosswise.transfer(model, a, b, **options)

@@ -150,7 +150,8 @@ class NodeBench:
             changes, prepare = self._changes(prompt, part)
             logits = rerun(prompt.stream, changes, (OUTPUT,), len(part), prepare)[OUTPUT]
             at, tokens = prompt.meter.position, prompt.meter.tokens
-            rows = logits[:, at] if tokens is None else logits[:, at, tokens]
+            rows = logits[:, at] if logits.ndim == 3 else logits  # a classifier has one answer
+            rows = rows if tokens is None else rows[:, tokens]
             found += prompt.meter.value(rows.double()).tolist()
         return found
 

@@ -172,3 +172,11 @@ def test_pin_says_unpin_where_everything_selected_is_pinned(drawn: MainWindow) -
     drawn.session.select([3, 4])
     drawn.refresh()
     assert drawn.desk.actions["graph.pin"].text() == "Pin"
+
+
+def test_the_minimap_is_ticked_while_it_is_shown(drawn: MainWindow) -> None:
+    action = drawn.desk.actions["view.minimap"]
+    for shown in (True, False, True):
+        drawn.desk.trigger("view.minimap")
+        assert drawn.link_graph.minimap.isHidden() is not shown
+        assert action.isChecked() is shown

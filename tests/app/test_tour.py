@@ -9,11 +9,12 @@ from PySide6.QtWidgets import QApplication, QFileDialog, QTreeWidget, QWidget
 from pytestqt.qtbot import QtBot
 
 from circuitscope.app.application import Application
+from circuitscope.app.dialogs.comparison import ComparisonDialog
 from circuitscope.app.dialogs.export import ExportDialog
 from circuitscope.app.dialogs.trial import TrialDialog
 from circuitscope.app.main_window import MainWindow
 from circuitscope.app.tour import Ring, Tour, begin_tour
-from circuitscope.app.tour_steps import ANSWER, OTHER, steps
+from circuitscope.app.tour_steps import ANSWER, steps
 
 
 def click_ring(tour: Tour, qtbot: QtBot) -> None:
@@ -59,10 +60,17 @@ def test_six_real_actions_complete_the_tour(
     assert tour._ring.parentWidget() is dialog
     dialog.close()
     qtbot.waitUntil(lambda: tour.at == 4)
-    click_ring(tour, qtbot)
+    window.desk.trigger("verify.compare")
+    comparison = window.findChild(ComparisonDialog)
+    tour.look()
+    assert tour._ring.parentWidget() is comparison
+    qtbot.mouseClick(comparison.run_button, Qt.MouseButton.LeftButton)
+    finish_jobs(window.session)
+    assert "Dallas’s circuit keeps −" in comparison.headline.text()
+    assert tour.at == 4
+    comparison.close()
     qtbot.waitUntil(lambda: tour.at == 5)
-    assert window.session.project.finding(window.session.active).name == OTHER
-    target = tmp_path / "oakland.svg"
+    target = tmp_path / "dallas.svg"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, **__: (str(target), ""))
     window.desk.trigger("file.export")
     export = window.findChild(ExportDialog)
@@ -70,7 +78,7 @@ def test_six_real_actions_complete_the_tour(
     assert tour._ring.parentWidget() is export
     qtbot.mouseClick(export.save_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: tour.at == 6)
-    assert "Sacramento" in target.read_text("utf-8")
+    assert "Austin" in target.read_text("utf-8")
     assert started.session.preferences.now.learning.tour == "done"
     qtbot.mouseClick(tour.next_button, Qt.MouseButton.LeftButton)
     assert window.findChild(Tour) is None

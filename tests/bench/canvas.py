@@ -6,6 +6,7 @@ painted. The last rows are steps of a real window's event loop: while the atlas 
 the engine process, and when another circuit is chosen.
 """
 
+import gc
 import os
 import shutil
 import statistics
@@ -124,7 +125,8 @@ def _send(view: QWidget, kind: QEvent.Type, at: QPointF) -> None:
     QApplication.sendEvent(view, QMouseEvent(kind, at, at, button, buttons, none))
 
 
-def _drag_ms(view: QWidget, start: QPointF) -> float:
+def _drag_ms(view: QWidget, start: QPointF) -> tuple[float, float]:
+    """Return the median time of a frame of a drag, and the seconds that letting go takes."""
     _send(view, QEvent.Type.MouseButtonPress, start)
     _send(view, QEvent.Type.MouseMove, start + QPointF(9, 9))
     view.repaint()
@@ -132,8 +134,8 @@ def _drag_ms(view: QWidget, start: QPointF) -> float:
     found = _median_ms(
         lambda n: _send(view, QEvent.Type.MouseMove, start + (n + 2) * step), view
     )  # fmt: skip
-    _send(view, QEvent.Type.MouseButtonRelease, start + 33 * step)
-    return found
+    drop = _timed(lambda: _send(view, QEvent.Type.MouseButtonRelease, start + 33 * step))
+    return found, drop
 
 
 def _link_graph(app: QApplication, session: Session, large: str) -> list[dict[str, Any]]:
@@ -157,7 +159,7 @@ def _link_graph(app: QApplication, session: Session, large: str) -> list[dict[st
 
     pan = _median_ms(lambda _: view.look(view.camera.panned(3, 2)), view)
     zoom = _median_ms(lambda n: view.zoom(1.04 if n % 2 else 1 / 1.04), view)
-    drag = _drag_ms(view, QPointF(300, 300))
+    drag, _ = _drag_ms(view, QPointF(300, 300))
     session.select([])
     rng = np.random.default_rng(1)
     places = rng.random((30, 2)) * (SIZE.width() - 200, SIZE.height() - 200) + 100
@@ -187,20 +189,27 @@ def _timed(act: Callable[[], object]) -> float:
 
 
 def _diagram(app: QApplication, session: Session, circuit: Circuit) -> list[dict[str, Any]]:
+    gc.freeze()  # as the program does once its window is up
     pinned = [str(circuit.nodes.key(i)) for i in range(0, NODES, NODES // BOXES)]
     session.edit(verbs.pin, pinned)
     view = CircuitView(session, LIGHT)
     view.resize(SIZE)
+    start = time.perf_counter()
     view.show()
-    app.processEvents()
+    opening = [time.perf_counter() - start, *_steps(app, lambda: view.is_complete, 60)]
+    opened = time.perf_counter() - start
     session.select([0])
-    alone = _drag_ms(view, view.middle_of(0))
+    alone, drop = _drag_ms(view, view.middle_of(0))
+    dropping = [drop, *_steps(app, lambda: view.is_complete, 60)]
     session.select(range(0, NODES, NODES // BOXES))
-    everything = _drag_ms(view, view.middle_of(0))
+    everything, _ = _drag_ms(view, view.middle_of(0))
     view.deleteLater()
     return [
+        _row("canvas.circuit_open_s", opened, "s", 2.0),
+        _row("canvas.circuit_open_step_ms", 1000 * max(opening), "ms", 50.0),
         _row("canvas.circuit_drag_ms", alone, "ms", 16.0),
         _row("canvas.circuit_drag_all_ms", everything, "ms", 16.0),
+        _row("canvas.circuit_drop_step_ms", 1000 * max(dropping), "ms", 50.0),
     ]
 
 
@@ -222,6 +231,13 @@ def _window(app: QApplication) -> list[dict[str, Any]]:
         session.activate(second if number % 2 == 0 else first)
         taken = time.perf_counter() - start
         longest.append(max(taken, *_steps(app, lambda: False, 0.4)))
+    shown = np.flatnonzero(session.shown().nodes)
+    selecting = []
+    for node in shown[:: max(len(shown) // 20, 1)].tolist():
+        start = time.perf_counter()
+        session.select([node])
+        taken = time.perf_counter() - start
+        selecting.append(max(taken, *_steps(app, lambda: False, 0.2)))
     session.load_model(folder / "model")
     _steps(app, lambda: session.model.state == "ready", 60)
     dictionaries = sorted(map(str, (folder / "dictionaries").glob("*_out_?")))
@@ -234,6 +250,7 @@ def _window(app: QApplication) -> list[dict[str, Any]]:
     window.hide()
     return [
         _row("canvas.switch_ms", 1000 * statistics.median(longest[2:]), "ms", 50.0),
+        _row("canvas.select_step_ms", 1000 * statistics.median(selecting), "ms", 20.0),
         _row("canvas.trace_step_ms", 1000 * max(steps), "ms", 50.0),
     ]
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -277,3 +278,23 @@ def test_what_was_imported_stays_when_evidence_is_collected(
         assert file.imported_units("a", 0) == [3]
     assert page.n_tokens
     assert [label.text for label in page.labels] == ["told by others"]
+
+
+def test_features_below_zero_are_active_where_their_dictionary_lets_them(
+    model: LoadedModel, tmp_path: Path
+) -> None:
+    plainly = made_up(Site.MLP_OUT, 0, "negative")
+    weights = replace(plainly.weights, threshold=torch.full((N,), -0.5))
+    card = replace(plainly.card, format="circuit_tracer")
+    assert card.keeps_negative
+    signed = Dictionary(card, weights)
+    collect(model, [signed], corpus(), tmp_path)
+    rows = plain(model, signed)
+    assert (rows[:, 3] < 0).sum() > 100
+    with EvidenceFile(tmp_path) as file:
+        count = np.bincount(rows[:, 2].astype(int), minlength=N)
+        np.testing.assert_array_equal(file.array("negative", 0, "count"), count)
+        page = DictionaryEvidence(file, "negative", 0).feature(3)
+        mine = rows[rows[:, 2] == 3][:, 3]
+        assert page.mean == pytest.approx(mine.mean(), rel=1e-3)
+        assert sum(page.histogram.counts) == len(mine)

@@ -69,7 +69,9 @@ def test_a_feature_of_the_last_mlp_fires_where_its_square_is_legal(plain) -> Non
 
 def test_the_ready_project_opens_without_a_model() -> None:
     with cs.open_project(FOLDER / "othello.circuitscope", read_only=True) as project:
-        circuits = project.circuits()
+        circuits = dict(project.circuits().items())
+        heads = circuits.pop(f"{othello_project.NAMES[0]}, by heads")
+        assert heads.nodes.of_kind(cs.NodeKind.HEAD).any()
         assert tuple(circuits) == othello_project.NAMES
         move, feature, score = circuits.values()
         kinds = [c.nodes.key(int(c.roots[0])).kind for c in circuits.values()]
@@ -79,8 +81,11 @@ def test_the_ready_project_opens_without_a_model() -> None:
         for name, circuit in circuits.items():
             assert circuit.conservation.max() <= 1e-4
             assert project.drawing(name).of_kind("group")
+            assert project.drawing(name).of_kind("run"), "each group is tested"
             assert circuit.provenance.model["name"] == "othello"
         assert feature.nodes.layer[feature.roots[0]] == 2
         assert score.prompt == move.prompt
+        (measured,) = [info for info in project.findings() if info.method == "measurement"]
+        assert project.read_finding(measured.id).provenance.parent == move.digest
     size = (FOLDER / "othello.circuitscope").stat().st_size
     assert size < 2_000_000

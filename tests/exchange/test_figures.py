@@ -9,7 +9,7 @@ import pytest
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import CannotExpress
 from circuitscope.core.rows import RowKey, Rows
-from circuitscope.exchange.diagram import strongest_links
+from circuitscope.exchange.drawn_links import strongest_links
 from circuitscope.exchange.figure import Box, Curves, Figure, Shape, Text, with_heads
 from circuitscope.exchange.figures import circuit_figure, link_figure
 from circuitscope.exchange.format import figure_of

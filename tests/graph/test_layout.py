@@ -11,7 +11,8 @@ from circuitscope.core.anatomy import Site
 from circuitscope.core.circuit import Circuit, EdgeTable, NodeTable
 from circuitscope.core.finding import Provenance
 from circuitscope.core.keys import NodeKind
-from circuitscope.graph.layered import Gaps, LayoutBox, circuit_layout, crossings
+from circuitscope.graph.crossings import crossings
+from circuitscope.graph.layered import Gaps, LayoutBox, circuit_layout
 from circuitscope.graph.layout import Spacing, link_layout, row_numbers
 
 

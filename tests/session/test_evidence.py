@@ -70,6 +70,15 @@ def test_runs_are_rows_that_undo_and_survive_saving(drawn: Session) -> None:
         drawn.edit(remove_runs, [first.id])
 
 
+def test_a_group_of_one_node_carries_its_test_as_the_node(drawn: Session) -> None:
+    circuit, drawing = drawn.circuit, drawn.drawing
+    drawing.commit(add_runs(drawing, [outcome("group", KEYS[:1], -2.0, 0.005, -2.0)]))
+    marks = marks_of(circuit, drawing.rows)
+    node = circuit.nodes.find(KEYS[0])
+    assert marks.of_members(frozenset([node])).badge is Badge.SUPPORTED
+    assert marks.counts() == {Badge.SUPPORTED: 1}
+
+
 @pytest.mark.parametrize("what", ["circuit", "link"])
 def test_badges_and_their_legend_are_in_the_exported_figure(
     drawn: Session, tmp_path: Path, what: str

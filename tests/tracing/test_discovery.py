@@ -9,6 +9,7 @@ import circuitscope as cs
 from circuitscope.core.anatomy import ModelAnatomy
 from circuitscope.core.circuit import Route
 from circuitscope.core.errors import CircuitScopeError, TraceError
+from circuitscope.core.shipped import shipped_path
 from circuitscope.models.families.gpt2 import GPT2
 from circuitscope.models.loading import LoadedModel
 
@@ -75,6 +76,14 @@ def test_the_wired_heads_are_found(copier):
     shown = cs.prune(circuit, 0.1, 0.1)
     assert shown.node_mask.all()
     assert shown.edge_mask.all()
+
+
+def test_a_head_that_is_dropped_and_chosen_again_has_its_edges_once():
+    model = cs.load_model(shipped_path("projects", "othello", "model"), device="cpu")
+    game = "E6 F6 F5 F4 G7 D7 D6 C6 C8 D8 C3 F7 G4 G3 F8 H8 C4"
+    edges = cs.trace(model, game, method="contextual", targets="logit:D3").edges
+    pairs = list(zip(edges.source.tolist(), edges.target.tolist(), strict=True))
+    assert len(pairs) == len(set(pairs)) > 5
 
 
 def test_influence_never_counts_relevances(copier):

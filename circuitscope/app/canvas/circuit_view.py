@@ -7,7 +7,6 @@ into the user's own.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -25,39 +24,39 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QPushButton, QWidget
 
+from circuitscope.app.bridge import to_gui
+from circuitscope.app.canvas import diagram_things
 from circuitscope.app.canvas.camera import Camera
-from circuitscope.app.canvas.diagram_things import Thing, things_of
+from circuitscope.app.canvas.diagram_things import (
+    Shown,
+    Thing,
+    by_layer,
+    diagram_on_screen,
+    in_focus,
+    screen_theme,
+    united,
+)
+from circuitscope.app.canvas.frame_corner import FrameCorner, corner_at
 from circuitscope.app.canvas.link_paint import paint_band, text_font
-from circuitscope.app.canvas.picture import Lifted, MovedPicture, paint_seen
+from circuitscope.app.canvas.picture import Lifted, MovedPicture, paint_highlighted, paint_seen
 from circuitscope.app.canvas.view import CLICK, SHIFT, CanvasView
+from circuitscope.app.meanings import meaning
+from circuitscope.app.stepwise import Stepwise
 from circuitscope.app.theme import Palette
-from circuitscope.app.words import count, tr
+from circuitscope.app.words import DOT, count, plural, tr
 from circuitscope.core.rows import Rows
-from circuitscope.exchange.diagram import circuit_figure, drawn_links, subgraph_of
 from circuitscope.exchange.figure import Box, Figure
 from circuitscope.exchange.routing import Link
-from circuitscope.exchange.theme import PRESETS, PRINT, Theme
 from circuitscope.graph import groups
-from circuitscope.graph.view import view_of
-from circuitscope.project import verbs
+from circuitscope.project import arranging, verbs
 from circuitscope.project.arranging import move
 from circuitscope.project.wording import count as counted
-from circuitscope.session.session import Session
+from circuitscope.session.document import Document
+from circuitscope.session.showing import Focus
 
-MOST_BOXES: Final = 1_000
-"""Boxes that can be laid out and moved by hand; beyond, the view offers to group them."""
 _MARGIN: Final = 24.0
 _NUDGE: Final = 8.0
-
-
-def screen_theme(palette: Palette) -> Theme:
-    """Return the figure's colours on screen."""
-    names = ("ink", "secondary", "faint", "hairline", "grid", "positive", "negative")
-    shared = {name: getattr(palette, name) for name in (*names, "supported", "token", "logit")}
-    return replace(
-        PRINT, **shared, background=palette.panel, on_logit=palette.panel,
-        token_fill=palette.field, token_stroke=palette.feature, groups=dict(palette.groups),
-    )  # fmt: skip
+_CORNER_CURSOR: Final = Qt.CursorShape.SizeFDiagCursor
 
 
 class CircuitView(CanvasView):
@@ -68,7 +67,7 @@ class CircuitView(CanvasView):
 
     FARTHEST, CLOSEST = 0.1, 12.0
 
-    def __init__(self, session: Session, palette: Palette, parent: QWidget | None = None) -> None:
+    def __init__(self, session: Document, palette: Palette, parent: QWidget | None = None) -> None:
         super().__init__(session, palette, parent)
         self._figure: Figure | None = None
         self._boxes: tuple[groups.Box, ...] = ()
@@ -79,12 +78,21 @@ class CircuitView(CanvasView):
         self._lifted: Lifted | None = None
         self._dragged: dict[str, tuple[float, float]] = {}
         self._stale = False
+        self._carrying = False
+        self._corner: FrameCorner | None = None
+        self._whole = Shown()
+        self._seen = object()
+        self._anchor: tuple[str, tuple[float, float]] | None = None
+        self._work = Stepwise(self)
+        self._work.done.connect(self._take)
         self._picture = MovedPicture(self)
         self._picture.changed.connect(self.update)
         self._offer = QPushButton(tr("Group them by layer"), self)
         self._offer.clicked.connect(self.group_by_layer)
         self._offer.hide()
         self.setAccessibleName(tr("Circuit diagram"))
+        self.setWhatsThis(meaning("share"))
+        to_gui(session.focus_changed, self._look_anew, self)
         self._new_circuit()
 
     # ---- what the window asks for ----------------------------------------------------------
@@ -101,58 +109,61 @@ class CircuitView(CanvasView):
 
     def frame_selection(self) -> None:
         """Bring the selected boxes into view; everything where nothing is selected."""
-        chosen = [thing.rect for thing in self.selected()]
-        if not chosen:
+        if not (chosen := self.selected()):
             self.fit()
             return
-        frame = chosen[0]
-        for other in chosen[1:]:
-            frame = frame.united(other)
         self._fitted = False
-        self._frame(frame.adjusted(-80, -80, 80, 80), 1.5)
+        self._frame(united(chosen).adjusted(-80, -80, 80, 80), 1.5)
+
+    @property
+    def is_complete(self) -> bool:
+        """Say whether what is painted is the drawing as it is now."""
+        return not self._work.is_busy and not self._stale
 
     def refresh(self) -> None:
-        """Make the figure anew: the drawing or the colours have changed."""
+        """Make the figure anew: the drawing or the colours have changed.
+
+        A large one is made in steps between other events; until it is done the old one stands.
+        """
         self._stale = not self.isVisible() and (self._figure is not None or bool(self._boxes))
-        if self._stale:
-            return
-        circuit, self._lifted = self._session.circuit, None
-        self._figure, self._boxes, self._faces, self._links = None, (), (), []
-        self._things = ()
-        if circuit is not None:
-            rows = self._rows()
-            view = view_of(circuit, rows)
-            subgraph = subgraph_of(circuit, rows, view)
-            self._boxes = subgraph.boxes
-            if len(self._boxes) <= MOST_BOXES:
-                width = max(PRESETS["screen"].width, self._hand_width() + 320)
-                preset = replace(PRESETS["screen"], width=width)
-                theme = screen_theme(self._palette)
-                self._figure = circuit_figure(circuit, rows, view, preset, theme)
-                layers = self._figure.layers
-                self._faces = next(layer.boxes for layer in layers if layer.id == "nodes")
-                self._links = drawn_links(subgraph)[0]
-                self._things = things_of(self._figure, self._boxes, rows)
-        self._offer.setVisible(len(self._boxes) > MOST_BOXES)
+        if not self._stale:
+            self._lifted = None
+            theme = screen_theme(self._palette)
+            self._work.start(diagram_on_screen(self._session.circuit, self._rows(), theme))
+
+    def _take(self, shown: Shown) -> None:
+        """Take up a figure that was just made."""
+        self._lifted = None
+        self._whole = shown
+        self._look_anew()
+        self._figure, self._boxes, self._links = shown.figure, shown.boxes, shown.links
+        self._faces, self._things = shown.faces, shown.things
+        self._offer.setVisible(shown.are_too_many)
+        anchor, self._anchor = self._anchor, None
         if self._fitted and not self._dragged:
             self.fit()
+        elif anchor is not None and (after := self._standing().get(anchor[0])) is not None:
+            scale, before = self._camera.scale_x, anchor[1]
+            moved = ((before[0] - after[0]) * scale, (before[1] - after[1]) * scale)
+            self.look(self._camera.panned(*moved))
+        self.update()
+
+    def _look_anew(self, *_: object) -> None:
+        """Paint a new picture: another figure, or other parts of it stand out."""
+        self._seen = object()
         self.update()
 
     def group_by_layer(self) -> None:
         """Put the pinned nodes that are in no group into one group for each layer."""
         circuit = self._session.circuit
         assert circuit is not None
-        rows: dict[str, list[str]] = {}
-        for box in self._boxes:
-            if not box.is_group:
-                name = tr("layer {0}").format(box.layers[0]) if box.layers[1] >= 0 else tr("tokens")
-                rows.setdefault(name, []).append(str(circuit.nodes.key(int(box.members[0]))))
-        for name, keys in rows.items():
+        for name, keys in by_layer(circuit, self._boxes).items():
             self._session.edit(verbs.group, keys, name)
 
     # ---- following the session -------------------------------------------------------------
     def _new_circuit(self) -> None:
         self._dragged, self._lifted, self._chosen = {}, None, frozenset()
+        self._figure, self._faces, self._things, self._anchor = None, (), (), None
         super()._new_circuit()
 
     def _rows(self) -> Rows:
@@ -161,10 +172,6 @@ class CircuitView(CanvasView):
         if self._dragged:
             rows.update(move(self._drawing, self._dragged).after)
         return rows
-
-    def _hand_width(self) -> float:
-        places = [box.place for box in self._boxes if box.place is not None]
-        return max((x for x, _ in places), default=0.0) - min((x for x, _ in places), default=0.0)
 
     # ---- boxes -----------------------------------------------------------------------------
     def box_at(self, pixel: QPointF) -> int | None:
@@ -189,7 +196,11 @@ class CircuitView(CanvasView):
     def thing_at(self, pixel: QPointF) -> Thing | None:
         """Return what is under a pixel: boxes before frames."""
         x, y = self._camera.to_units(pixel)
-        return next((thing for thing in self._things if thing.is_at(x, y)), None)
+        for number, thing in enumerate(self._things):
+            dx, dy = self._lifted.offset_of(number) if self._lifted is not None else (0.0, 0.0)
+            if thing.is_at(x - dx, y - dy):
+                return thing
+        return None
 
     def selected(self) -> list[Thing]:
         """Return the selected boxes, notes, frames and sketches."""
@@ -201,6 +212,11 @@ class CircuitView(CanvasView):
 
     def places(self) -> dict[str, tuple[float, float]]:
         """Return where everything stands, by node key, group id or row id."""
+        self._work.settle()
+        return self._standing()
+
+    def _standing(self) -> dict[str, tuple[float, float]]:
+        """Return where everything stands in the figure that is shown."""
         return {thing.id: (thing.face.x, thing.face.y) for thing in self._things if thing.has_place}
 
     def _is_selected(self, thing: Thing) -> bool:
@@ -233,13 +249,10 @@ class CircuitView(CanvasView):
 
     def _place(self, places: dict[str, tuple[float, float]], still: str | None) -> None:
         """Make the figure anew with other places, one thing staying where it is on screen."""
-        before = None if still is None else self.places()[still]
+        self._anchor = None if still is None else (still, self.places()[still])
         self._dragged, self._fitted = places, False
         self.refresh()
-        if before is not None and still is not None:
-            after, scale = self.places()[still], self._camera.scale_x
-            moved = ((before[0] - after[0]) * scale, (before[1] - after[1]) * scale)
-            self.look(self._camera.panned(*moved))
+        self._work.settle()
 
     def rearrange(
         self, places: Callable[[NDArray[np.float64]], NDArray[np.float64]], text: str
@@ -265,37 +278,43 @@ class CircuitView(CanvasView):
 
     def frame_around_selection(self) -> tuple[float, float, float, float]:
         """Return x, y, width, height of a frame around what is selected, or in the middle."""
-        chosen = self.selected()
-        if not chosen:
+        if not (chosen := self.selected()):
             return (*self.free_spot(), 240.0, 160.0)
-        rect = chosen[0].rect
-        for thing in chosen[1:]:
-            rect = rect.united(thing.rect)
-        return rect.adjusted(-20, -36, 20, 20).getRect()
+        return united(chosen).adjusted(-20, -36, 20, 20).getRect()
 
     def _lift(self, dx: float, dy: float) -> None:
         """Move the selected boxes by points on screen; `_put_down` makes it an edit."""
-        if self._lifted is None or self._lifted.camera != self._camera:
-            if self._figure is None:
-                return
-            offset = (0.0, 0.0) if self._lifted is None else self._lifted.offset
+        moving, lifted = np.array(self._selected(), np.bool_), self._lifted
+        if lifted is None or not np.array_equal(lifted.moving, moving):
+            # Others may have been let go whose figure is not made yet.
+            self._work.settle()
+            moving, lifted = np.array(self._selected(), np.bool_), None
+        if self._figure is None:
+            return
+        offset = (0.0, 0.0) if lifted is None else lifted.offset
+        if lifted is None or lifted.camera != self._camera:
             view = (self._camera, self.size(), self.devicePixelRatioF())
-            moving = np.array(self._selected(), np.bool_)
-            self._lifted = Lifted(self._figure, self._links, moving, view)
-            self._lifted.offset = offset
-        x, y = self._lifted.offset
-        self._lifted.offset = (x + dx, y + dy)
+            lifted = Lifted(self._figure, self._links, moving, view)
+        lifted.offset = (offset[0] + dx, offset[1] + dy)
+        self._lifted, self._carrying = lifted, True
         self.update()
 
     def _put_down(self) -> None:
         """Store the places of all boxes as one edit, those not moved staying where they are."""
-        lifted, self._lifted = self._lifted, None
-        if lifted is not None:
+        lifted, carrying = self._lifted, self._carrying
+        self._carrying = False
+        if lifted is not None and carrying:
             still = next((i for i, moved in enumerate(lifted.moving) if not moved), None)
-            boxes = {box.id: lifted.place(i) for i, box in enumerate(self._boxes)}
-            name = None if still is None else self._boxes[still].id
-            self._place({**self.places(), **boxes}, name)
-        if self._dragged:
+            places = self._standing()
+            if still is not None:
+                name = self._boxes[still].id
+                self._anchor = (name, places[name])
+            places |= {box.id: lifted.place(i) for i, box in enumerate(self._boxes)}
+            self._fitted = False
+            self._session.edit(move, places, f"Move {counted(self.selected(), 'item')}")
+            # What was let go is seen there until the figure with its edges is made.
+            self._lifted = lifted if self._work.is_busy else None
+        elif self._dragged:
             places, self._dragged = self.places(), {}
             self._session.edit(move, places, f"Move {counted(self.selected(), 'item')}")
 
@@ -312,7 +331,10 @@ class CircuitView(CanvasView):
     # ---- mouse and keyboard ----------------------------------------------------------------
     def _pressed(self, event: QMouseEvent) -> None:
         add, thing = bool(event.modifiers() & SHIFT), self.thing_at(event.position())
-        if thing is None:
+        self._corner = self._corner_at(event.position())
+        if self._corner is not None:
+            self._choose([self._corner.frame])
+        elif thing is None:
             self._choose([], add=add)
             self._start_band(event.position())
         elif add or not self._is_selected(thing):
@@ -322,9 +344,16 @@ class CircuitView(CanvasView):
         if self._press is None:
             thing = self.thing_at(event.position())
             self.setToolTip("" if thing is None else thing.face.title)
+            corner = self._corner_at(event.position())
+            self.unsetCursor() if corner is None else self.setCursor(_CORNER_CURSOR)
             return
         moved = event.position() - self._press
-        drags = self._lifted is not None or bool(self._dragged)
+        if self._corner is not None:
+            scale, self._press = self._camera.scale_x, event.position()
+            self._corner = self._corner.dragged(moved.x() / scale, moved.y() / scale)
+            self.update()
+            return
+        drags = self._carrying or bool(self._dragged)
         far = drags or moved.manhattanLength() > CLICK
         if event.buttons() & Qt.MouseButton.LeftButton and far and self.selected():
             self._press = event.position()
@@ -341,7 +370,17 @@ class CircuitView(CanvasView):
             self._lift(dx, dy)
 
     def _released(self) -> None:
-        self._put_down()
+        corner, self._corner = self._corner, None
+        if corner is None:
+            self._put_down()
+        elif corner.rect != corner.frame.rect:
+            row = self._session.drawing.row("frame", corner.frame.id) or {}
+            rect, places = corner.rect.getRect(), self.places()
+            title = str(row.get("title", ""))
+            self._session.edit(arranging.frame, title, rect, corner.frame.id, places)
+
+    def _corner_at(self, pixel: QPointF) -> FrameCorner | None:
+        return corner_at(self._things, *self._camera.to_units(pixel), self._camera.scale_x)
 
     def _inside(self, low: tuple[float, float], high: tuple[float, float]) -> list[int]:
         """Return the nodes of the boxes that a band touches; it selects notes and frames too."""
@@ -396,22 +435,43 @@ class CircuitView(CanvasView):
             corner = Qt.AlignmentFlag.AlignBottom | Qt.AlignmentFlag.AlignLeft
             self._paint_words(painter, text, corner)
         if self._lifted is not None:
-            self._lifted.paint(painter)
+            self._lifted.paint(painter, self._camera)
         else:
-            figure, camera = self._figure, self._camera
+            figure, camera, focus = self._figure, self._camera, self._session.focus
             view = (camera, self.size(), self.devicePixelRatioF())
-            self._picture.paint(painter, figure, view, lambda p: paint_seen(p, figure, camera))
+            if focus is None or self._session.circuit is None:
+                self._picture.paint(
+                    painter, self._seen, view, lambda p: paint_seen(p, figure, camera)
+                )
+            else:
+                boxes, links, missing = in_focus(self._session.circuit, self._whole, focus)
+                self._picture.paint(
+                    painter, self._seen, view,
+                    lambda p: paint_highlighted(p, figure, camera, boxes, links),
+                )  # fmt: skip
+                self._paint_focus(painter, focus, missing)
         self._paint_selection(painter)
         if self._band is not None:
             paint_band(painter, self._band, self._palette)
 
     def _why_empty(self) -> str:
+        if self._work.is_busy:
+            return tr("Laying out the diagram…")
         if not self._boxes:
             return tr("Pin nodes (P) or group them (G) in the link graph to build an explanation.")
         self._offer.move((self.width() - self._offer.width()) // 2, self.height() // 2 + 28)
         text = tr("{0} boxes are more than can be laid out and moved by hand ({1}).\n"
                   "Group nodes that belong together, or unpin some.")  # fmt: skip
-        return text.format(count(len(self._boxes)), count(MOST_BOXES))
+        return text.format(count(len(self._boxes)), count(diagram_things.MOST_BOXES))
+
+    def _paint_focus(self, painter: QPainter, focus: Focus, missing: int) -> None:
+        """Say what stands out, and what of it the diagram does not hold."""
+        text = tr("{0} (Esc leaves)").format(focus.title)
+        if missing:
+            nodes = plural(missing, "node", "nodes")
+            text += DOT + tr("{0} of it not in the diagram; pin them (P)").format(nodes)
+        corner = Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft
+        self._paint_words(painter, text, corner)
 
     def _paint_words(self, painter: QPainter, text: str, at: Qt.AlignmentFlag) -> None:
         painter.setPen(QColor(self._palette.secondary))
@@ -423,11 +483,14 @@ class CircuitView(CanvasView):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.translate(self._camera.offset_x, self._camera.offset_y)
         painter.scale(self._camera.scale_x, self._camera.scale_y)
-        if self._lifted is not None:
-            painter.translate(*self._lifted.offset)
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(QPen(QColor(self._palette.accent), 2.0))
-        for thing in self.selected():
-            radius = thing.face.radius + 3
-            painter.drawRoundedRect(thing.rect.adjusted(-3, -3, 3, 3), radius, radius)
+        for number, thing in enumerate(self._things):
+            if self._is_selected(thing):
+                offset = (0.0, 0.0) if self._lifted is None else self._lifted.offset_of(number)
+                ring = thing.rect.adjusted(-3, -3, 3, 3).translated(*offset)
+                painter.drawRoundedRect(ring, thing.face.radius + 3, thing.face.radius + 3)
+        if self._corner is not None:
+            painter.setPen(QPen(QColor(self._palette.accent), 1.0, Qt.PenStyle.DashLine))
+            painter.drawRect(self._corner.rect)
         painter.restore()

@@ -21,6 +21,7 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
 from circuitscope.exchange.caption import holds_fixed
 from circuitscope.exchange.figure import Shape
+from circuitscope.exchange.theme import NAMED_SHAPES
 from circuitscope.graph.evidence import Marks
 from circuitscope.graph.influence import is_flow, is_relevance, scores
 
@@ -38,7 +39,7 @@ _GLYPH_ROOM: Final = 15.0
 class Entry:
     """One piece of the legend: a glyph, a line of one sign, a badge, or words alone.
 
-    Strong ones say what restricts the view.
+    Strong ones say what restricts the view. A colour is a group colour's name, "" for the kind's.
     """
 
     text: str
@@ -46,6 +47,7 @@ class Entry:
     sign: int = 0
     badge: Badge | None = None
     strong: bool = False
+    color: str = ""
 
     @property
     def room(self) -> float:
@@ -77,6 +79,11 @@ def legend_entries(scene: LinkScene, marks: Marks = Marks()) -> list[Entry]:  # 
         Entry(f"{tr(badge.value)} ({number})", badge=badge)
         for badge, number in marks.counts().items()
     ]
+    if scene.looks is not None:
+        found += [
+            Entry(look.title, NAMED_SHAPES.get(look.shape, Shape.DISC), color=look.color)
+            for look in scene.looks.among(scene.view.nodes)
+        ]
     if scene.view.filter:
         found.append(Entry(tr("only {0}").format(scene.view.filter), strong=True))
     present_at_all = set(scene.glyph.tolist())
@@ -116,6 +123,12 @@ def legend_rows(entries: list[Entry], font: QFont, room: float) -> list[list[tup
     return rows
 
 
+def legend_height(entries: list[Entry], base: QFont, width: float) -> float:
+    """Return how far down the legend reaches in a widget of a width."""
+    rows = legend_rows(entries, text_font(base, 11), width - LEFT - RIGHT)
+    return 8 + _ROW * len(rows)
+
+
 def paint_legend(painter: QPainter, entries: list[Entry], palette: Palette, size: QRectF) -> None:
     """Draw the legend at the top, before whatever the camera has moved there."""
     painter.save()
@@ -136,7 +149,8 @@ def paint_legend(painter: QPainter, entries: list[Entry], palette: Palette, size
 def _paint_entry(painter: QPainter, entry: Entry, at: QRectF, palette: Palette) -> None:
     middle = at.center().y()
     if entry.shape is not None:
-        paint_glyph(painter, entry.shape, QPointF(at.left() + 5, middle), palette)
+        color = palette.group(entry.color) if entry.color else ""
+        paint_glyph(painter, entry.shape, QPointF(at.left() + 5, middle), palette, color)
     elif entry.badge is not None:
         paint_badge(painter, entry.badge, QPointF(at.left() + 5, middle), palette)
     elif entry.sign:

@@ -7,6 +7,7 @@ Mouse: click selects, Shift adds, Ctrl pins, drag on the ground selects a frame,
 cursor, middle button or Space and drag pan, double click names a node, right click asks for a menu.
 """
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -31,15 +32,22 @@ from circuitscope.app.canvas.legend import (
     Entry,
     edge_palette,
     legend_entries,
+    legend_height,
     paint_legend,
 )
 from circuitscope.app.canvas.link_scene import LinkScene, make_scene
 from circuitscope.app.canvas.minimap import Minimap
 from circuitscope.app.canvas.picture import MovedPicture
 from circuitscope.app.canvas.view import SHIFT, CanvasView
+from circuitscope.app.conditions import traced_here
+from circuitscope.app.later import Later
+from circuitscope.app.meanings import meaning
+from circuitscope.app.naming import heads_line, is_attention
 from circuitscope.app.theme import Palette
 from circuitscope.app.words import tr
+from circuitscope.core.errors import CircuitScopeError
 from circuitscope.graph.evidence import Marks, marks_of
+from circuitscope.session.document import Document
 from circuitscope.session.session import Session
 
 MAGNET = 30.0
@@ -47,6 +55,8 @@ GRIP = 11.0
 """A press so near to a node is a click on it; farther off a drag draws a frame instead."""
 PALE = 0.38
 """Strength of the circuit's edges while those of one node stand before them."""
+DWELL_MS = 350
+"""The pointer rests so long before the engine is asked which heads an edge passes."""
 STEPS = {
     Qt.Key.Key_Left: (-1, 0), Qt.Key.Key_Right: (1, 0),
     Qt.Key.Key_Up: (0, -1), Qt.Key.Key_Down: (0, 1),
@@ -58,8 +68,10 @@ class LinkGraphView(CanvasView):
 
     pin_wanted = Signal(int)
     """Emitted with a node that was Ctrl-clicked."""
+    hovered = Signal(object)
+    """Emitted with the node that the mouse is on now, None for none."""
 
-    def __init__(self, session: Session, palette: Palette, parent: QWidget | None = None) -> None:
+    def __init__(self, session: Document, palette: Palette, parent: QWidget | None = None) -> None:
         super().__init__(session, palette, parent)
         self._inks = palette
         self._scene: LinkScene | None = None
@@ -75,7 +87,13 @@ class LinkGraphView(CanvasView):
         self.minimap = Minimap(self, palette)
         self.minimap.hide()
         self.setAccessibleName(tr("Link graph"))
+        self.setWhatsThis(meaning("share"))
         to_gui(session.focus_changed, lambda *_: self.refresh(), self)
+        # A half that looks beside the session asks nothing of the engine; a click makes it active.
+        self._heads = session.edge_heads if isinstance(session, Session) else None
+        if self._heads is not None:
+            to_gui(self._heads.told, lambda *_: self.update(), self)
+        self._dwell = Later(self, self._ask_heads)
         self._new_circuit()
 
     # ---- what the window asks for ----------------------------------------------------------
@@ -160,8 +178,10 @@ class LinkGraphView(CanvasView):
     def ground(self) -> QRectF:
         """Return the part of the widget that the graph fills."""
         width = self.width() - draw.LEFT - draw.RIGHT
-        height = self.height() - draw.TOP - draw.STRIP
-        return QRectF(draw.LEFT, draw.TOP, max(width, 1), max(height, 1))
+        # In a narrow half the legend takes more lines; the graph begins below it.
+        told = legend_height(self._legend, self.font(), self.width())
+        top = max(draw.TOP, told + 10)
+        return QRectF(draw.LEFT, top, max(width, 1), max(self.height() - top - draw.STRIP, 1))
 
     def look(self, camera: Camera) -> None:
         self._camera = camera
@@ -215,7 +235,29 @@ class LinkGraphView(CanvasView):
         hover, column = self.node_at(event.position()), self._column_at(event.position())
         if (hover, column) != (self._hover, self._column):
             self._hover, self._column = hover, column
+            self._dwell.start(DWELL_MS)
+            self.hovered.emit(hover)
             self.update()
+
+    def _hovered_edge(self) -> int | None:
+        """Return the edge between the hovered and the one selected node, if attention made it."""
+        selection, scene, hover = self._session.selection, self._scene, self._hover
+        if scene is None or hover is None or len(selection) != 1 or hover == selection[0]:
+            return None
+        edge = scene.edge_between(hover, selection[0])
+        if edge is None or not is_attention(scene.circuit, int(scene.circuit.edges.target[edge])):
+            return None
+        return edge
+
+    def _ask_heads(self) -> None:
+        session, heads, edge = self._session, self._heads, self._hovered_edge()
+        if edge is None or heads is None or not isinstance(session, Session):
+            return
+        if session.jobs.running is not None:
+            return
+        if not traced_here(session):
+            with suppress(CircuitScopeError):  # the inspector says why it cannot be asked
+                heads.ask(edge)
 
     def _clicked(self, at: QPointF, *, add: bool) -> None:
         node = self.node_at(at)
@@ -239,6 +281,14 @@ class LinkGraphView(CanvasView):
 
     def leaveEvent(self, event: Any) -> None:
         self._hover = self._column = None
+        self.hovered.emit(None)
+        self.update()
+
+    def point_at(self, node: int | None) -> None:
+        """Show a node as if the mouse were on it, where it is visible; None for none."""
+        seen = node is not None and self._scene is not None and np.isfinite(
+            self._scene.places[node, 0])  # fmt: skip
+        self._hover = node if seen else None
         self.update()
 
     # ---- keyboard --------------------------------------------------------------------------
@@ -308,8 +358,16 @@ class LinkGraphView(CanvasView):
             draw.paint_band(painter, self._band, palette)
         if self._hover is not None and self._band is None:
             at = self._pixel(self._hover)
-            text = draw.hover_text(scene, self._session.label, self._hover, self._session.selection)
-            draw.paint_tooltip(painter, at, text, palette, size)
+            draw.paint_tooltip(painter, at, self.hover_words(), palette, size)
+
+    def hover_words(self) -> str:
+        """Return what is said beside the hovered node; heads of an edge once they are known."""
+        scene, edge = self._scene, self._hovered_edge()
+        assert scene is not None, "a node is hovered over"
+        assert self._hover is not None, "a node is hovered over"
+        text = draw.hover_text(scene, self._session.label, self._hover, self._session.selection)
+        heads = None if edge is None or self._heads is None else self._heads.known(edge)
+        return text if heads is None else f"{text}\n{heads_line(scene.circuit, heads)}"
 
     def _paint_empty(self, painter: QPainter) -> None:
         painter.setPen(QColor(self._palette.secondary))

@@ -11,7 +11,16 @@ import numpy as np
 import shiboken6
 from numpy.typing import NDArray
 from PySide6.QtCore import QLineF, QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPainterPath, QPen, QPolygonF
+from PySide6.QtGui import (
+    QBrush,
+    QColor,
+    QFont,
+    QFontMetricsF,
+    QPainter,
+    QPainterPath,
+    QPen,
+    QPolygonF,
+)
 
 from circuitscope.app import words
 from circuitscope.app.canvas.camera import Camera
@@ -130,7 +139,10 @@ def paint_nodes(
         for x, y in places[glyph == Shape.CROSS]:
             painter.drawLine(QLineF(x - 4, y, x + 4, y))
             painter.drawLine(QLineF(x, y - 4, x, y + 4))
-        hollow = (glyph == Shape.HOLLOW_DIAMOND) | (glyph == Shape.RING)
+        painter.setBrush(QColor(palette.panel))
+        for x, y in places[glyph == Shape.RING]:
+            painter.drawEllipse(QPointF(x, y), GLYPH / 2, GLYPH / 2)
+        hollow = glyph == Shape.HOLLOW_DIAMOND
         for corners, brush in ((hollow, palette.panel), (glyph == Shape.DIAMOND, color)):
             painter.setBrush(QColor(brush))
             for x, y in places[corners]:
@@ -158,9 +170,12 @@ def _points(
         )
 
 
-def paint_glyph(painter: QPainter, shape: Shape, at: QPointF, palette: Palette) -> None:
-    """Draw one glyph by itself, in the colour of nodes that no group colours."""
-    color = QColor(palette.attention if shape == Shape.TRIANGLE else palette.feature)
+def paint_glyph(
+    painter: QPainter, shape: Shape, at: QPointF, palette: Palette, color_name: str = ""
+) -> None:
+    """Draw one glyph by itself; without a colour in that of nodes that no group colours."""
+    own = palette.attention if shape == Shape.TRIANGLE else palette.feature
+    color = QColor(color_name or own)
     painter.setPen(Qt.PenStyle.NoPen)
     painter.setBrush(color)
     half = GLYPH / 2 - 0.5
@@ -176,7 +191,10 @@ def paint_glyph(painter: QPainter, shape: Shape, at: QPointF, palette: Palette) 
         if shape == Shape.CROSS:
             painter.drawLine(QLineF(at.x() - 4, at.y(), at.x() + 4, at.y()))
             painter.drawLine(QLineF(at.x(), at.y() - 4, at.x(), at.y() + 4))
+        elif shape == Shape.RING:
+            painter.drawEllipse(at, half, half)
         else:
+            painter.setBrush(color if shape == Shape.DIAMOND else QBrush(Qt.BrushStyle.NoBrush))
             painter.drawPolygon(_diamond(at.x(), at.y()))
 
 
@@ -353,8 +371,6 @@ def hover_text(
     scene: LinkScene, label: Callable[[int], str], node: int, selection: tuple[int, ...]
 ) -> str:
     """Return a tooltip: the name and, beside one selected node, the share between the two."""
-    share = None
-    if len(selection) == 1 and selection[0] != node:
-        share = scene.share_between(node, selection[0])
     name = label(node) or str(scene.circuit.nodes.key(node))
-    return name if share is None else f"{name}  {signed(share)}"
+    edge = scene.edge_between(node, selection[0]) if len(selection) == 1 else None
+    return name if edge is None else f"{name}  {signed(float(scene.share[edge]))}"

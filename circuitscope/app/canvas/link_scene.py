@@ -16,9 +16,10 @@ from circuitscope.core.anatomy import Site
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.rows import GROUP_COLORS, Row, RowKey
-from circuitscope.exchange.theme import shape_of
+from circuitscope.exchange.theme import NAMED_SHAPES, shape_of
 from circuitscope.graph.influence import signed_shares
 from circuitscope.graph.layout import LinkLayout, link_layout
+from circuitscope.graph.looks import Looks, looks_of
 from circuitscope.graph.view import View
 from circuitscope.session.showing import Focus
 
@@ -47,6 +48,7 @@ class LinkScene:
         edges: Visible edges, weakest first, int64 [e]; at most `MOST_EDGES`.
         n_edges: Visible edges before that limit.
         share: Signed share of its target's row of every edge, float32 [m].
+        looks: Colours and shapes that the user gave.
     """
 
     circuit: Circuit
@@ -63,6 +65,7 @@ class LinkScene:
     share: NDArray[np.float32]
     groups: dict[str, Row] = field(default_factory=dict)
     group_of: dict[int, str] = field(default_factory=dict)
+    looks: Looks | None = None
 
     def ends(self, edges: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return where edges start and end in layout units, [e, 4]."""
@@ -108,14 +111,14 @@ class LinkScene:
         best = int(np.argmin(cost))
         return int(self.shown[best]) if np.isfinite(cost[best]) else None
 
-    def share_between(self, a: int, b: int) -> float | None:
-        """Return the signed share of the edge between two nodes, whichever way it runs."""
+    def edge_between(self, a: int, b: int) -> int | None:
+        """Return the edge between two nodes, whichever way it runs."""
         table = self.circuit.edges
         for source, target in ((a, b), (b, a)):
             span = table.into(target)
             found = np.flatnonzero(table.source[span] == source)
             if len(found):
-                return float(self.share[span.start + int(found[0])])
+                return span.start + int(found[0])
         return None
 
 
@@ -152,12 +155,19 @@ def make_scene(
         in_circuit &= focus.nodes
         in_circuit |= focus.nodes if focus.is_path else False
     color, colors = _colors(circuit, shown, palette, in_circuit, groups, group_of)
+    looks = looks_of(circuit, rows)
+    glyph = glyphs(circuit)
+    for node in np.flatnonzero(looks.of >= 0).tolist():
+        if name := looks.color(node):
+            color[node] = len(colors) - len(GROUP_COLORS) + GROUP_COLORS.index(name)
+        if name := looks.shape(node):
+            glyph[node] = NAMED_SHAPES[name]
     if focus is not None:
         color[~focus.nodes] = 0
         color[focus.nodes & (color == 0)] = 1
     return LinkScene(
-        circuit, view, layout, shown, places, glyphs(circuit), color, colors, in_circuit,
-        edges[-MOST_EDGES:], len(edges), share, groups, group_of,
+        circuit, view, layout, shown, places, glyph, color, colors, in_circuit,
+        edges[-MOST_EDGES:], len(edges), share, groups, group_of, looks,
     )  # fmt: skip
 
 

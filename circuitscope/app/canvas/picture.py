@@ -26,6 +26,8 @@ from circuitscope.printing.paint import paint_figure
 FRAME_S: Final = 0.012
 """A figure that takes longer than this to paint is shown as a moved picture until it rests."""
 _REST_MS: Final = 90
+PALE: Final = 0.28
+"""Strength of what is not in focus."""
 
 
 View = tuple[Camera, QSize, float]
@@ -96,10 +98,15 @@ def _pixmap(size: QSize, ratio: float, act: Callable[[QPainter], object]) -> QPi
 
 def paint_seen(painter: QPainter, figure: Figure, camera: Camera) -> None:
     """Paint a figure as the camera sees it."""
+    device = painter.device()
+    ratio = device.devicePixelRatioF()
+    left, top = camera.to_units(QPointF(0, 0))
+    right, bottom = camera.to_units(QPointF(device.width() / ratio, device.height() / ratio))
+    seen = QRectF(left, top, right - left, bottom - top)
     painter.save()
     painter.translate(camera.offset_x, camera.offset_y)
     painter.scale(camera.scale_x, camera.scale_y)
-    paint_figure(painter, figure, background=False)
+    paint_figure(painter, figure, background=False, seen=seen)
     painter.restore()
 
 
@@ -146,11 +153,27 @@ class Lifted:
     def place(self, box: int) -> tuple[float, float]:
         """Return where the top left corner of a box is now."""
         face = self._faces[box]
-        dx, dy = self.offset if self.moving[box] else (0.0, 0.0)
+        dx, dy = self.offset_of(box)
         return face.x + dx, face.y + dy
 
-    def paint(self, painter: QPainter) -> None:
-        """Draw what stays, the edges between, and what moves."""
+    def offset_of(self, box: int) -> tuple[float, float]:
+        """Return how far a box is from its place in the figure."""
+        return self.offset if box < len(self.moving) and self.moving[box] else (0.0, 0.0)
+
+    def paint(self, painter: QPainter, camera: Camera) -> None:
+        """Draw what stays, the edges between, and what moves, as the camera sees it by now."""
+        painter.save()
+        if camera != self.camera:
+            grown = camera.scale_x / self.camera.scale_x
+            painter.translate(
+                camera.offset_x - grown * self.camera.offset_x,
+                camera.offset_y - grown * self.camera.offset_y,
+            )
+            painter.scale(grown, grown)
+        self._paint(painter)
+        painter.restore()
+
+    def _paint(self, painter: QPainter) -> None:
         painter.drawPixmap(0, 0, self._still)
         if self._curves is not None:
             for link, number in self._ends:
@@ -167,11 +190,27 @@ class Lifted:
         width = float(curves.width[number]) * self.camera.scale_x
         pen = QPen(QColor(curves.colors[curves.color[number]]), width)
         if curves.dashed[number]:
-            pen.setDashPattern([length / max(width, 1e-6) for length in dashes(width)])
+            pen.setDashPattern(
+                [length / max(width, 1e-6) for length in dashes(width, int(curves.dashed[number]))]
+            )
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(pen)
         painter.drawPath(curve(QPointF(*pixels[0]), QPointF(*pixels[1])))
+
+
+def paint_highlighted(
+    painter: QPainter,
+    figure: Figure,
+    camera: Camera,
+    boxes: NDArray[np.bool_],
+    edges: NDArray[np.bool_],
+) -> None:
+    """Paint a figure pale, but for some of its boxes and edges."""
+    painter.setOpacity(PALE)
+    paint_seen(painter, figure, camera)
+    painter.setOpacity(1.0)
+    paint_seen(painter, _part(figure, boxes, edges), camera)
 
 
 def _layer(figure: Figure, name: str) -> Layer:

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QWidget
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.canvas.camera import Camera
 from circuitscope.app.theme import Palette
-from circuitscope.session.session import Session
+from circuitscope.session.document import Document
 
 CLICK = 4.0
 """A drag shorter than this, in pixels, is a click."""
@@ -27,7 +27,7 @@ class CanvasView(QWidget):
     """Follow the session and hold the camera; what is drawn is the subclass's.
 
     Args:
-        session: What is open; the view follows its signals.
+        session: What is open, or a second look into it; the view follows its signals.
         palette: Colours.
         parent: The widget that owns it.
     """
@@ -38,7 +38,7 @@ class CanvasView(QWidget):
     """Emitted with the node under a right click (-1: none) and the global place."""
     CLOSEST, FARTHEST = 60.0, 0.02
 
-    def __init__(self, session: Session, palette: Palette, parent: QWidget | None = None) -> None:
+    def __init__(self, session: Document, palette: Palette, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session, self._palette = session, palette
         self._camera = Camera()

@@ -2,7 +2,7 @@
 
 from PySide6.QtWidgets import QDialog
 
-from circuitscope.app.commands import edits
+from circuitscope.app.commands import edits, evidence, files
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.name import ask_name
 from circuitscope.app.words import tr
@@ -74,6 +74,29 @@ def trace_again(desk: Desk, finding_id: str = "") -> QDialog:
     dialog.fill(desk.session.project.circuit(finding_id or desk.session.active))
     dialog.open()
     return dialog
+
+
+def open_result(desk: Desk, finding_id: str) -> QDialog | None:
+    """Open a kept result that is no circuit, where a dialog shows its kind."""
+    method = desk.session.project.finding(finding_id).method
+    shown = {
+        "importance": files.weigh_words, "measurement": evidence.measure,
+        "comparison": evidence.open_comparison, "logit_inspection": evidence.logits,
+    }.get(method)  # fmt: skip
+    return shown(desk, finding_id) if shown is not None else None
+
+
+def compare_with(desk: Desk, circuit_id: str, before: str = "") -> QDialog:
+    """Compare the circuit on screen with another one.
+
+    Args:
+        desk: Session and window.
+        circuit_id: The other one; of the one on screen, what came before, or else the next.
+        before: Id of the circuit that was on screen before, "" where there is none any more.
+    """
+    active = desk.session.active
+    first = active if circuit_id != active else before
+    return evidence.compare(desk, first, circuit_id if first else "")
 
 
 def rename(desk: Desk, kind: str, name: str, text: str) -> None:

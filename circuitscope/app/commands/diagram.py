@@ -136,3 +136,12 @@ def erase(desk: Desk) -> None:
         desk.session.edit(arranging.erase, names)
     else:
         desk.window.say(tr("Select a note, a frame or something drawn by hand first."))
+
+
+def choose_looks(desk: Desk) -> QDialog:
+    """Open the dialog that gives nodes colours and shapes."""
+    from circuitscope.app.dialogs.looks import LooksDialog
+
+    dialog = LooksDialog(desk)
+    dialog.show()
+    return dialog

@@ -6,8 +6,11 @@ from typing import Any
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.name import ask_name
 from circuitscope.app.words import plural, tr
+from circuitscope.core.errors import QueryError
 from circuitscope.core.nesting import box_of, parents_of
+from circuitscope.graph.query import Query, Term, parse_query
 from circuitscope.project import verbs
+from circuitscope.session.session import Session
 
 LEAST, MOST, STEP = 0.05, 1.0, 0.05
 
@@ -185,3 +188,38 @@ def toggle_errors(desk: Desk) -> None:
 def toggle_biases(desk: Desk) -> None:
     """Show or hide biases and positions."""
     desk.session.set_view(show_biases=not desk.session.view().show_biases)
+
+
+def toggle_attention(desk: Desk) -> None:
+    """Show or leave out heads and attention features, as a condition of the view's filter."""
+    _toggle_kind(desk, "attention")
+
+
+def toggle_mlp(desk: Desk) -> None:
+    """Show or leave out MLP features and neurons, as a condition of the view's filter."""
+    _toggle_kind(desk, "mlp")
+
+
+def shows(session: Session, kind: str) -> bool:
+    """Say whether the view's filter leaves a kind in."""
+    return _without(kind) not in _terms(session)
+
+
+def _without(kind: str) -> Term:
+    return Term("kind", kind, negated=True)
+
+
+def _terms(session: Session) -> tuple[Term, ...]:
+    try:
+        return parse_query(session.view().filter).terms
+    except QueryError:
+        return ()
+
+
+def _toggle_kind(desk: Desk, kind: str) -> None:
+    left_out, terms = _without(kind), _terms(desk.session)
+    if left_out in terms:
+        terms = tuple(term for term in terms if term != left_out)
+    else:
+        terms = (*terms, left_out)
+    desk.session.set_view(filter=str(Query(terms)))

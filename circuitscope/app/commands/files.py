@@ -12,6 +12,7 @@ from circuitscope.app.words import tr
 from circuitscope.core.errors import ChangedOnDisk, CircuitScopeError, ProjectLocked
 from circuitscope.core.finding import Ranking
 from circuitscope.core.keys import NodeKind
+from circuitscope.core.settings import AttentionScore
 from circuitscope.core.shipped import shipped_path
 
 SUFFIX = ".circuitscope"
@@ -281,7 +282,7 @@ def trace_further(desk: Desk) -> None:
     desk.session.grow(desk.session.selected_keys()[0])
 
 
-def why_there(desk: Desk, edge: int | None = None) -> QDialog:
+def why_there(desk: Desk, edge: int | None = None, score: AttentionScore | None = None) -> QDialog:
     """Explain the attention behind an edge, or behind the selected node's strongest input."""
     from circuitscope.app.dialogs.attention import AttentionDialog
 
@@ -291,7 +292,7 @@ def why_there(desk: Desk, edge: int | None = None) -> QDialog:
         constants = (NodeKind.BIAS, NodeKind.POSITION)
         written = (found for found in inputs if found.source.kind not in constants)
         edge = next((found.index for found in written), None)
-    dialog = AttentionDialog(desk, edge)
+    dialog = AttentionDialog(desk, edge, score)
     dialog.open()
     return dialog
 

@@ -82,6 +82,16 @@ def edit_label(desk: Desk) -> None:
     desk.window.edit_label()
 
 
+def split_view(desk: Desk) -> None:
+    """Show two halves beside each other, or one again."""
+    desk.window.split.toggle()
+
+
+def other_half(desk: Desk) -> None:
+    """Go on in the other half."""
+    desk.window.split.swap()
+
+
 def reset_layout(desk: Desk) -> None:
     """Put every panel back to its place."""
     desk.window.reset_layout()
@@ -157,8 +167,12 @@ def focus_paths(desk: Desk) -> None:
     )
     title = shown if len(paths) > 1 else tr("the only path of shown edges")
     session.set_focus(Focus(title, inside, kept, is_path=True))
-    desk.window.show_view("link")
     desk.window.say(tr("{0}: {1}").format(signed_percent(paths[0].share), way))
+
+
+def has_minimap(desk: Desk) -> bool:
+    """Say whether the minimap is shown."""
+    return not desk.window.link_graph.minimap.isHidden()
 
 
 def toggle_minimap(desk: Desk) -> None:

@@ -8,18 +8,16 @@ from PySide6.QtGui import QColor, QHelpEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import (
     QComboBox,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QStackedWidget,
     QToolTip,
-    QTreeWidget,
-    QTreeWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.asking import AskingDialog
+from circuitscope.app.table import Cell, Column, Table
 from circuitscope.app.theme import Palette
 from circuitscope.app.widgets import EmptyState, button, section, text_label
 from circuitscope.app.words import percent, plain, signed, tr
@@ -174,13 +172,10 @@ class AgreementDialog(AskingDialog):
         self._differ.setTextFormat(Qt.TextFormat.PlainText)
         self._differ.setWordWrap(True)
         column.addWidget(self._differ)
-        self.table = QTreeWidget()
-        self.table.setAccessibleName(tr("Heads"))
-        self.table.setRootIsDecorated(False)
-        self.table.setHeaderLabels(
-            [tr("Head"), tr("Influence"), tr("Relevance"), tr("At the top of")]
-        )
-        self.table.header().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.table = Table(tr("Heads"), (
+            Column(tr("Head")), Column(tr("Influence"), "influence", number=True),
+            Column(tr("Relevance"), "relevance", number=True), Column(tr("At the top of")),
+        ), self._desk.palette)  # fmt: skip
         column.addWidget(self.table, 1)
         return page
 
@@ -220,21 +215,21 @@ class AgreementDialog(AskingDialog):
                 _names(found.only_dictionary), _names(found.only_contextual)
             )
         )  # fmt: skip
+        self.table.setSortingEnabled(False)
         self.table.clear()
         top, only = set(found.top), set(found.only_dictionary) | set(found.only_contextual)
         for row in sorted(rows, key=lambda row: -max(row.dictionary, 1e-9 * abs(row.relevance))):
             where = [tr("dictionary circuit")] * (row in top)
             where += [tr("contextual decomposition")] * row.discovered
-            item = QTreeWidgetItem([
-                f"{row.layer}.{row.head}", plain(row.dictionary, 3), signed(row.relevance, 3),
-                tr(" and ").join(where) + (tr(", disagree") if row in only else ""),
-            ])  # fmt: skip
-            if row in only:
-                font = item.font(0)
-                font.setWeight(font.Weight.DemiBold)
-                for column in range(4):
-                    item.setFont(column, font)
-            self.table.addTopLevelItem(item)
+            style = "strong" if row in only else ""
+            self.table.add((
+                Cell(f"{row.layer}.{row.head}", None, "", style),
+                Cell(plain(row.dictionary, 3), row.dictionary),
+                Cell(signed(row.relevance, 3), row.relevance),
+                Cell(tr(" and ").join(where) + (tr(", disagree") if row in only else ""), None, "",
+                     style),
+            ), row)  # fmt: skip
+        self.table.setSortingEnabled(True)
         self._stack.setCurrentIndex(1)
 
 

@@ -1,28 +1,19 @@
 """Why did it look there? An edge by heads, and the pairs of sources behind one score."""
 
-from collections.abc import Callable
-
-from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import (
     QComboBox,
     QHBoxLayout,
     QHeaderView,
-    QTreeWidget,
-    QTreeWidgetItem,
-    QVBoxLayout,
-    QWidget,
 )
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.asking import AskingDialog
+from circuitscope.app.dialogs.head_parts import HeadParts
 from circuitscope.app.dialogs.trial import TrialDialog
 from circuitscope.app.naming import bias_words, list_name, module_name, short_line
+from circuitscope.app.table import Cell, Column, Table, TableRow
 from circuitscope.app.widgets import (
-    Clickable,
-    ShareBar,
     button,
-    clear,
-    elided,
     hairline,
     look,
     section,
@@ -33,12 +24,10 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.keys import NodeKey, NodeKind
 from circuitscope.core.settings import AttentionScore
-from circuitscope.engine.reasons import AttentionReasons, HeadPart, SourcePair
+from circuitscope.engine.reasons import AttentionReasons, HeadPart
 from circuitscope.session.jobs import Job
 
-_PARTS = 6
 _NO_CONTRAST = -1
-_KEY = Qt.ItemDataRole.UserRole
 
 
 class AttentionDialog(AskingDialog):
@@ -62,11 +51,12 @@ class AttentionDialog(AskingDialog):
         column = self._column
         self._told = text_label("", "quiet", wrap=True)
         column.addWidget(self._told)
-        self._by_head = QWidget()
-        self._parts = QVBoxLayout(self._by_head)
-        self._parts.setContentsMargins(0, 0, 0, 0)
-        self._parts.setSpacing(0)
+        self._by_head = section(tr("This edge by attention head"))
+        self._by_head.setVisible(edge is not None)
         column.addWidget(self._by_head)
+        self._parts = HeadParts(desk.palette, circuit)
+        self._parts.chosen.connect(lambda part: self._ask(score_of(part)))
+        column.addWidget(self._parts)
         column.addWidget(hairline())
         self._heading = text_label("", "heading", wrap=True)
         column.addWidget(self._heading)
@@ -92,18 +82,14 @@ class AttentionDialog(AskingDialog):
         row.addStretch()
         return row
 
-    def _pair_list(self) -> QTreeWidget:
-        made = QTreeWidget()
-        made.setAccessibleName(tr("Pairs of sources"))
-        made.setColumnCount(3)
-        made.setHeaderLabels([tr("where it looks from"), tr("where it looks"), tr("brings")])
-        made.setRootIsDecorated(False)
-        made.setUniformRowHeights(True)
-        made.header().setStretchLastSection(False)
-        for at in (0, 1):
-            made.header().setSectionResizeMode(at, QHeaderView.ResizeMode.Stretch)
-        made.header().setSectionResizeMode(2, QHeaderView.ResizeMode.ResizeToContents)
-        made.itemActivated.connect(self._walk)
+    def _pair_list(self) -> Table:
+        made = Table(tr("Pairs of sources"), (
+            Column(tr("where it looks from")), Column(tr("where it looks")),
+            Column(tr("brings"), "pair", number=True),
+        ), self._desk.palette)  # fmt: skip
+        made.setSelectionMode(Table.SelectionMode.SingleSelection)
+        made.header().setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
+        made.itemDoubleClicked.connect(self._walk)
         made.itemSelectionChanged.connect(self._refresh)
         return made
 
@@ -145,8 +131,8 @@ class AttentionDialog(AskingDialog):
             self._tell(str(job.error), bad=True)
         elif job.state == "done":
             found: AttentionReasons = job.result
-            if self.reasons is None:
-                self._show_parts(found)
+            if self.reasons is None and self._edge is not None:
+                self._parts.show_parts(found)
             self.reasons = found
             self._show_score(found)
         self._refresh()
@@ -160,27 +146,6 @@ class AttentionDialog(AskingDialog):
     def _tell(self, text: str, *, bad: bool = False) -> None:
         self._told.setText(text)
         look(self._told, "error" if bad else "quiet")
-
-    def _show_parts(self, found: AttentionReasons) -> None:
-        clear(self._parts)
-        self._by_head.setVisible(self._edge is not None)
-        if self._edge is None:
-            return
-        self._parts.addWidget(section(tr("This edge by attention head")))
-        size = sum(abs(part.weight) for part in found.parts) + abs(found.direct)
-        for part in found.parts[:_PARTS]:
-            row = _PartRow(self._desk, part, part.weight / size if size else 0.0, self._token)
-            row.clicked.connect(lambda part=part: self._ask(_score_of(part)))
-            self._parts.addWidget(row)
-        left = found.parts[_PARTS:]
-        notes = []
-        if left:
-            words = tr("{0} more parts: {1}")
-            notes.append(words.format(len(left), signed(sum(part.weight for part in left), 4)))
-        if found.direct:
-            notes.append(tr("past all heads: {0}").format(signed(found.direct, 4)))
-        if notes:
-            self._parts.addWidget(text_label(DOT.join(notes), "note"))
 
     def _show_score(self, found: AttentionReasons) -> None:
         self.pairs.clear()
@@ -205,8 +170,14 @@ class AttentionDialog(AskingDialog):
             )
         )  # fmt: skip
         self._fill_contrast(found, score)
+        self.pairs.setSortingEnabled(False)
         for pair in found.pairs:
-            self.pairs.addTopLevelItem(self._pair_item(pair))
+            names = [self._source_words(key) for key in (pair.query, pair.key)]
+            made = self.pairs.add((Cell(names[0]), Cell(names[1]),
+                                   Cell(signed(pair.weight, 4), pair.weight)), pair)  # fmt: skip
+            for at, key in enumerate((pair.query, pair.key)):
+                made.setToolTip(at, f"{names[at]}\n{key}")
+        self.pairs.setSortingEnabled(True)
         words = tr("All pairs add up to {0}; pairs not listed bring {1}.")
         if found.contrast is not None:
             words = tr("All pairs add up to the difference of scores, {0}; "
@@ -225,17 +196,6 @@ class AttentionDialog(AskingDialog):
                 self.contrast.addItem(text, key)
         at = self.contrast.findData(found.contrast if found.contrast is not None else _NO_CONTRAST)
         self.contrast.setCurrentIndex(max(at, 0))
-
-    def _pair_item(self, pair: SourcePair) -> QTreeWidgetItem:
-        made = QTreeWidgetItem([
-            self._source_words(pair.query), self._source_words(pair.key), signed(pair.weight, 4),
-        ])  # fmt: skip
-        for at, key in enumerate((pair.query, pair.key)):
-            made.setData(at, _KEY, key)
-            made.setToolTip(at, f"{made.text(at)}\n{key}")
-        made.setTextAlignment(2, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        made.setSizeHint(0, QSize(0, 26))
-        return made
 
     def _source_words(self, text: str) -> str:
         if text.count("/") != 4:
@@ -260,7 +220,7 @@ class AttentionDialog(AskingDialog):
     def _missing(self) -> str:
         """Return the key of the selected pair's source that the circuit does not hold."""
         chosen = self.pairs.selectedItems()
-        keys = [str(chosen[0].data(at, _KEY)) for at in (0, 1)] if chosen else []
+        keys = [chosen[0].thing.query, chosen[0].thing.key] if chosen else []
         growing = ("feature/", "head/", "neuron/")
         return next(
             (key for key in keys if key.startswith(growing)
@@ -275,8 +235,8 @@ class AttentionDialog(AskingDialog):
         self.further.setEnabled(bool(self._missing()) and not busy)
         self.contrast.setEnabled(score is not None and not busy)
 
-    def _walk(self, item: QTreeWidgetItem, at: int) -> None:
-        index = self._circuit.nodes.find(str(item.data(min(at, 1), _KEY)))
+    def _walk(self, item: TableRow, at: int) -> None:
+        index = self._circuit.nodes.find(item.thing.key if at else item.thing.query)
         if index is not None and self._desk.session.circuit is self._circuit:
             self._desk.session.select([index])
 
@@ -306,30 +266,6 @@ class AttentionDialog(AskingDialog):
         self.accept()
 
 
-class _PartRow(Clickable):
-    """One head and the position it looks at; a click explains its score."""
-
-    def __init__(
-        self, desk: Desk, part: HeadPart, share: float, token: Callable[[int], str]
-    ) -> None:
-        super().__init__()
-        self.setFixedHeight(32)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(8)
-        words = tr("head {0}.{1} looks at {2}").format(part.layer, part.head, token(part.key))
-        row.addWidget(elided(words, "strong"), 1)
-        row.addWidget(text_label(tr("attention {0}").format(percent(part.pattern)), "quiet"))
-        bar = ShareBar(desk.palette)
-        bar.set_share(share)
-        row.addWidget(bar)
-        number = text_label(signed(part.weight, 4), "negative" if part.weight < 0 else "positive")
-        number.setFixedWidth(72)
-        number.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        row.addWidget(number)
-        self.setToolTip(tr("Explain the score behind it"))
-        self.setAccessibleName(f"{words}, {signed(part.weight, 4)}")
-
-
-def _score_of(part: HeadPart) -> AttentionScore:
+def score_of(part: HeadPart) -> AttentionScore:
+    """Return the score behind a part of an edge."""
     return AttentionScore(part.layer, part.head, part.query, part.key)

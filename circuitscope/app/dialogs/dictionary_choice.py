@@ -68,14 +68,19 @@ def misfit(cards: tuple[DictionaryCard, ...], anatomy: ModelAnatomy | None) -> s
 
 
 class DictionaryChoiceBox(QWidget):
-    """Check boxes of dictionary sets, fitting ones first; what does not fit the model says why."""
+    """Check boxes of dictionary sets, fitting ones first; what does not fit the model says why.
+
+    Args:
+        desk: Session and colours.
+        checks: Whether there is a prompt to check them on.
+    """
 
     changed = Signal()
     check_asked = Signal()
 
-    def __init__(self, desk: Desk, parent: QWidget | None = None) -> None:
+    def __init__(self, desk: Desk, parent: QWidget | None = None, *, checks: bool = True) -> None:
         super().__init__(parent)
-        self._desk = desk
+        self._desk, self._checks_prompts = desk, checks
         self._model: Path | None = None
         self._rows: dict[str, QCheckBox] = {}
         self._cards: dict[str, tuple[DictionaryCard, ...]] = {}
@@ -114,6 +119,7 @@ class DictionaryChoiceBox(QWidget):
         row.addWidget(button(tr("Add a folder…"), "link", self._ask))
         self._check = button(tr("Check on this prompt"), "link", self._ask_check)
         self._check.setEnabled(False)
+        self._check.setVisible(self._checks_prompts)
         row.addWidget(self._check)
         return row
 
@@ -129,7 +135,8 @@ class DictionaryChoiceBox(QWidget):
         self._n_fitting = 0
         self._checks.hide()
         self.offer.forget()
-        self._none.setText(tr("None found beside the model: neurons, heads and tokens are traced."))
+        without = tr("None found beside the model: neurons, heads and tokens are traced.")
+        self._none.setText(without if self._checks_prompts else tr("None found beside the model."))
         self._none.show()
         if path is not None:
             remembered = self._desk.session.preferences.now.recent.dictionaries.get(str(path), [])
@@ -155,6 +162,8 @@ class DictionaryChoiceBox(QWidget):
         row.toggled.connect(self._toggled)
         self._rows[place] = row
         self._list.addWidget(row)
+        # Keys reach it where it stands, before the field for another place.
+        self.setTabOrder(self.reference.previousInFocusChain(), row)
         self._none.setVisible(self._none.isVisible() and found)
         job = self._desk.session.inspect_dictionaries(place)
         to_gui(job.changed, lambda job: self._heard(place, job, found=found), row)

@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.errors import show_error
-from circuitscope.app.theme import Palette
+from circuitscope.app.theme import Palette, px
 from circuitscope.app.widgets import MARGIN, button, look, section, text_label
 from circuitscope.app.words import DOT, tr
 from circuitscope.core.errors import CircuitScopeError
@@ -89,7 +89,7 @@ class ExportDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setObjectName("ExportDialog")
         self.setWindowTitle(tr("Export"))
-        self.resize(880, 520)
+        self.resize(920, 520)
         row = QHBoxLayout(self)
         row.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
         row.setSpacing(MARGIN)
@@ -125,7 +125,7 @@ class ExportDialog(QDialog):
         foot.addWidget(self.save_button)
         column.addLayout(foot)
         side = QWidget()
-        side.setFixedWidth(280)
+        side.setFixedWidth(px(324))
         side.setLayout(column)
         row.addWidget(side)
         self.refresh()
@@ -257,4 +257,7 @@ def _choices(entries: Any, value: Any) -> QComboBox:
     for data, words in entries:
         box.addItem(tr(words), data)
     box.setCurrentIndex(max(0, box.findData(value)))
+    # Its longest entry must not take the room of the captions.
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(10)
     return box

@@ -15,7 +15,7 @@ PAGES = (
     "getting-started", "the-window", "which-models", "the-example", "othello", "othello-findings",
     "sentiment",
     "tracing", "dictionaries", "features", "contextual-decomposition", "reading-a-circuit",
-    "interventions", "testing", "ground-truth", "exactness", "projects", "exporting",
+    "interventions", "testing", "comparing", "ground-truth", "exactness", "projects", "exporting",
     "command-line", "actions",
 )  # fmt: skip
 """In reading order."""

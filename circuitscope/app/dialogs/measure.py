@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.asking import AskingDialog
+from circuitscope.app.meanings import explain_text
 from circuitscope.app.theme import Palette
 from circuitscope.app.widgets import button, text_label
 from circuitscope.app.words import error_words, plural, tr
@@ -71,9 +72,14 @@ def look_of(palette: Palette) -> Look:
 
 
 class MeasureDialog(AskingDialog):
-    """Ask how the circuit is measured; the report is kept in the project and shown here."""
+    """Ask how the circuit is measured; the report is kept in the project and shown here.
 
-    def __init__(self, desk: Desk) -> None:
+    Args:
+        desk: Session and colours.
+        report: Id of a kept report that is shown first; "" for the newest.
+    """
+
+    def __init__(self, desk: Desk, report: str = "") -> None:
         super().__init__(desk, tr("Measure the circuit"), (900, 760))
         circuit = desk.session.circuit
         assert circuit is not None, "the action asks for a circuit"
@@ -87,6 +93,7 @@ class MeasureDialog(AskingDialog):
         row.addWidget(self.run_button)
         self._column.addLayout(row)
         self._body = QScrollArea()
+        self._body.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # what is in it has the focus
         self._body.setWidgetResizable(True)
         self._body.setFrameShape(QScrollArea.Shape.NoFrame)
         self._column.addWidget(self._body, 1)
@@ -94,6 +101,9 @@ class MeasureDialog(AskingDialog):
         self.model.changed.connect(lambda *_: self._refresh())
         self.model.begin()
         self._list_reports()
+        for at in range(self.reports.count()):
+            if report and self.reports.itemData(at).id == report:
+                self.reports.setCurrentIndex(at)
         self._refresh()
 
     def _form(self) -> QFormLayout:
@@ -229,6 +239,7 @@ class MeasureDialog(AskingDialog):
         grid.setColumnStretch(2, 1)
         for row, (title, value, words) in enumerate(numbers_of(self.found)):
             number = text_label(value)
+            explain_text(number, tr(words))
             number.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             for place, label in enumerate(
                 (text_label(tr(title)), number, text_label(tr(words), "quiet", wrap=True))

@@ -33,6 +33,15 @@ _MINUTES = (0, 5, 10, 30)
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
+CONSENT = (
+    "When you press “Explain” on a feature's page, the texts of that feature's examples, up to 40 "
+    "short pieces of your corpus, are sent to this address and to no other; with a model in a "
+    "folder nothing leaves the machine. Nothing is sent at any other time. The key is read from "
+    "the environment when it is needed and is stored nowhere."
+)
+"""What turning a language model on means."""
+
+
 class PreferencesDialog(QDialog):
     """Sections of fields; there is nothing to confirm, and one button restores the defaults."""
 
@@ -53,6 +62,7 @@ class PreferencesDialog(QDialog):
         self._add_figures()
         self._add_engine()
         self._add_projects()
+        self._add_language()
         self._add_promise()
         self._column.addStretch()
         outer = QVBoxLayout(self)
@@ -139,11 +149,27 @@ class PreferencesDialog(QDialog):
         self._note(form, tr("Every change is kept in a working copy at once, so that a crash "
                             "loses nothing; saving writes it to the project's file."))  # fmt: skip
 
+    def _add_language(self) -> None:
+        form = self._section(tr("Language model for explanations"))
+        self.use_language = self._switch(
+            form, tr("Offer to have features explained by a language model"), "language", "use"
+        )
+        places = [("address", tr("at an address")), ("folder", tr("in a folder of this machine"))]
+        self.language_where = self._choice(form, tr("It is"), "language", "where", places)
+        self.language_url = self._line(form, tr("Address"), "language", "url")
+        self.language_url.setPlaceholderText("http://localhost:11434/v1")
+        self.language_model = self._line(form, tr("Its name there"), "language", "model")
+        self.language_key = self._line(form, tr("Key is in"), "language", "key_variable")
+        self.language_key.setPlaceholderText(tr("environment variable; empty: no key"))
+        self.language_folder = self._line(form, tr("Folder"), "language", "folder")
+        self.language_folder.setPlaceholderText(tr("a Hugging Face model with its tokenizer"))
+        self._note(form, tr(CONSENT))
+
     def _add_promise(self) -> None:
         self._column.addSpacing(STEP)
         self._column.addWidget(section(tr("Privacy")))
-        told = tr("CircuitScope sends nothing anywhere: no usage data, no reports, no update "
-                  "checks. These choices, logs and working copies lie in {0}.")  # fmt: skip
+        told = tr("CircuitScope sends nothing anywhere on its own: no usage data, no reports, no "
+                  "update checks. These choices, logs and working copies lie in {0}.")  # fmt: skip
         promise = text_label(told.format(state_home()), "quiet", wrap=True)
         promise.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._column.addWidget(promise)

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QDoubleSpinBox, QFileDialog, QHBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QWidget
 
-from circuitscope.app.widgets import button, text_label
+from circuitscope.app.widgets import RealBox, button, text_label
 from circuitscope.app.words import error_words, plural, tr
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.session.prompt_file import read_prompts
@@ -24,7 +24,7 @@ class PromptSetBox(QWidget):
         row.setSpacing(8)
         self._told = text_label("", "small", wrap=True)
         row.addWidget(self._told)
-        self.share = QDoubleSpinBox()
+        self.share = RealBox()
         self.share.setRange(0.0, 1.0)
         self.share.lineEdit().setTextMargins(6, 0, 6, 0)
         self.share.setSingleStep(0.05)

@@ -6,14 +6,13 @@ from PySide6.QtWidgets import (
     QComboBox,
     QHBoxLayout,
     QSizePolicy,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.prompt import PromptBox
-from circuitscope.app.widgets import text_label
+from circuitscope.app.widgets import SpinBox, text_label
 from circuitscope.app.words import shown_token, tr
 from circuitscope.core.settings import AttentionScore
 from circuitscope.session.session import ModelStatus
@@ -43,7 +42,7 @@ class ScoreChoiceBox(QWidget):
         row = QHBoxLayout(self._fields)
         row.setContentsMargins(24, 0, 0, 0)
         row.setSpacing(8)
-        self.layer, self.head = QSpinBox(), QSpinBox()
+        self.layer, self.head = SpinBox(), SpinBox()
         self.query, self.key = QComboBox(), QComboBox()
         for words, field in (
             (tr("Layer"), self.layer), (tr("Head"), self.head),

@@ -6,11 +6,9 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QDoubleSpinBox,
     QGridLayout,
     QHBoxLayout,
     QLineEdit,
-    QSpinBox,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
@@ -21,7 +19,15 @@ from circuitscope.app.dialogs.asking import AskingDialog
 from circuitscope.app.dialogs.shifts import ShiftTable
 from circuitscope.app.naming import short_line
 from circuitscope.app.theme import px
-from circuitscope.app.widgets import EmptyState, button, hairline, section, text_label
+from circuitscope.app.widgets import (
+    EmptyState,
+    RealBox,
+    SpinBox,
+    button,
+    hairline,
+    section,
+    text_label,
+)
 from circuitscope.app.words import plural, shown_token, tr
 from circuitscope.core.attention_text import EXAMPLE, attention_changes
 from circuitscope.core.errors import CircuitScopeError
@@ -100,7 +106,7 @@ class TrialDialog(AskingDialog):
         self.mode = QComboBox()
         for name, words in _MODES:
             self.mode.addItem(tr(words), name)
-        self.value = QDoubleSpinBox()
+        self.value = RealBox()
         self.value.setRange(-1e6, 1e6)
         self.value.setValue(2.0)
         self.other = QLineEdit()
@@ -117,7 +123,7 @@ class TrialDialog(AskingDialog):
         self.patterns.toggled.connect(lambda *_: self._refresh())
         for box in (self.patterns, self.norms):
             box.setToolTip(tr("As the unchanged model has them on the same tokens."))
-        self.length, self.seed, self.heat = QSpinBox(), QSpinBox(), QDoubleSpinBox()
+        self.length, self.seed, self.heat = SpinBox(), SpinBox(), RealBox()
         self.length.setRange(0, 400)
         self.length.setValue(20)
         self.heat.setRange(0, 5)
@@ -163,7 +169,7 @@ class TrialDialog(AskingDialog):
         """Make the page that chooses what stands in for the nodes, and how strongly."""
         project = self._desk.session.project
         self._stand_ins = stand_ins(project, self._desk.session.active) if project else []
-        self.group, self.strength = QComboBox(), QDoubleSpinBox()
+        self.group, self.strength = QComboBox(), RealBox()
         for at, found in enumerate(self._stand_ins):
             self.group.addItem(f"{found.name} ({found.of})", at)
         self.group.setAccessibleName(tr("Group that stands in"))

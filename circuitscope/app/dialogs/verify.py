@@ -5,13 +5,12 @@ from PySide6.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLineEdit,
-    QSpinBox,
     QWidget,
 )
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.asking import AskingDialog
-from circuitscope.app.widgets import button, text_label
+from circuitscope.app.widgets import SpinBox, button, text_label
 from circuitscope.app.words import error_words, plural, tr
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.graph.evidence import FIXED
@@ -80,7 +79,7 @@ class VerifyDialog(AskingDialog):
             self.change.addItem(tr(words), name)
         self.other = QLineEdit()
         self.other.setPlaceholderText(tr("a prompt of as many tokens; empty: the average"))
-        self.draws = QSpinBox()
+        self.draws = SpinBox()
         self.draws.setRange(100, 10_000)
         self.draws.setSingleStep(100)
         self.draws.setValue(200)

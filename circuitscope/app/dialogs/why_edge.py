@@ -1,19 +1,25 @@
 """Why is this edge here? The terms that make its weight, the check of its row, its provenance."""
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDialog, QHBoxLayout, QVBoxLayout
+from PySide6.QtWidgets import QDialog, QHBoxLayout, QVBoxLayout, QWidget
 
+from circuitscope.app.bridge import to_gui
 from circuitscope.app.commands.files import why_there
 from circuitscope.app.conditions import traced_here
 from circuitscope.app.desk import Desk
+from circuitscope.app.dialogs.attention import score_of
+from circuitscope.app.dialogs.head_parts import HeadParts
 from circuitscope.app.naming import is_attention, list_name, short_line
 from circuitscope.app.panels.edge_list import gross
 from circuitscope.app.panels.overview import number_grid
-from circuitscope.app.widgets import MARGIN, button, hairline, section, text_label
+from circuitscope.app.widgets import MARGIN, button, hairline, scrolled, section, text_label
 from circuitscope.app.words import percent, plain, signed, tr
 from circuitscope.core.circuit import Circuit, Edge, Route
+from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.keys import NodeKind
+from circuitscope.engine.reasons import HeadPart
 from circuitscope.graph.influence import is_flow, is_relevance
+from circuitscope.session.jobs import Job
 
 _ROUTES = {
     Route.DIRECT: "straight through the residual stream, through no other node",
@@ -38,12 +44,17 @@ class EdgeDialog(QDialog):
         super().__init__(desk.window)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(tr("Why is this edge here?"))
-        self.setMinimumWidth(520)
+        self.resize(560, 640)
         circuit = desk.session.circuit
         assert circuit is not None, "the dialog explains an edge of a circuit"
         edge = circuit.edge(index)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        self._desk, self._edge = desk, index
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        outer.setSpacing(8)
+        inside = QWidget()
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(0, 0, 8, 0)
         column.setSpacing(8)
         names = [list_name(desk.session, node.index) for node in (edge.source, edge.target)]
         column.addWidget(text_label(" → ".join(names), "heading", wrap=True))
@@ -54,6 +65,8 @@ class EdgeDialog(QDialog):
         if edge.source.kind is NodeKind.FEATURE:
             cells.append((tr("activation"), plain(edge.source.activation), "activation"))
         column.addLayout(number_grid(cells))
+        if is_attention(circuit, edge.target.index):
+            self._add_heads(column, circuit)
         for title, lines in (
             (tr("Its terms"), term_lines(circuit, edge)),
             (tr("Check of the row"), check_lines(circuit, edge.target.index)),
@@ -67,23 +80,61 @@ class EdgeDialog(QDialog):
                 | Qt.TextInteractionFlag.TextSelectableByKeyboard
             )
             column.addWidget(words)
+        column.addStretch()
+        outer.addWidget(scrolled(inside), 1)
         row = QHBoxLayout()
-        heads = button(tr("Split by heads…"), "", lambda: why_there(desk, index))
-        reason = traced_here(desk.session)
-        if not is_attention(circuit, edge.target.index):
-            reason = tr("This edge passes no attention.")
-        heads.setEnabled(not reason)
-        heads.setToolTip(reason or tr("Heads, places looked at and pattern weights of this edge."))
-        row.addWidget(heads)
         row.addStretch()
         row.addWidget(button(tr("Close"), "primary", self.accept))
-        column.addLayout(row)
+        outer.addLayout(row)
+
+    # ---- by heads --------------------------------------------------------------------------
+    def _add_heads(self, column: QVBoxLayout, circuit: Circuit) -> None:
+        """Name the heads it passes, the word each looked at and how much; a click asks why."""
+        column.addWidget(hairline())
+        column.addWidget(section(tr("Through attention")))
+        self._told = text_label("", "quiet", wrap=True)
+        column.addWidget(self._told)
+        self.parts = HeadParts(self._desk.palette, circuit)
+        self.parts.chosen.connect(self._why)
+        column.addWidget(self.parts)
+        job, reason = None, traced_here(self._desk.session)
+        if not reason:
+            try:
+                job = self._desk.session.edge_heads.ask(self._edge)
+            except CircuitScopeError as error:
+                reason = str(error)
+        self._told.setText(reason or tr("Computing…"))
+        if job is not None:
+            to_gui(job.changed, self._heard, self)
+        elif not reason:
+            self._show_heads()
+
+    def _heard(self, job: Job) -> None:
+        if job.state == "done":
+            self._show_heads()
+        elif job.is_over:
+            self._told.setText(str(job.error) if job.error else tr("Cancelled."))
+
+    def _show_heads(self) -> None:
+        found = self._desk.session.edge_heads.known(self._edge)
+        if found is None:
+            return  # another circuit is shown by now
+        self.parts.show_parts(found)
+        told = tr("Click one: why did it look there?")
+        self._told.setText(told if found.parts else tr("All of it passes no head."))
+
+    def _why(self, part: HeadPart) -> None:
+        self.accept()
+        why_there(self._desk, self._edge, score_of(part))
 
 
 def term_lines(circuit: Circuit, edge: Edge) -> list[str]:
     """Say what was multiplied: what the source holds, and what one unit of it brings."""
     source, weight = edge.source, edge.weight
-    lines = [tr("It travels {0}.").format(tr(_ROUTES[edge.route]))]
+    route = edge.route
+    if route is Route.DIRECT and is_attention(circuit, edge.target.index):
+        route = Route.VALUE  # what feeds a head or attention feature is moved by its heads
+    lines = [tr("It travels {0}.").format(tr(_ROUTES[route]))]
     if edge.route in (Route.RELEVANCE, Route.MEASURED, Route.FLOW):
         return lines
     held = source.activation

@@ -2,16 +2,16 @@
 
 from PySide6.QtCore import QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
+from PySide6.QtWidgets import QWidget
 
 from circuitscope.app.dialogs.tokens import flow_in
+from circuitscope.app.table import Cell, Column, Table
 from circuitscope.app.theme import Palette
 from circuitscope.app.widgets import Clickable, clear
 from circuitscope.app.words import signed, tr
 from circuitscope.core.importance import Importance, Phrase
 
 _STRONGEST = 0.75
-_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 
 class WordChip(Clickable):
@@ -91,79 +91,40 @@ class WordStrip(QWidget):
             chip.set_marked(marked=inside)
 
 
-class PhraseTable(QTreeWidget):
+class PhraseTable(Table):
     """Words and phrases, the heaviest first; headers sort."""
 
     phrase_chosen = Signal(object)
     """Another row is current; carries its `Phrase`."""
 
     def __init__(self, palette: Palette) -> None:
-        super().__init__()
-        self._palette = palette
-        self.setAccessibleName(tr("Words and phrases"))
-        self.setColumnCount(4)
-        self.setHeaderLabels(
-            [tr("Words"), tr("Weight"), tr("Its words alone"), tr("Only together")]
-        )
-        tips = (
-            "", tr("Relevance for the label against the contrast, decomposed as one span"),
-            tr("Sum of the weights of its words"),
-            tr("Weight less the sum of its words: what they say only together"),
-        )  # fmt: skip
-        for column, tip in enumerate(tips):
-            self.headerItem().setToolTip(column, tip)
-            if column:
-                self.headerItem().setTextAlignment(column, _RIGHT)
-        self.setRootIsDecorated(False)
-        self.setUniformRowHeights(True)
-        self.setAllColumnsShowFocus(True)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.header().setStretchLastSection(False)
-        self.header().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        self.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        super().__init__(tr("Words and phrases"), (
+            Column(tr("Words")), Column(tr("Weight"), "word weight", number=True),
+            Column(tr("Its words alone"), "words alone", number=True),
+            Column(tr("Only together"), "only together", number=True),
+        ), palette)  # fmt: skip
+        self.setSelectionMode(Table.SelectionMode.SingleSelection)
         self.currentItemChanged.connect(
-            lambda now, _: self.phrase_chosen.emit(now.phrase if now is not None else None)
+            lambda now, _: self.phrase_chosen.emit(now.thing if now is not None else None)
         )
 
     def show_phrases(self, found: Importance) -> None:
         """Show another sentence's words and phrases."""
         self.setSortingEnabled(False)
         self.clear()
-        for phrase in found.phrases:
-            self.addTopLevelItem(PhraseItem(phrase, self._palette))
+        for phrase in sorted(found.phrases, key=lambda phrase: -abs(phrase.score)):
+            alone, many = phrase.score - phrase.interaction, phrase.n_words > 1
+            none = Cell("")
+            self.add((
+                Cell(phrase.text), Cell(signed(phrase.score), phrase.score),
+                Cell(signed(alone), alone) if many else none,
+                Cell(signed(phrase.interaction), phrase.interaction) if many else none,
+            ), phrase)  # fmt: skip
         self.setSortingEnabled(True)
-        self.sortItems(1, Qt.SortOrder.DescendingOrder)
 
     def choose(self, phrase: Phrase) -> None:
         """Make a phrase's row the current one."""
-        for at in range(self.topLevelItemCount()):
-            item = self.topLevelItem(at)
-            if isinstance(item, PhraseItem) and item.phrase == phrase:
+        for item in self.rows():
+            if item.thing == phrase:
                 self.setCurrentItem(item)
                 self.scrollToItem(item)
-
-
-class PhraseItem(QTreeWidgetItem):
-    """A row; numbers sort by size whatever their sign."""
-
-    def __init__(self, phrase: Phrase, palette: Palette) -> None:
-        alone = phrase.score - phrase.interaction
-        many = phrase.n_words > 1
-        self.phrase = phrase
-        self._values = (phrase.span[0] + phrase.n_words / 1000, abs(phrase.score), abs(alone),
-                        abs(phrase.interaction) if many else -1.0)  # fmt: skip
-        super().__init__([
-            phrase.text, signed(phrase.score), signed(alone) if many else "",
-            signed(phrase.interaction) if many else "",
-        ])  # fmt: skip
-        color = QColor(palette.positive if phrase.score >= 0 else palette.negative)
-        self.setForeground(1, color)
-        for column in (1, 2, 3):
-            self.setTextAlignment(column, _RIGHT)
-
-    def __lt__(self, other: QTreeWidgetItem) -> bool:
-        """Compare by the sorted column's size."""
-        tree = self.treeWidget()
-        column = tree.sortColumn() if tree is not None else 1
-        assert isinstance(other, PhraseItem)
-        return self._values[column] < other._values[column]

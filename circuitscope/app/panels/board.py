@@ -30,6 +30,7 @@ from circuitscope.engine.requests import Predictions
 from circuitscope.examples import othello, othello_views
 from circuitscope.examples.othello import SQUARES, VOCABULARY
 from circuitscope.examples.othello_views import BoardEvidence, Position, square_of
+from circuitscope.session import feature_work
 from circuitscope.session.jobs import Job
 
 _NAMED = 3
@@ -330,10 +331,11 @@ class BoardPanel(QWidget):
         if key.kind is NodeKind.FEATURE:
             found = self._evidence.find(circuit, self._node)
             self._add_title(kind_line(circuit, self._node))
-            if isinstance(found, str):
+            page = feature_work.page(self._desk.session, self._node)
+            if isinstance(found, str) and (page is None or not page.examples):
                 self._about.addWidget(text_label(found, "quiet", wrap=True))
             else:
-                self._about.addWidget(FeatureBoardsBox(self._desk.palette, *found))
+                self._about.addWidget(FeatureBoardsBox(self._desk.palette, found, page))
         elif key.kind is NodeKind.SCORE:
             self._add_title(kind_line(circuit, self._node))
             self._about.addWidget(text_label(self._score_words(circuit), "", wrap=True))

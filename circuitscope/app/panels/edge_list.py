@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QLabel, QMenu, QTreeWidgetItem, QVBoxLayout, QWidget
 
@@ -13,13 +14,21 @@ from circuitscope.app.bridge import to_gui
 from circuitscope.app.commands.files import why_edge, why_there
 from circuitscope.app.conditions import traced_here
 from circuitscope.app.desk import Desk
-from circuitscope.app.naming import is_attention, is_constant, is_named, list_name, short_line
+from circuitscope.app.naming import (
+    head_words,
+    is_attention,
+    is_constant,
+    is_named,
+    list_name,
+    short_line,
+)
 from circuitscope.app.table import Cell, Column, Table, TableRow
 from circuitscope.app.widgets import button, look, section, text_label
-from circuitscope.app.words import percent, plain, shown_token, signed, tr
+from circuitscope.app.words import percent, plain, signed, tr
 from circuitscope.core.circuit import Circuit, Edge
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.keys import NodeKind
+from circuitscope.engine.reasons import AttentionReasons
 from circuitscope.graph.influence import is_flow, is_relevance
 from circuitscope.session.jobs import Job
 
@@ -49,13 +58,13 @@ class Line:
     edge: int = -1
 
 
-def _row_size(circuit: Circuit, node: int) -> float:
-    """Return what shares are of: the whole row; of relevances the metric, or all a head holds."""
-    if is_relevance(circuit):
-        whole = abs(float(circuit.preactivation[node]))
-        return whole if node in circuit.roots.tolist() else 1.0
-    row = circuit.edges.weight[circuit.edges.into(node)]
-    return float(np.abs(row).sum()) + abs(float(circuit.unexplained[node]))
+def _row_sizes(circuit: Circuit) -> NDArray[np.float64]:
+    """Return what shares are of: whole rows; of relevances the metric, or all a head holds."""
+    if not is_relevance(circuit):
+        return circuit.row_sizes
+    sizes = np.ones(len(circuit.nodes))
+    sizes[circuit.roots] = np.abs(circuit.preactivation[circuit.roots])
+    return sizes
 
 
 def _edge_line(desk: Desk, circuit: Circuit, edge: Edge, node: int, size: float) -> Line:
@@ -79,7 +88,7 @@ def inputs_of(desk: Desk, circuit: Circuit, node: int, most: int = SHOWN_AT_MOST
         node: The node.
         most: How many edges are made lines of.
     """
-    size = _row_size(circuit, node)
+    size = float(_row_sizes(circuit)[node])
     lines: list[Line] = []
     constant, n_constants = 0.0, 0
     for edge in circuit.inputs(node):
@@ -100,14 +109,15 @@ def inputs_of(desk: Desk, circuit: Circuit, node: int, most: int = SHOWN_AT_MOST
 
 def outputs_of(desk: Desk, circuit: Circuit, node: int, most: int = SHOWN_AT_MOST) -> list[Line]:
     """Return what a node feeds, by its share of each target's row, largest first."""
-    found = circuit.outputs(node)
-    sizes = {
-        edge.index: _row_size(circuit, int(circuit.edges.target[edge.index])) for edge in found
-    }
-    found.sort(key=lambda edge: -abs(edge.weight) / (sizes[edge.index] or 1.0))
+    edges = circuit.edges
+    found = edges.out_of(node)
+    target, size = edges.target[found], np.abs(edges.weight[found])
+    whole = _row_sizes(circuit)[target]
+    whole = np.where(whole > 0, whole, 1.0)
+    order = np.lexsort((-size, -size / whole))[:most]
     return [
-        _edge_line(desk, circuit, e, int(circuit.edges.target[e.index]), sizes[e.index])
-        for e in found[:most]
+        _edge_line(desk, circuit, circuit.edge(int(found[i])), int(target[i]), float(whole[i]))
+        for i in order
     ]
 
 
@@ -208,40 +218,47 @@ class EdgeList(QWidget):
 
     # ---- by heads ------------------------------------------------------------------------------
     def _split(self, row: TableRow) -> None:
-        """Ask the engine how the edge divides over heads, and fold it out below."""
+        """Ask how the edge divides over heads, and fold it out below."""
         if not row.childCount():
+            heads = self._desk.session.edge_heads
             reason, job = traced_here(self._desk.session), None
             if not reason:
                 try:
-                    job = self._desk.session.explain_attention(row.thing.edge)
+                    job = heads.ask(row.thing.edge)
                 except CircuitScopeError as error:
                     reason = error.message
             row.addChild(_note_row(reason or tr("Computing…")))
             if job is not None:
                 to_gui(job.changed, partial(self._heard, row.thing.edge), self)
+            elif not reason:
+                self._fold_out(row, heads.known(row.thing.edge))
         self.table.fit_height()
 
     def _heard(self, edge: int, job: Job) -> None:
         if not job.is_over:
             return
         row = next((r for r in self.table.rows() if r.thing and r.thing.edge == edge), None)
-        circuit = self._desk.session.circuit
-        if row is None or circuit is None:
+        if row is None or self._desk.session.circuit is None:
             return
-        row.takeChildren()
-        if job.state != "done":
-            row.addChild(_note_row(job.error.message if job.error else tr("Cancelled.")))
+        if job.state == "done":
+            self._fold_out(row, job.result)
         else:
-            size = row.thing.weight / row.thing.share if row.thing.share else 0.0
-            for part in job.result.parts[:SHOWN_FIRST]:
-                words = tr("head L{0}.{1} from “{2}”").format(
-                    part.layer, part.head, shown_token(circuit.tokens[part.key])
-                )
-                detail = tr("pattern {0}").format(plain(part.pattern))
-                share = part.weight / size if size else 0.0
-                row.addChild(TableRow((Cell(words, None, detail), Cell(signed(share), share),
-                                       Cell(plain(part.weight), part.weight))))  # fmt: skip
+            row.takeChildren()
+            row.addChild(_note_row(job.error.message if job.error else tr("Cancelled.")))
         self.table.fit_height()
+
+    def _fold_out(self, row: TableRow, found: AttentionReasons | None) -> None:
+        circuit = self._desk.session.circuit
+        assert found is not None, "the heads of the edge are known"
+        assert circuit is not None, "an edge is shown"
+        row.takeChildren()
+        size = row.thing.weight / row.thing.share if row.thing.share else 0.0
+        for part in found.parts[:SHOWN_FIRST]:
+            detail = tr("attention {0}").format(percent(part.pattern))
+            share = part.weight / size if size else 0.0
+            row.addChild(TableRow((Cell(head_words(circuit, part), None, detail),
+                                   Cell(signed(share), share),
+                                   Cell(plain(part.weight), part.weight))))  # fmt: skip
 
     def _fill_menu(self, menu: QMenu, line: Any) -> None:
         if not isinstance(line, Line) or line.edge < 0:

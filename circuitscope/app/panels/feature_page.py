@@ -6,28 +6,28 @@ from html import escape
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import (
-    QComboBox,
     QGridLayout,
     QLabel,
     QLineEdit,
+    QTabBar,
     QVBoxLayout,
     QWidget,
 )
 
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
+from circuitscope.app.meanings import explain
 from circuitscope.app.theme import Palette
 from circuitscope.app.widgets import button, clear, elided, hairline, section, text_label
-from circuitscope.app.words import DOT, count, percent, plain, shown_token, tr
+from circuitscope.app.words import DOT, count, error_words, percent, plain, shown_token, tr
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.keys import NodeKey
 from circuitscope.evidence.records import Companion, Example, FeaturePage, Histogram, Label
-from circuitscope.session import feature_work
+from circuitscope.session import feature_jobs, feature_work
 from circuitscope.session.jobs import Job
 
 _SHOWN = 6
-_MOST_CIRCUITS = 20
 BANDS = ("top", "75–100 %", "50–75 %", "25–50 %", "0–25 %")
 
 
@@ -59,13 +59,82 @@ class FeatureBox(QWidget):
 
     # ---- labels and counts ---------------------------------------------------------------------
     def _add_labels(self, column: QVBoxLayout) -> None:
-        shown = [label for label in self._page.labels if not label.replaced and label.text]
-        if not shown:
-            return
         column.addWidget(section(tr("What it may mean")))
-        for label in shown:
+        for label in shown_labels(self._page):
             column.addWidget(text_label(label.text, "", wrap=True))
-            column.addWidget(text_label(label_source(label), "note", wrap=True))
+            note = text_label(label_source(label), "note", wrap=True)
+            if label.scored_by in MEASURED_BY:
+                explain(note, MEASURED_BY[label.scored_by], detail_words(label))
+            column.addWidget(note)
+        self.suggest_button = button(tr("Suggest labels"), "link", self._suggest)
+        reason = self._why_no_labels()
+        self.suggest_button.setEnabled(not reason)
+        self.suggest_button.setToolTip(reason or tr(
+            "Look for what its examples share, and raise it in the model to see which tokens "
+            "become likelier; each label is scored on held-out texts."
+        ))  # fmt: skip
+        column.addWidget(self.suggest_button)
+        self._add_explain(column)
+        self._told = text_label(reason, "note", wrap=True)
+        self._told.setVisible(bool(reason))
+        column.addWidget(self._told)
+
+    def _why_no_labels(self) -> str:
+        session = self._desk.session
+        if session.model.state != "ready":
+            return tr("Load the model to have labels suggested.")
+        if feature_work.evidence_file(session, self._page.feature) is None:
+            return tr("Labels need evidence beside the dictionaries; collect it first.")
+        return ""
+
+    def _add_explain(self, column: QVBoxLayout) -> None:
+        """Offer an explanation where the user has turned a language model on."""
+        choice = feature_jobs.language_choice(self._desk.session.preferences.now)
+        self.explain_button = button(
+            tr("Explain with {0}").format(choice.title if choice else ""), "link", self._explain
+        )
+        self.explain_button.setVisible(choice is not None)
+        if choice is not None:
+            where = tr("Sends the texts of its examples to {0}.").format(choice.url)
+            here = tr("The model runs here; nothing is sent.")
+            self.explain_button.setToolTip(where if choice.url else here)
+        has_file = feature_work.evidence_file(self._desk.session, self._page.feature) is not None
+        self.explain_button.setEnabled(has_file)
+        column.addWidget(self.explain_button)
+
+    def _suggest(self) -> None:
+        found = feature_work.evidence_file(self._desk.session, self._page.feature)
+        if found is not None:
+            self._await_labels(feature_jobs.label(
+                self._desk.session, str(found[0]), [found[1]], only=[self._page.feature]
+            ))  # fmt: skip
+
+    def _explain(self) -> None:
+        session = self._desk.session
+        found = feature_work.evidence_file(session, self._page.feature)
+        choice = feature_jobs.language_choice(session.preferences.now)
+        if found is not None and choice is not None:
+            self._await_labels(
+                feature_jobs.explain(session, choice, str(found[0]), [self._page.feature])
+            )
+
+    def _await_labels(self, job: Job) -> None:
+        buttons = [one for one in (self.suggest_button, self.explain_button) if one.isEnabled()]
+        for one in buttons:
+            one.setEnabled(False)
+        self._say_labels(tr("Looking for labels…"))
+
+        def hear(job: Job) -> None:
+            if job.is_over:
+                for one in buttons:
+                    one.setEnabled(True)
+                self._say_labels("" if job.error is None else error_words(job.error))
+
+        to_gui(job.changed, hear, self)
+
+    def _say_labels(self, words: str) -> None:
+        self._told.setText(words)
+        self._told.setVisible(bool(words))
 
     def _add_counts(self, column: QVBoxLayout) -> None:
         page = self._page
@@ -84,7 +153,9 @@ class FeatureBox(QWidget):
             return
         chart = HistogramView(self._desk.palette, page.histogram)
         column.addWidget(chart)
-        quantiles = DOT.join(f"{percent(q)} {plain(value)}" for q, value in page.quantiles)
+        quantiles = DOT.join(
+            f"{percent(q)}\N{NO-BREAK SPACE}{plain(value)}" for q, value in page.quantiles
+        )
         words = tr("Activation where active: mean {0}, largest {1}; quantiles {2}").format(
             plain(page.mean), plain(page.maximum), quantiles
         )
@@ -99,18 +170,23 @@ class FeatureBox(QWidget):
         if not self._page.examples:
             return
         column.addWidget(section(tr("Examples")))
-        self.bands = QComboBox()
+        self.bands = QTabBar()
         self.bands.setAccessibleName(tr("Which part of its activations"))
+        self.bands.setExpanding(False)
+        self.bands.setDrawBase(False)
+        self.bands.setProperty("look", "small")
         there = {example.band for example in self._page.examples}
         for band in (band for band in BANDS if band in there):
+            at = self.bands.addTab(tr("Top") if band == "top" else band.removesuffix(" %"))
             words = tr("The strongest") if band == "top" else tr("{0} of all, by strength")
-            self.bands.addItem(words.format(band), band)
+            self.bands.setTabToolTip(at, words.format(band))
+            self.bands.setTabData(at, band)
         column.addWidget(self.bands)
         self._examples = QVBoxLayout()
         self._examples.setSpacing(6)
         column.addLayout(self._examples)
-        self.bands.activated.connect(lambda at: self.show_band(self.bands.itemData(at)))
-        self.show_band(self.bands.itemData(0))
+        self.bands.currentChanged.connect(lambda at: self.show_band(self.bands.tabData(at)))
+        self.show_band(self.bands.tabData(0))
 
     def show_band(self, band: str) -> None:
         """Show the examples of one quarter of the activations, or the strongest."""
@@ -177,17 +253,8 @@ class FeatureBox(QWidget):
         session = self._desk.session
         if session.project is None:
             return []
-        infos = [i for i in session.project.findings() if i.kind == "circuit"]
-        found = []
-        for info in infos[:_MOST_CIRCUITS]:
-            if info.id == session.active:
-                continue
-            other = session.project.circuit(info.id)
-            at = places_in(other, self._key)
-            same = at and feature_work.feature_id(other, other.nodes.key(at[0]))
-            if same == self._page.feature:
-                found.append((info.name, info.id))
-        return found
+        found = feature_work.circuits_with(session.project, self._page.feature)
+        return [(name, finding_id) for name, finding_id in found if finding_id != session.active]
 
     # ---- a text of one's own -------------------------------------------------------------------
     def _add_trial(self, column: QVBoxLayout) -> None:
@@ -213,7 +280,7 @@ class FeatureBox(QWidget):
             return
         session = self._desk.session
         try:
-            job = feature_work.read_feature(session, text, self._key, self._page.feature.digest)
+            job = feature_jobs.read_feature(session, text, self._key, self._page.feature.digest)
         except CircuitScopeError as error:
             self._say(escape(error.message))
             return
@@ -266,10 +333,11 @@ class HistogramView(QWidget):
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(self._palette.accent))
         wide = min(self.width() / n, 14.0)
+        gap = 1 if wide >= 4 else 0
         for at, number in enumerate(counts):
             if number:
                 tall = max(2.0, height * (math.log2(number) + 1) / max(most, 1))
-                painter.drawRect(QRectF(at * wide, height - tall, max(wide - 1, 1), tall))
+                painter.drawRect(QRectF(at * wide, height - tall, wide - gap, tall))
         painter.setPen(QColor(self._palette.hairline))
         painter.drawLine(0, int(height), self.width(), int(height))
         painter.setPen(QColor(self._palette.secondary))
@@ -281,6 +349,24 @@ class HistogramView(QWidget):
         painter.drawText(box, Qt.AlignmentFlag.AlignLeft, plain(edges[0]))
         painter.drawText(box, Qt.AlignmentFlag.AlignRight, plain(edges[-1]))
         painter.end()
+
+
+MEASURED_BY = {
+    "detection": "detection", "output": "output", "F1": "F1", "input and output": "both scores",
+}  # fmt: skip
+"""What a label's score is, as an entry of `meanings`."""
+
+
+def shown_labels(page: FeaturePage) -> list[Label]:
+    """Return the labels in use: a person's first, then imported ones, then by score."""
+    order = ("person", "imported", "machine")
+    found = [label for label in page.labels if not label.replaced and label.text]
+    return sorted(found, key=lambda one: (order.index(one.source), -(one.score or 0.0)))
+
+
+def detail_words(label: Label) -> str:
+    """Return the numbers behind a score, or ""."""
+    return DOT.join(f"{tr(name)} {plain(value)}" for name, value in (label.detail or {}).items())
 
 
 def label_source(label: Label) -> str:
@@ -335,6 +421,6 @@ def add_page(
         column.addWidget(FeatureBox(desk, circuit, node, page))
         return
     column.addWidget(section(tr("Examples")))
-    words = tr("None are stored for this feature. “circuitscope collect” gathers them from a "
-               "corpus; see Features in the manual.")  # fmt: skip
+    words = tr("None are stored for this feature: they are collected once from a corpus of yours.")
     column.addWidget(text_label(words, "note", wrap=True))
+    column.addWidget(button(tr("Collect evidence…"), "link", lambda: desk.trigger("trace.collect")))

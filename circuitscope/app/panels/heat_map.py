@@ -6,6 +6,7 @@ from PySide6.QtCore import QPoint, QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QWidget
 
+from circuitscope.app.meanings import explain
 from circuitscope.app.theme import Palette
 from circuitscope.app.words import signed, tr
 from circuitscope.core.finding import Grid
@@ -36,6 +37,7 @@ class HeatMap(QWidget):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMinimumSize(QSize(320, 200))
         self.setAccessibleName(tr("Heat map"))
+        explain(self, "cell")
 
     def show_grid(self, grid: Grid) -> None:
         """Show another grid, nothing chosen."""

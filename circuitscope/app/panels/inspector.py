@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import (
     QComboBox,
@@ -14,6 +15,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
 from circuitscope.app.later import Later
 from circuitscope.app.meanings import explain
@@ -47,6 +49,8 @@ from circuitscope.graph.influence import is_flow, is_relevance
 from circuitscope.project import verbs
 from circuitscope.project.edit import Edit
 from circuitscope.session import feature_work
+from circuitscope.session.feature_jobs import CHANGING
+from circuitscope.session.jobs import Job
 
 _ONE_LINE = 18
 _UNHURRIED_MS = 300
@@ -75,7 +79,13 @@ class InspectorPanel(QWidget):
             signal.connect(lambda *_: self._rebuild_from_top())
         watch.edited.connect(self._edited)
         watch.contents.connect(lambda *_: self._later.within())
+        watch.job_added.connect(self._follow)
         self.rebuild()
+
+    def _follow(self, job: Job) -> None:
+        """Show what collecting and labelling found as soon as it is there."""
+        if isinstance(job.request, CHANGING):
+            to_gui(job.changed, lambda job: job.state == "done" and self._later.within(), self)
 
     def _edited(self, edit: Edit) -> None:
         only_view = all(key.kind in ("view", "place") for key in edit.after)
@@ -90,7 +100,10 @@ class InspectorPanel(QWidget):
     def rebuild(self) -> None:
         """Show the selection as it is now; the place scrolled to is kept."""
         at = self._scroll.verticalScrollBar().value()
-        show_in(self._scroll, self._content())
+        content = self._content()
+        if at and isinstance(content, NodeCard):
+            content.complete()
+        show_in(self._scroll, content)
         self._scroll.verticalScrollBar().setValue(at)
 
     def _content(self) -> QWidget:
@@ -125,7 +138,7 @@ class _Hint(QWidget):
 
 
 class NodeCard(QWidget):
-    """Everything about one node."""
+    """Everything about one node: name and numbers at once, its edges in the next moments."""
 
     def __init__(self, desk: Desk, circuit: Circuit, node: int) -> None:
         super().__init__()
@@ -139,18 +152,35 @@ class NodeCard(QWidget):
         self._add_name(column)
         self._add_fields(column)
         column.addLayout(number_grid(self._cells()))
-        self._add_flow(column)
+        self._rest = QVBoxLayout()
+        self._rest.setSpacing(column.spacing())
+        column.addLayout(self._rest)
+        column.addStretch()
+        self._parts = [self._add_inputs, self._add_outputs, self._add_end]
+        self._next = Later(self, self._add_part)
+        self._next.within()
+
+    def complete(self) -> None:
+        """Add now what would have come in the next moments."""
+        while self._parts:
+            self._add_part()
+
+    def _add_part(self) -> None:
+        if self._parts and self._desk.session.circuit is self._circuit:
+            self._parts.pop(0)(self._rest)
+            self._next.within()
+
+    def _add_end(self, column: QVBoxLayout) -> None:
         self._add_tests(column)
-        add_label_history(column, desk, circuit, node, self._page)
-        if is_feature:
+        add_label_history(column, self._desk, self._circuit, self._node, self._page)
+        if self._circuit.nodes.key(self._node).kind is NodeKind.FEATURE:
             # What is known of it is long and lies below the fold: it comes when the click is over.
             self._below = QVBoxLayout()
             column.addLayout(self._below)
             QTimer.singleShot(_UNHURRIED_MS, self, self._add_page)
         column.addWidget(hairline())
         column.addWidget(section(tr("Provenance")))
-        column.addWidget(text_label(_provenance_words(circuit), "small", wrap=True))
-        column.addStretch()
+        column.addWidget(text_label(_provenance_words(self._circuit), "small", wrap=True))
 
     def _add_page(self) -> None:
         if self._desk.session.circuit is self._circuit:
@@ -294,7 +324,7 @@ class NodeCard(QWidget):
             column.addWidget(line)
 
     # ---- what feeds it and what it feeds --------------------------------------------------
-    def _add_flow(self, column: QVBoxLayout) -> None:
+    def _add_inputs(self, column: QVBoxLayout) -> None:
         desk, circuit, node = self._desk, self._circuit, self._node
         kind = NodeKind(int(circuit.nodes.kind[node]))
         sources = (NodeKind.TOKEN, NodeKind.POSITION, NodeKind.BIAS, NodeKind.ERROR)
@@ -315,6 +345,10 @@ class NodeCard(QWidget):
             words = tr("What the dictionaries here do not explain: the module's true output minus "
                        "their reconstruction. It has no inputs of its own.")  # fmt: skip
             column.addWidget(text_label(words, "note", wrap=True))
+
+    def _add_outputs(self, column: QVBoxLayout) -> None:
+        desk, circuit, node = self._desk, self._circuit, self._node
+        kind = NodeKind(int(circuit.nodes.kind[node]))
         n_out = len(circuit.edges.out_of(node))
         if n_out or kind is not NodeKind.LOGIT:
             column.addWidget(hairline())
@@ -331,12 +365,13 @@ class NodeCard(QWidget):
 
 def _contribution(circuit: Circuit, node: int) -> tuple[int, float, float]:
     """Return the strongest direct edge into a root: target, weight and share of its row."""
-    roots = set(circuit.roots.tolist())
-    edges = [e for e in circuit.outputs(node) if int(circuit.edges.target[e.index]) in roots]
-    if not edges:
+    out = circuit.edges.out_of(node)
+    out = out[np.isin(circuit.edges.target[out], circuit.roots)]
+    if not len(out):
         return -1, 0.0, 0.0
     weights = dict(zip(circuit.roots.tolist(), circuit.root_weights.tolist(), strict=True))
-    best = max(edges, key=lambda e: weights[int(circuit.edges.target[e.index])])
+    edges = [circuit.edge(int(i)) for i in out]
+    best = max(edges, key=lambda e: (weights[int(circuit.edges.target[e.index])], abs(e.weight)))
     return int(circuit.edges.target[best.index]), best.weight, best.share
 
 

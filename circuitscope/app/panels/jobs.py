@@ -14,9 +14,11 @@ from PySide6.QtWidgets import (
 
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
+from circuitscope.app.meanings import explain
 from circuitscope.app.theme import icon, pixmap
 from circuitscope.app.widgets import MARGIN, button, elided, scrolled, text_label
 from circuitscope.app.words import DOT, count, error_words, seconds, tr
+from circuitscope.engine.features import EstimateCollection, ReadFeature
 from circuitscope.engine.reasons import ExplainAttention
 from circuitscope.engine.requests import (
     EstimateTrace,
@@ -33,7 +35,7 @@ from circuitscope.session.jobs import Job
 KEPT = 50
 QUIET = (
     PreviewPrompt, Generate, Predict, InspectDictionaries, InspectModel, ListModels, ListDevices,
-    EstimateTrace, ExplainAttention,
+    EstimateTrace, ExplainAttention, EstimateCollection, ReadFeature,
 )  # fmt: skip
 """Short questions of dialogs and panels; these show their answers and their errors themselves."""
 
@@ -92,6 +94,7 @@ class JobRow(QWidget):
         self._mark.setFixedSize(16, 16)
         self._title = elided(job.title)
         self._state = text_label("", "quiet")
+        explain(self._state, "job")
         self._cancel = QToolButton()
         self._cancel.setProperty("look", "close")
         self._cancel.setIcon(icon("x", desk.palette, desk.palette.secondary))

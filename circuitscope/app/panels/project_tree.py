@@ -14,7 +14,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from circuitscope.app.commands import contents, edits, evidence, files
+from circuitscope.app.commands import contents, edits
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.errors import show_error
 from circuitscope.app.later import Later
@@ -26,14 +26,13 @@ from circuitscope.app.words import tr
 from circuitscope.core.binding import Binding
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.project.edit import Edit
-from circuitscope.session.decomposing import is_importance
-from circuitscope.session.evidence import INSPECTION
 
 FINDING = Qt.ItemDataRole.UserRole
 KIND = Qt.ItemDataRole.UserRole + 1
 THING = Qt.ItemDataRole.UserRole + 2
 SHOWN = Qt.ItemDataRole.UserRole + 3
 _COPIED = ("finding", "drawing", "text", "note")
+_OPENS = (Qt.Key.Key_Return, Qt.Key.Key_Enter)
 _CONTROL = Qt.KeyboardModifier.ControlModifier
 
 
@@ -116,6 +115,7 @@ class ProjectTree(QTreeWidget):
         self._desk = desk
         self._filling = False
         self._folded: set[tuple[str, str]] = set()
+        self._left = ""
         self.setHeaderHidden(True)
         self.setIndentation(16)
         self.setIconSize(QSize(14, 14))
@@ -127,6 +127,7 @@ class ProjectTree(QTreeWidget):
         self.customContextMenuRequested.connect(self._menu)
         self.itemChanged.connect(self._renamed)
         self.currentItemChanged.connect(self._chosen)
+        self.itemClicked.connect(lambda item, _at: self._open(item))
         self.itemCollapsed.connect(lambda item: self._fold(item, folded=True))
         self.itemExpanded.connect(lambda item: self._fold(item, folded=False))
         self._later = Later(self, self.rebuild)
@@ -217,12 +218,8 @@ class ProjectTree(QTreeWidget):
             return
         kind, name = line
         if kind == "finding":
-            info = session.project.finding(name)
-            if is_importance(info):
-                files.weigh_words(self._desk, name)
-            elif info.method == INSPECTION:
-                evidence.logits(self._desk, name)
-            elif info.kind == "circuit" and name != session.active:
+            if not self._is_result(line) and name != session.active:
+                self._left = session.active
                 session.activate(name)
         elif kind == "drawing":
             contents.show_drawing(self._desk, name)
@@ -232,6 +229,15 @@ class ProjectTree(QTreeWidget):
         elif kind == "note":
             row = session.drawing.row("note", name) or {}
             self._select(list(Binding.parse(str(row.get("about", ""))).ends))
+
+    def _open(self, item: QTreeWidgetItem) -> None:
+        """Open a result that is no circuit; every click does, also on the line chosen already."""
+        line = self._line(item)
+        if line is not None and self._is_result(line):
+            try:
+                contents.open_result(self._desk, line[1])
+            except CircuitScopeError as error:
+                show_error(self._desk.window, error)
 
     def _select(self, keys: list[str]) -> None:
         circuit = self._desk.session.circuit
@@ -258,13 +264,15 @@ class ProjectTree(QTreeWidget):
         self._later.within()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Delete takes the chosen line out of the project, Ctrl+D copies it."""
+        """Return opens a result, Delete takes a line out of the project, Ctrl+D copies it."""
         line = self._line(self.currentItem())
         copies = event.key() == Qt.Key.Key_D and event.modifiers() == _CONTROL
         if line is not None and event.key() == Qt.Key.Key_Delete:
             self._do(contents.delete, line)
         elif line is not None and copies and line[0] in _COPIED:
             self._do(contents.duplicate, line)
+        elif line is not None and event.key() in _OPENS and self._is_result(line):
+            self._open(self.currentItem())
         else:
             super().keyPressEvent(event)
 
@@ -287,6 +295,12 @@ class ProjectTree(QTreeWidget):
             menu.addAction(tr("Delete"), lambda: self._do(contents.delete, line))
             menu.addSeparator()
             if kind == "finding" and not self._is_result(line):
+                other = desk.actions["verify.compare"]
+                entry = menu.addAction(
+                    tr("Compare with…"), lambda: contents.compare_with(desk, name, self._before())
+                )
+                entry.setEnabled(other.isEnabled())
+                entry.setToolTip(other.toolTip())
                 again = menu.addAction(
                     tr("Trace again with changes…"), lambda: contents.trace_again(desk, name)
                 )
@@ -296,6 +310,12 @@ class ProjectTree(QTreeWidget):
         for action in ("project.new_drawing", "project.note", "trace.new", "file.import"):
             menu.addAction(desk.actions[action])
         return menu
+
+    def _before(self) -> str:
+        """Return the circuit that was on screen before a click, also a right one, changed it."""
+        project = self._desk.session.project
+        known = [info.id for info in project.findings()] if project is not None else []
+        return self._left if self._left in known else ""
 
     def _is_result(self, line: tuple[str, str]) -> bool:
         """Say whether a line is a finding that is no circuit."""

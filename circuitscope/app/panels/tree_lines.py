@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from circuitscope.app.words import DOT, plural, shown_token, tr
+from circuitscope.app.naming import name_of_test
+from circuitscope.app.words import DOT, plural, tr
 from circuitscope.core.badges import Badge
 from circuitscope.core.binding import Binding
-from circuitscope.graph.evidence import Run, runs_of
+from circuitscope.graph.evidence import runs_of
 from circuitscope.project.findings import FindingInfo
 from circuitscope.project.wording import short
 from circuitscope.session.session import Session
@@ -15,7 +16,9 @@ PROJECT_NOTE = "project"
 _OTHERS = {
     "importance": "words by weight", "means": "mean activations, for traces",
     "logit_inspection": "logits by component", "patching_grid": "sweep of activation patching",
+    "comparison": "comparison of two circuits", "measurement": "measurement of a circuit",
 }  # fmt: skip
+_PICTURES = {"importance": "type", "comparison": "git-compare", "measurement": "sliders-horizontal"}
 _KINDS = {"grid": "sweep", "ranking": "ranking", "curves": "curves"}
 _SIGNS = {
     Badge.SUPPORTED: "check", Badge.CONTRADICTED: "x", Badge.COMPENSATED: "circle-dot",
@@ -83,7 +86,7 @@ def _drawings(session: Session) -> list[Line]:
 
 def _other(info: FindingInfo) -> Line:
     what = tr(_OTHERS.get(info.method, _KINDS.get(info.kind, info.kind)))
-    picture = "type" if info.method == "importance" else "layers"
+    picture = _PICTURES.get(info.method, "layers")
     return Line("finding", info.id, info.name, f"{info.name}\n{what}", picture, renamable=True)
 
 
@@ -91,21 +94,11 @@ def _tests(session: Session) -> list[Line]:
     if session.drawing is None:
         return []
     return [
-        Line("run", run.id, f"{_subject(session, run)}{DOT}{tr(run.badge.value)}",
+        Line("run", run.id,
+             f"{name_of_test(session, run.tested, most=1)}{DOT}{tr(run.badge.value)}",
              tr("Test on the model: {0}").format(run.tested.ablation), _SIGNS[run.badge])
         for run in runs_of(session.drawing.rows)
     ]  # fmt: skip
-
-
-def _subject(session: Session, run: Run) -> str:
-    circuit, names = session.circuit, []
-    for key in run.tested.subject[:2]:
-        node = circuit.nodes.find(key) if circuit is not None else None
-        names.append(shown_token(session.label(node)) if node is not None else key)
-    if run.tested.kind == "edge":
-        return " → ".join(names)
-    more = len(run.tested.subject) - 1
-    return names[0] + (f" + {more}" if more else "")
 
 
 def _notes(session: Session) -> list[Line]:

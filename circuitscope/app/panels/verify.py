@@ -1,20 +1,14 @@
 """The list of tests on the model: what was changed, what followed, against which controls."""
 
-from PySide6.QtCore import QPointF, QSize, Qt
+from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QIcon, QPainter, QPixmap
-from PySide6.QtWidgets import (
-    QAbstractItemView,
-    QHBoxLayout,
-    QHeaderView,
-    QTableWidget,
-    QTableWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QHBoxLayout, QHeaderView, QVBoxLayout, QWidget
 
 from circuitscope.app.canvas.badge_paint import paint_badge
 from circuitscope.app.desk import Desk
 from circuitscope.app.later import Later
+from circuitscope.app.naming import name_of_test
+from circuitscope.app.table import Cell, Column, Table
 from circuitscope.app.theme import Palette
 from circuitscope.app.widgets import MARGIN, button, text_label
 from circuitscope.app.words import percent, plain, shown_token, signed, tr
@@ -23,8 +17,6 @@ from circuitscope.graph.evidence import Run, runs_of
 from circuitscope.project.runs import remove_runs
 from circuitscope.session.evidence import run_again
 
-_COLUMNS = ("Badge", "What", "Effect", "Predicted", "Controls", "q", "Answer", "KL",
-            "Changed to")  # fmt: skip
 _HELP = "\n".join(
     (
         "supported: the total effect has the predicted sign and is beyond the controls",
@@ -64,20 +56,17 @@ class VerifyPanel(QWidget):
                "everything else follows."), "quiet", wrap=True,
         )  # fmt: skip
         column.addWidget(self._none)
-        self.table = QTableWidget(0, len(_COLUMNS))
-        self.table.setHorizontalHeaderLabels([tr(name) for name in _COLUMNS])
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.verticalHeader().hide()
-        self.table.setIconSize(QSize(16, 16))
-        self.table.setAccessibleName(tr("Tests"))
-        self.table.setToolTip(tr(_HELP))
-        head = self.table.horizontalHeader()
-        head.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        head.setSectionResizeMode(1, QHeaderView.ResizeMode.Interactive)
-        head.resizeSection(1, 220)
-        head.setStretchLastSection(True)
-        self.table.verticalHeader().setDefaultSectionSize(24)
+        self.table = Table(tr("Tests"), (
+            Column(tr("What")), Column(tr("Badge")), Column(tr("Effect"), "effect", number=True),
+            Column(tr("Predicted"), "predicted", number=True),
+            Column(tr("Controls"), "controls", number=True), Column(tr("q"), "q", number=True),
+            Column(tr("Answer"), "answer"), Column(tr("KL"), "divergence", number=True),
+            Column(tr("Changed to")),
+        ), desk.palette)  # fmt: skip
+        self.table.headerItem().setToolTip(1, tr(_HELP))
+        self.table.headerItem().setWhatsThis(1, tr(_HELP))
+        self.table.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
+        self.table.header().resizeSection(0, 200)
         self.table.itemSelectionChanged.connect(self._show_subject)
         column.addWidget(self.table, 1)
         row = QHBoxLayout()
@@ -97,25 +86,18 @@ class VerifyPanel(QWidget):
         """Show the tests as they are now."""
         drawing = self._desk.session.drawing
         runs = tuple(reversed(runs_of(drawing.rows))) if drawing is not None else ()
-        if runs == self.runs and self.table.rowCount() == len(runs):
+        if runs == self.runs:
             self._show_empty()
             return
         self.runs = runs
         self.table.blockSignals(True)
-        self.table.setRowCount(len(runs))
-        for row, run in enumerate(runs):
-            for column, text in enumerate(self._cells(run)):
-                item = QTableWidgetItem(text)
-                if column in (2, 3, 4, 5, 7):
-                    item.setTextAlignment(
-                        Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-                    )
-                self.table.setItem(row, column, item)
-            self.table.item(row, 0).setIcon(badge_icon(run.badge, self._desk.palette))
-            self.table.item(row, 1).setToolTip(
-                "\n".join((*run.tested.subject, *run.tested.remarks))
-            )
-        self.table.clearSelection()
+        self.table.setSortingEnabled(False)
+        self.table.clear()
+        for run in runs:
+            tip = "\n".join((*run.tested.subject, *run.tested.remarks))
+            row = self.table.add(self._cells(run), run, tip)
+            row.setIcon(1, badge_icon(run.badge, self._desk.palette))
+        self.table.setSortingEnabled(True)
         self.table.blockSignals(False)
         self._show_empty()
 
@@ -125,32 +107,21 @@ class VerifyPanel(QWidget):
         for made in (self.again, self.remove):
             made.setEnabled(bool(self.runs))
 
-    def _cells(self, run: Run) -> tuple[str, ...]:
+    def _cells(self, run: Run) -> tuple[Cell, ...]:
         tested = run.tested
         before, after = tested.chances
         said = f"{percent(before)} → {percent(after)}" if before >= 0 else _tops(tested)
         return (
-            tr(run.badge.value), self._name(tested), signed(tested.effect),
-            signed(tested.predicted),
-            f"±{plain(tested.band)}", plain(run.q), said, plain(tested.divergence), tested.ablation,
+            Cell(name_of_test(self._desk.session, tested)), Cell(tr(run.badge.value)),
+            Cell(signed(tested.effect), tested.effect),
+            Cell(signed(tested.predicted), tested.predicted),
+            Cell(f"±{plain(tested.band)}", tested.band), Cell(plain(run.q), run.q), Cell(said),
+            Cell(plain(tested.divergence), tested.divergence), Cell(tested.ablation),
         )  # fmt: skip
-
-    def _name(self, tested: Outcome) -> str:
-        session = self._desk.session
-        circuit = session.circuit
-        names = []
-        for key in tested.subject[:3]:
-            node = circuit.nodes.find(key) if circuit is not None else None
-            names.append(shown_token(session.label(node)) if node is not None else key)
-        if tested.kind == "edge":
-            return " → ".join(names)
-        more = len(tested.subject) - len(names)
-        return ", ".join(names) + (f" + {more}" if more else "")
 
     def chosen(self) -> list[Run]:
         """Return the tests selected in the list."""
-        rows = sorted({index.row() for index in self.table.selectedIndexes()})
-        return [self.runs[row] for row in rows if row < len(self.runs)]
+        return [row.thing for row in self.table.rows() if row.isSelected()]
 
     def _show_subject(self) -> None:
         circuit = self._desk.session.circuit

@@ -9,6 +9,7 @@ is missing, as in a small TeX, the page is set up by hand.
 import json
 import math
 import unicodedata
+from itertools import cycle
 from pathlib import Path
 from typing import Final
 
@@ -120,8 +121,8 @@ def _curves(curves: Curves) -> list[str]:
         color, width = _color(curves.colors[curves.color[i]]), float(curves.width[i])
         pen = f"{color},line width={decimal(width)}bp"
         if curves.dashed[i]:
-            on, off = dashes(width)
-            pen += f",dash pattern=on {decimal(on)}bp off {decimal(off)}bp"
+            steps = zip(cycle(("on", "off")), dashes(width, int(curves.dashed[i])), strict=False)
+            pen += ",dash pattern=" + " ".join(f"{how} {decimal(n)}bp" for how, n in steps)
         out.append(rf"\draw[{pen}] {path};")
         if not math.isnan(float(heads[i, 0, 0])):
             corners = " -- ".join(map(_point, heads[i].tolist()))

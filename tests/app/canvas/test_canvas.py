@@ -7,7 +7,7 @@ import pytest
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtTest import QTest
 
-from circuitscope.app.canvas import circuit_view
+from circuitscope.app.canvas import diagram_things
 from circuitscope.app.canvas.camera import Camera
 from circuitscope.app.canvas.circuit_view import CircuitView
 from circuitscope.app.canvas.legend import legend_entries, legend_rows
@@ -15,7 +15,7 @@ from circuitscope.app.canvas.link_graph import LinkGraphView
 from circuitscope.app.theme import LIGHT
 from circuitscope.app.words import percent
 from circuitscope.core.circuit import Circuit
-from circuitscope.exchange import diagram as exchange_diagram
+from circuitscope.exchange import drawn_links
 from circuitscope.graph.influence import scores
 from circuitscope.project import verbs
 from circuitscope.session.session import Session
@@ -206,7 +206,7 @@ def test_a_box_that_only_a_weak_edge_reaches_is_dragged_like_any_other(
     diagram, session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # With no edge strong enough by itself, every edge drawn is some box's strongest one.
-    monkeypatch.setattr(exchange_diagram, "LEAST_SHARE", 2.0)
+    monkeypatch.setattr(drawn_links, "LEAST_SHARE", 2.0)
     keys = session.circuit.nodes
     session.edit(verbs.pin, [str(keys.key(i)) for i in range(len(keys))])
     assert diagram._links
@@ -220,14 +220,14 @@ def test_a_box_that_only_a_weak_edge_reaches_is_dragged_like_any_other(
 def test_too_many_boxes_are_said_and_grouping_is_offered(
     diagram, session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(circuit_view, "MOST_BOXES", 2)
+    monkeypatch.setattr(diagram_things, "MOST_BOXES", 2)
     session.edit(verbs.pin, [
         "feature/mlp_out/0/7/214", "feature/mlp_out/1/7/88", "token/embed/-1/6/8"
     ])  # fmt: skip
     assert diagram.figure is None
     assert diagram._offer.isVisible()
     assert "3 boxes are more than can be laid out" in diagram._why_empty()
-    monkeypatch.setattr(circuit_view, "MOST_BOXES", 3)
+    monkeypatch.setattr(diagram_things, "MOST_BOXES", 3)
     QTest.mouseClick(diagram._offer, Qt.MouseButton.LeftButton)
     assert not diagram._offer.isVisible()
     assert {box.label for box in diagram._boxes} == {"layer 0", "layer 1", "tokens"}

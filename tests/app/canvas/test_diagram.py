@@ -98,6 +98,31 @@ def test_a_frame_takes_its_contents_along(
     assert session.undo_text == "Move 1 item"
 
 
+def test_a_frame_is_resized_by_its_corner(
+    drawn: MainWindow, view: CircuitView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = drawn.session
+    session.select([0])
+    monkeypatch.setattr(commands, "ask_name", lambda *_: "Prompt")
+    drawn.desk.trigger("diagram.frame")
+    (name,) = session.drawing.of_kind("frame")
+    session.select([])
+    view.fit()
+    before, boxes = thing(view, name).rect, {t.id: t.rect for t in view._things if t.kind == "box"}
+    corner, scale = before.bottomRight(), view.camera.scale_x
+    drag(view, corner.x() - 1, corner.y() - 1, (50, 30))
+    after = thing(view, name).rect
+    assert after.width() - before.width() == pytest.approx(50 / scale, abs=1.5)
+    assert after.height() - before.height() == pytest.approx(30 / scale, abs=1.5)
+    moved = after.topLeft() - before.topLeft()
+    for box in (t for t in view._things if t.kind == "box"):
+        assert box.rect.topLeft() - boxes[box.id].topLeft() == moved
+    assert session.undo_text == "Change frame “Prompt”"
+    assert session.drawing.row("frame", name)["title"] == "Prompt"
+    session.undo()
+    assert thing(view, name).rect.width() == pytest.approx(before.width(), abs=0.01)
+
+
 def test_notes_are_bound_to_what_is_selected_edited_and_erased(
     drawn: MainWindow, view: CircuitView, monkeypatch: pytest.MonkeyPatch
 ) -> None:

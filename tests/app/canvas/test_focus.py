@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from PySide6.QtCore import QRect
 
 from circuitscope.app.commands import views
 from circuitscope.graph.prune import Reason
+from circuitscope.project import verbs
 from circuitscope.session.session import Session
 
 pytestmark = pytest.mark.qt
@@ -85,8 +87,6 @@ def test_a_filter_by_verification_follows_the_drawing(drawn) -> None:
     session = drawn.session
     session.set_view(filter="mine")
     assert set(np.flatnonzero(session.shown().nodes)) == set(session.circuit.roots.tolist())
-    from circuitscope.project import verbs
-
     session.edit(verbs.label, str(session.circuit.nodes.key(4)), "Texas")
     assert session.shown().nodes[4]
 
@@ -109,3 +109,42 @@ def test_the_edge_slider_changes_edges_live_and_undoes_as_one(drawn, qapp) -> No
     assert slider._numbers.text() == f"{shown} of {len(session.circuit.edges)}"
     session.undo()
     assert int(session.shown().edges.sum()) == every
+
+
+def test_a_path_stands_out_in_the_circuit_view_as_well(drawn, qapp) -> None:
+    session, view = drawn.session, drawn.circuit_view
+    circuit = session.circuit
+    keys = [str(circuit.nodes.key(n)) for n in range(len(circuit.nodes))]
+    root, token = int(circuit.roots[0]), 1
+    off = next(n for n in range(len(keys)) if n not in (root, token))
+    session.edit(verbs.pin, [key for n, key in enumerate(keys) if n != off])
+    drawn.show_view("circuit")
+    qapp.processEvents()
+
+    def contrast(node: int) -> int:
+        """How far the strongest ink in a node's box is from the page."""
+        number = next(i for i, box in enumerate(view._boxes) if box.members.tolist() == [node])
+        face = view._faces[number]
+        corner = view.camera.to_pixels(np.array([[face.x, face.y]]))[0]
+        size = np.array([face.width, face.height]) * view.camera.scale_x
+        image = view.grab(QRect(*corner.astype(int), *size.astype(int))).toImage()
+        greys = [
+            image.pixelColor(x, y).lightness()
+            for x in range(image.width()) for y in range(image.height())
+        ]  # fmt: skip
+        return max(greys) - min(greys)
+
+    inside = {n: contrast(n) for n in range(len(keys)) if n != off}
+    session.select([root, token])
+    drawn.desk.trigger("view.paths")
+    focus = session.focus
+    assert drawn.shown_view() == "circuit"
+    session.select([])
+    for node, before in inside.items():
+        if focus.nodes[node]:
+            assert contrast(node) > 0.8 * before, node
+        else:
+            assert contrast(node) < 0.6 * before, node
+    assert not all(focus.nodes[n] for n in inside)
+    session.set_focus(None)
+    assert contrast(next(n for n in inside if not focus.nodes[n])) > 100

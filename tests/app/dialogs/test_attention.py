@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QTreeWidgetItem, QWidget
 from pytestqt.qtbot import QtBot
 
+from circuitscope.app.canvas.link_graph import LinkGraphView
 from circuitscope.app.commands import files
 from circuitscope.app.dialogs.attention import AttentionDialog
 from circuitscope.app.dialogs.trace import TraceDialog
@@ -15,6 +17,8 @@ from circuitscope.app.dialogs.trial import TrialDialog
 from circuitscope.app.main_window import MainWindow
 from circuitscope.app.panels.edge_list import EdgeList
 from circuitscope.app.table import VALUE
+from circuitscope.app.widgets import Clickable
+from circuitscope.app.words import percent
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.settings import AttentionScore, Logit, TraceSettings
 
@@ -141,9 +145,48 @@ def test_an_edge_folds_out_by_heads_in_the_inspector(
     finish_jobs(session)
     qtbot.waitUntil(lambda: row.childCount() > 0 and row.child(0).text(0) != "Computing…")
     names = [row.child(at).text(0) for at in range(row.childCount())]
-    assert all(name.startswith("head L") for name in names), names
+    assert all("looks at" in name for name in names), names
     parts = sum(row.child(at).data(2, VALUE) for at in range(row.childCount()))
     assert parts == pytest.approx(row.thing.weight, rel=1e-3)
+
+
+def test_an_edge_through_attention_names_its_heads_and_one_click_asks_why(
+    traced: MainWindow, finish_jobs: Callable, qtbot: QtBot
+) -> None:
+    session, edge = traced.session, attention_edge(traced)
+    dialog = files.why_edge(traced.desk, edge)
+    finish_jobs(session)
+    found = session.circuit.edge(edge)
+    head, key = found.target.key.unit, found.source.key.position
+    row = dialog.parts.findChildren(Clickable)[0]
+    token = session.circuit.tokens[key].strip()
+    pattern = session.edge_heads.known(edge).parts[0].pattern
+    assert row.accessibleName().startswith(f"head 1.{head} looks at “{token}”")
+    assert percent(pattern) in row.accessibleName()
+    qtbot.mouseClick(row, Qt.MouseButton.LeftButton)
+    finish_jobs(session)
+    why = traced.findChild(AttentionDialog)
+    assert why.reasons.score == AttentionScore(1, head, 7, key)
+    why.reject()
+
+
+def test_hovering_over_the_source_of_a_head_names_where_it_looked(
+    traced: MainWindow, finish_jobs: Callable, qtbot: QtBot
+) -> None:
+    session, edge = traced.session, attention_edge(traced)
+    session.set_view(node_threshold=1.0, edge_threshold=1.0)
+    ends = session.circuit.edge(edge)
+    canvas = traced.findChild(LinkGraphView)
+    session.select([ends.target.index])
+    qtbot.wait(20)
+    asked = len(session.jobs.jobs)
+    qtbot.mouseMove(canvas, canvas._pixel(ends.source.index).toPoint())
+    assert canvas._hover == ends.source.index
+    qtbot.waitUntil(lambda: len(session.jobs.jobs) > asked)
+    finish_jobs(session)
+    assert f"head 1.{ends.target.key.unit} looks at" in canvas.hover_words()
+    canvas._ask_heads()
+    assert len(session.jobs.jobs) == asked + 1
 
 
 def test_a_score_is_traced_from_the_dialog(

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from PySide6.QtCore import Qt
+
 from circuitscope.app.dialogs.importance import ImportanceDialog
 from circuitscope.app.main_window import MainWindow
 from circuitscope.app.panels.project_tree import FINDING, ProjectTree
@@ -47,6 +49,7 @@ def test_words_are_weighed_kept_and_shown_again(
     qtbot.waitUntil(lambda: any(item.data(0, FINDING) for item in tree._items()))
     (item,) = [item for item in tree._items() if item.data(0, FINDING)]
     tree.setCurrentItem(item)
+    qtbot.keyClick(tree, Qt.Key.Key_Return)
     dialog = [d for d in window.findChildren(ImportanceDialog) if d.isVisible()][-1]
     assert [p.text for p in dialog.found.phrases] == [p.text for p in kept.phrases]
     assert dialog.label.currentData() == "positive"

@@ -1,16 +1,28 @@
 """The feature page: what it shows of a feature, from the disk and from a project alone."""
 
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from circuitscope.app.main_window import MainWindow
-from circuitscope.app.panels.feature_page import FeatureBox, example_html, label_source
+from circuitscope.app.panels.feature_page import (
+    FeatureBox,
+    example_html,
+    label_source,
+    places_in,
+)
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.shipped import shipped_path
 from circuitscope.evidence import person_labels
+from circuitscope.evidence.file import EvidenceFile, write
 from circuitscope.evidence.records import Example, FeatureId, FeaturePage, Label, best_label
-from circuitscope.session import feature_work
+from circuitscope.evidence.token_labels import CHANGE, PROJECTION
+from circuitscope.session import feature_jobs, feature_work
 from circuitscope.session.session import Session
 
 ATLAS = shipped_path("projects", "atlas")
@@ -35,7 +47,14 @@ def test_a_selected_feature_shows_its_examples(window: MainWindow, qtbot: QtBot)
     qtbot.waitUntil(lambda: window.findChild(FeatureBox) is not None)
     box = window.findChild(FeatureBox)
     assert box.bands.count() == 5
-    box.show_band("0–25 %")
+    strongest = [label.accessibleName() for label in box.findChildren(QLabel)]
+    box.bands.setCurrentIndex(4)
+    assert box.bands.tabData(4) == "0–25 %"
+    weakest = [e for e in feature_work.page(session, node).examples if e.band == "0–25 %"]
+    qtbot.waitUntil(lambda: "".join(weakest[0].tokens) in [
+        label.accessibleName() for label in box.findChildren(QLabel)
+    ])  # fmt: skip
+    assert "".join(weakest[0].tokens) not in strongest
     assert not box.own_text.isEnabled()
 
 
@@ -56,6 +75,29 @@ def test_pages_travel_with_the_project(window: MainWindow) -> None:
     page = feature_work.page(session, node)
     assert page is not None
     assert feature_work.pages_of_project(project) == {page.feature: page}
+
+
+def test_where_else_a_feature_is_in_the_project(window: MainWindow) -> None:
+    session = window.desk.session
+    session.open_project(ATLAS / "capitals.circuitscope", read_only=True)
+    project = session.project
+    assert project is not None
+    circuits = {
+        info.id: project.circuit(info.id) for info in project.findings() if info.kind == "circuit"
+    }  # fmt: skip
+    checked = 0
+    for node in np.flatnonzero(session.circuit.nodes.kind == int(NodeKind.FEATURE))[:80].tolist():
+        key = session.circuit.nodes.key(node)
+        feature = feature_work.feature_id(session.circuit, key)
+        found = [finding for _, finding in feature_work.circuits_with(project, feature)]
+        wanted = [
+            finding for finding, circuit in circuits.items()
+            if (at := places_in(circuit, key))
+            and feature_work.feature_id(circuit, circuit.nodes.key(at[0])) == feature
+        ]  # fmt: skip
+        assert found == wanted
+        checked += len(found) == 2
+    assert checked
 
 
 def test_a_persons_label_wins_and_keeps_its_history() -> None:
@@ -85,3 +127,78 @@ def test_tokens_are_escaped_and_shaded(window: MainWindow) -> None:
     html = example_html(window.desk.palette, example, 2.0)
     assert "&lt;b&gt;" in html
     assert html.count("background-color") == 1
+
+
+@pytest.mark.qt
+def test_labels_are_suggested_on_the_page_and_copied_into_the_project(
+    window: MainWindow, qtbot: QtBot, tmp_path: Path,
+    finish_jobs: Callable[[Session], None],
+) -> None:  # fmt: skip
+    session = window.desk.session
+    folder = tmp_path / "dictionaries"
+    folder.mkdir()
+    shutil.copy(ATLAS / "dictionaries" / "evidence.sqlite", folder)
+    for file in (ATLAS / "dictionaries").iterdir():
+        if file.name != "evidence.sqlite":
+            (folder / file.name).symlink_to(file)
+    with EvidenceFile(folder) as file:
+        contents = file.contents()
+    contents.labels = {}
+    write(folder / "evidence.sqlite", contents)
+    shutil.copy(ATLAS / "capitals.circuitscope", tmp_path)
+    session.open_project(tmp_path / "capitals.circuitscope")
+    session.load_model(ATLAS / "model")
+    session.preferences.add_dictionaries(str(ATLAS / "model"), (str(folder),))
+    finish_jobs(session)
+    circuit, node = session.circuit, feature_node(session)
+    feature = feature_work.feature_id(circuit, circuit.nodes.key(node))
+    carried = feature_work.pages_of_project(session.project)
+    assert feature is not None
+    session.select([node])
+    qtbot.waitUntil(lambda: window.findChild(FeatureBox) is not None)
+    box = window.findChild(FeatureBox)
+    assert box.suggest_button.isEnabled(), box.suggest_button.toolTip()
+    box.suggest_button.click()
+    finish_jobs(session)
+    labels = feature_work.page(session, node).labels
+    assert {label.method for label in labels} >= {PROJECTION, CHANGE}
+    assert all(label.score is not None for label in labels)
+    shown = lambda: [w.text() for w in window.findChildren(QLabel)]  # noqa: E731
+    qtbot.waitUntil(lambda: any(labels[0].text == text for text in shown()))
+    qtbot.waitUntil(lambda: any("output" in text and "suggested" in text for text in shown()))
+    if feature in carried:
+        assert feature_work.pages_of_project(session.project)[feature].labels == labels
+
+
+@pytest.mark.qt
+def test_a_language_model_is_offered_only_where_one_was_turned_on(
+    window: MainWindow, qtbot: QtBot
+) -> None:
+    session = window.desk.session
+    assert feature_jobs.language_choice(session.preferences.now) is None
+    session.open_project(ATLAS / "capitals.circuitscope", read_only=True)
+    session.select([feature_node(session)])
+    qtbot.waitUntil(lambda: window.findChild(FeatureBox) is not None)
+    assert window.findChild(FeatureBox).explain_button.isHidden()
+    session.preferences.change("language", use=True, url="http://localhost:1/v1", model="big")
+    box = FeatureBox(
+        window.desk, session.circuit, session.selection[0],
+        feature_work.page(session, session.selection[0]),
+    )  # fmt: skip
+    qtbot.addWidget(box)
+    assert box.explain_button.text() == "Explain with big"
+    assert "http://localhost:1/v1" in box.explain_button.toolTip()
+    assert not box.explain_button.isHidden()
+    session.preferences.change("language", use=False)
+    assert feature_jobs.language_choice(session.preferences.now) is None
+
+
+@pytest.mark.qt
+def test_why_no_labels_can_be_suggested_is_said(window: MainWindow, qtbot: QtBot) -> None:
+    session = window.desk.session
+    session.open_project(ATLAS / "capitals.circuitscope", read_only=True)
+    session.select([feature_node(session)])
+    qtbot.waitUntil(lambda: window.findChild(FeatureBox) is not None)
+    box = window.findChild(FeatureBox)
+    assert not box.suggest_button.isEnabled()
+    assert "model" in box.suggest_button.toolTip()

@@ -12,12 +12,14 @@ from pytestqt.qtbot import QtBot
 
 from circuitscope.app.dialogs.why_edge import EdgeDialog, check_lines, term_lines
 from circuitscope.app.main_window import MainWindow
-from circuitscope.app.meanings import MEANINGS
+from circuitscope.app.meanings import MEANINGS, meaning
 from circuitscope.app.panels.edge_list import gross, line_count
 from circuitscope.app.panels.inspector import InspectorPanel, NodeCard
+from circuitscope.app.panels.jobs import JobRow
 from circuitscope.app.panels.label_history import label_lines
 from circuitscope.app.table import Table
 from circuitscope.core.circuit import Circuit
+from circuitscope.engine.requests import Ping
 from circuitscope.project import verbs
 
 
@@ -26,6 +28,7 @@ def _card(window: MainWindow, node: int) -> NodeCard:
     QApplication.processEvents()
     card = window.findChild(InspectorPanel).findChild(NodeCard)
     assert card is not None
+    card.complete()
     return card
 
 
@@ -49,12 +52,32 @@ def test_every_number_of_the_inspector_says_what_it_means(drawn: MainWindow) -> 
         drawn.session.select(chosen)
         QApplication.processEvents()
         panel = drawn.findChild(InspectorPanel)
+        if (card := panel.findChild(NodeCard)) is not None:
+            card.complete()
         values = [w for w in panel.findChildren(QLabel) if w.property("look") == "value"]
         assert values
         texts = set(MEANINGS.values())
         for label in values:
             assert label.whatsThis().rpartition("\n")[2] in texts, label.text()
             assert label.actions(), "it can be asked from the context menu"
+
+
+def test_numbers_outside_the_inspector_say_what_they_mean(drawn: MainWindow, qtbot: QtBot) -> None:
+    said = [w.whatsThis() for w in drawn.findChildren(QLabel) if w.whatsThis()]
+    for name in ("shown", "threshold"):
+        assert meaning(name) in said
+    scores = drawn.statusBar()._scores.whatsThis()
+    for name in ("error share", "replacement", "completeness"):
+        assert f"{name}: {meaning(name)}" in scores.splitlines()
+    before = len(drawn.statusBar()._scores.actions())
+    drawn.statusBar().refresh()
+    assert len(drawn.statusBar()._scores.actions()) == before == 1
+    drawn.session.jobs.add("Count", Ping(2, 0.0))
+    qtbot.waitUntil(lambda: all(job.is_over for job in drawn.session.jobs.jobs))
+    row = drawn.findChild(JobRow)
+    assert meaning("job") in [w.whatsThis() for w in row.findChildren(QLabel)]
+    for canvas in (drawn.link_graph, drawn.circuit_view):
+        assert meaning("share") in canvas.whatsThis()
 
 
 def test_every_column_of_numbers_has_an_entry(drawn: MainWindow) -> None:

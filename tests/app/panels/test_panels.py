@@ -29,6 +29,8 @@ def _card(window: MainWindow, kind: type) -> object:
     QApplication.processEvents()
     found = window.findChild(InspectorPanel)._scroll.widget()
     assert isinstance(found, kind)
+    if isinstance(found, NodeCard):
+        found.complete()
     return found
 
 
