@@ -189,6 +189,7 @@ def _timed(act: Callable[[], object]) -> float:
 
 
 def _diagram(app: QApplication, session: Session, circuit: Circuit) -> list[dict[str, Any]]:
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)  # views of the parts before
     gc.freeze()  # as the program does once its window is up
     pinned = [str(circuit.nodes.key(i)) for i in range(0, NODES, NODES // BOXES)]
     session.edit(verbs.pin, pinned)

@@ -20,6 +20,7 @@ from PySide6.QtGui import (
     QMouseEvent,
     QPainter,
     QPaintEvent,
+    QShowEvent,
 )
 from PySide6.QtWidgets import QWidget
 
@@ -75,6 +76,7 @@ class LinkGraphView(CanvasView):
         super().__init__(session, palette, parent)
         self._inks = palette
         self._scene: LinkScene | None = None
+        self._stale = False
         self._marks = Marks()
         self._names: dict[int, str] = {}
         self._legend: list[Entry] = []
@@ -100,6 +102,7 @@ class LinkGraphView(CanvasView):
     @property
     def scene(self) -> LinkScene | None:
         """Return what is shown, None where no circuit is active."""
+        self._catch_up()
         return self._scene
 
     @property
@@ -129,8 +132,25 @@ class LinkGraphView(CanvasView):
         world = QRectF(low[0], low[1], *(high - low))
         self.look(Camera.framing(world, self.ground(), 2.5))
 
+    def _drawing_changed(self, drawing: Any) -> None:
+        """Wait with the new scene until somebody looks: the diagram is edited in front of it."""
+        if drawing is self._drawing and self._scene is not None and not self.isVisible():
+            self._stale = True
+        else:
+            super()._drawing_changed(drawing)
+
+    def _catch_up(self) -> None:
+        if self._stale:
+            self.refresh()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Show what the drawing has become meanwhile."""
+        super().showEvent(event)
+        self._catch_up()
+
     def refresh(self) -> None:
         """Work out anew what is shown: thresholds, drawing or colours have changed."""
+        self._stale = False
         circuit, view = self._session.circuit, self._session.shown()
         if circuit is None or view is None:
             self._scene = None
