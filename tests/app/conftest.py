@@ -35,6 +35,9 @@ def started(qapp: QApplication) -> Iterator[Application]:
     qapp.processEvents()
     yield application
     application.finish()
+    while (modal := qapp.activeModalWidget()) is not None:
+        modal.close()
+        modal.hide()
     for widget in qapp.topLevelWidgets():
         widget.hide()
         widget.deleteLater()

@@ -255,10 +255,14 @@ def _walk(desk: Desk, *, inputs: bool) -> None:
 
 
 def show_manual(desk: Desk) -> None:
-    """Open the manual beside the window."""
+    """Open the manual beside the window, or bring the open one to the front."""
     from circuitscope.app.dialogs.manual import ManualDialog
 
-    ManualDialog(desk).show()
+    opened = (one for one in desk.window.findChildren(ManualDialog) if one.isVisible())
+    dialog = next(opened, None) or ManualDialog(desk)
+    dialog.show()
+    dialog.raise_()
+    dialog.activateWindow()
 
 
 def start_tour(desk: Desk) -> None:
