@@ -217,6 +217,7 @@ QTreeView QLineEdit, QListView QLineEdit { min-height: 20px; padding: 0 4px; bor
 QTreeView:focus, QListView:focus { border: 0; }
 
 QScrollArea { background: transparent; border: 0; }
+QAbstractScrollArea::corner { background: transparent; border: 0; }
 QScrollBar:vertical { background: transparent; width: 10px; margin: 0; }
 QScrollBar:horizontal { background: transparent; height: 10px; margin: 0; }
 QScrollBar::handle { background: $border; border-radius: 3px; margin: 2px; min-height: 28px; }
