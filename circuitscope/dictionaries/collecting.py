@@ -179,6 +179,7 @@ class _Part:
             if not self.card.keeps_negative:
                 cut = cut.clamp(min=0)
             self.cut = cut.float().cpu().numpy()
+        self._mask = np.empty((_BLOCK, self.card.n_features), np.bool_)
 
     def values(self, x: Tensor, room: Tensor) -> _Values:
         """Return what is active of x [row, ...].
@@ -198,9 +199,15 @@ class _Part:
             if h.data_ptr() != block.data_ptr():
                 block.copy_(h)
             plain = block.cpu().numpy()
-            mask = plain != 0 if self.cut is None else plain > self.cut
+            mask = self._mask[: len(plain)]
+            if self.cut is None:
+                np.not_equal(plain, 0, out=mask)
+            else:
+                np.greater(plain, self.cut, out=mask)
             at = np.flatnonzero(mask)
-            found.append((at + start * self.card.n_features, plain.ravel()[at]))
+            value = plain.take(at)
+            at += start * self.card.n_features
+            found.append((at, value))
         index, value = (np.concatenate(part) for part in zip(*found, strict=True))
         return _Values(rows.cpu().numpy(), self.cut, (index, value))
 
