@@ -38,7 +38,7 @@ from circuitscope.models.blueprint import Block, Blueprint
 from circuitscope.models.drafting import draft
 from circuitscope.models.prompts import Written, read_prompt
 from circuitscope.tracing.metrics import Meter, read_metric
-from circuitscope.tracing.node_bench import Choices
+from circuitscope.tracing.node_bench import Choices, check_lengths
 from circuitscope.tracing.plan import make_plan
 from circuitscope.tracing.relevance import Reading, read_logits
 from circuitscope.tracing.reopen import dictionaries_of, settings_of
@@ -290,14 +290,7 @@ class FeatureEdgeBench:
         bad = None
         if self._ablation == "resample" and corrupted is not None:
             bad = read_prompt(self._model, corrupted).token_ids
-        for one in (ids, bad):
-            if one is not None and len(one) != self.n_pos:
-                raise TraceError(
-                    f"A prompt has {len(one)} tokens, the circuit's has {self.n_pos}, and its "
-                    "nodes stand at positions.",
-                    kept="Nothing has been changed.",
-                    hint="Choose prompts of as many tokens.",
-                )
+        check_lengths((ids, bad), self.n_pos)
         meter = read_metric(self._model, self._blueprint, metric, len(ids))
         other = None if bad is None else self._plain(bad)
         return _Prompt(self._plain(ids), other, meter)

@@ -55,6 +55,22 @@ class _Prompt:
     mean: bool
 
 
+def check_lengths(prompts: Sequence[Sequence[int] | None], n_pos: int) -> None:
+    """Refuse prompts that the positions of a circuit's nodes do not fit.
+
+    Raises:
+        TraceError: One has another number of tokens than the circuit's prompt.
+    """
+    for ids in prompts:
+        if ids is not None and len(ids) != n_pos:
+            raise TraceError(
+                f"A prompt has {len(ids)} tokens, the circuit's has {n_pos}, and its nodes stand "
+                "at positions.",
+                kept="Nothing has been changed.",
+                hint="Choose prompts of as many tokens.",
+            )
+
+
 class NodeBench:
     """Run a circuit's prompt, or others of as many tokens, with some of its nodes intact.
 
@@ -121,14 +137,8 @@ class NodeBench:
             )
         ids = read_prompt(self._model, prompt).token_ids
         bad = None if corrupted is None else read_prompt(self._model, corrupted).token_ids
-        for one in (ids, bad):
-            if one is not None and len(one) != self.n_pos and self._has_positions():
-                raise TraceError(
-                    f"A prompt has {len(one)} tokens, the circuit's has {self.n_pos}, and its "
-                    "nodes stand at positions.",
-                    kept="Nothing has been changed.",
-                    hint="Choose prompts of as many tokens.",
-                )
+        if self._has_positions():
+            check_lengths((ids, bad), self.n_pos)
         blueprint = draft(self._model)
         meter = read_metric(self._model, blueprint, metric, len(ids))
         stream = open_stream(self._model, ids)
