@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from circuitscope.models.loading import LoadedModel
 
 CHECKPOINT_SECONDS = 120.0
-_FORMAT = 2
+_FORMAT = 3
 """Of checkpoints; those of another one are not resumed."""
 _VALUES = 2**21
 """Pre-activations of one dictionary that are computed at once: 8 MB."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -56,35 +57,50 @@ class Batch:
 
 def draw(sequence: NDArray[Any], position: NDArray[Any], salt: NDArray[Any] | int) -> NDArray:
     """Draw a number in [0, 1) for each place in the corpus: always the same for the same place."""
-    x = sequence.astype(np.uint64) << np.uint64(20) | position.astype(np.uint64)
+    x = sequence.astype(np.uint64)
+    x <<= np.uint64(20)
+    x |= position.astype(np.uint64)
     with np.errstate(over="ignore"):
         x ^= (np.asarray(salt, np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-            x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
+            x ^= x >> np.uint64(shift)
+            x *= np.uint64(factor)
     x ^= x >> np.uint64(31)
-    return (x >> np.uint64(11)).astype(np.float64) / 2.0**53
+    x >>= np.uint64(11)
+    found = x.astype(np.float64)
+    found /= 2.0**53
+    return found
 
 
 class Kept:
-    """Keep the examples of each feature whose keys are largest, with the tokens around them."""
+    """Keep the examples of each feature whose keys are largest, with the tokens around them.
+
+    Attributes:
+        key: What decided, [feature, example], descending; -inf where there is no example.
+        value, sequence, position: Activation, and where in the corpus.
+        first, length: Position of the window's first token, and how many it has.
+        ids, acts: Tokens and activations of the window, [feature, example, token].
+    """
 
     FIELDS = ("key", "value", "sequence", "position", "first", "length", "ids", "acts")
 
     def __init__(self, n_features: int, most: int, window: Window, id_type: Any) -> None:
         self.window = window
-        shape = (n_features, most)
-        self.key = np.full(shape, -np.inf)
-        self.value = np.zeros(shape, np.float32)
-        self.sequence = np.zeros(shape, np.int64)
-        self.position = np.zeros(shape, np.int32)
-        self.first = np.zeros(shape, np.int32)
-        self.length = np.zeros(shape, np.int32)
-        self.ids = np.zeros((*shape, window.width), id_type)
-        self.acts = np.zeros((*shape, window.width), np.float16)
+        wide = (window.width,)
+        # One record an example, so that examples change places as wholes.
+        self._records = np.zeros((n_features, most), [
+            ("key", np.float64), ("sequence", np.int64), ("value", np.float32),
+            ("position", np.int32), ("first", np.int32), ("length", np.int32),
+            ("ids", id_type, wide), ("acts", np.float16, wide),
+        ])  # fmt: skip
+        views = (self._records[name] for name in self.FIELDS)
+        self.key, self.value, self.sequence, self.position = islice(views, 4)
+        self.first, self.length, self.ids, self.acts = views
+        self.key[:] = -np.inf
 
     def rows_above(self, unit: NDArray, key: NDArray) -> NDArray[np.int64]:
         """Return which candidates would stay if they were alone."""
-        return np.flatnonzero(key > self.key[:, -1][unit])
+        return np.flatnonzero(key > self.key[:, -1].astype(key.dtype).take(unit))
 
     def insert(
         self, batch: Batch, values: NDArray, at: tuple[NDArray, NDArray, NDArray], key: NDArray
@@ -101,29 +117,25 @@ class Kept:
         order = np.lexsort((position, batch.sequences[row], -key, unit))
         row, position, unit, key = row[order], position[order], unit[order], key[order]
         most = self.key.shape[1]
-        starts = np.flatnonzero(np.diff(unit, prepend=-1))
-        rank = np.arange(len(unit)) - np.repeat(starts, np.diff(starts, append=len(unit)))
-        near = rank < most
-        row, position, unit, key, rank = (x[near] for x in (row, position, unit, key, rank))
-        touched, index = np.unique(unit, return_inverse=True)
-        fresh = np.full((len(touched), most), -np.inf)
-        fresh[index, rank] = key
-        both = np.concatenate([self.key[touched], fresh], 1)
+        new = _changes(unit)
+        starts, owner = np.flatnonzero(new), np.cumsum(new) - 1
+        rank = np.arange(len(unit)) - starts[owner]
+        near = np.flatnonzero(rank < most)
+        touched, owner, rank = unit[starts], owner[near], rank[near]
+        # Old examples and candidates beside each other; `source` tells where each comes from.
+        both = np.full((len(touched), 2 * most), -np.inf)
+        both[:, :most] = self.key[touched]
+        both[owner, most + rank] = key[near]
+        source = np.full((len(touched), 2 * most), -1)
+        source[owner, most + rank] = near
         best = np.argsort(-both, axis=1, kind="stable")[:, :most]
-        # Where each of the new best comes from: below `most` an old one, else a candidate.
-        which = np.full((len(touched), most), -1)
-        which[index, rank] = np.arange(len(row))
-        source = np.concatenate([np.full((len(touched), most), -1), which], 1)
-        candidate = np.take_along_axis(source, best, 1)
-        old = np.minimum(best, most - 1)
-        for name in self.FIELDS:
-            array = getattr(self, name)
-            array[touched] = array[touched[:, None], old]
+        line = np.arange(len(touched))[:, None]
+        self._records[touched] = self._records[touched[:, None], np.minimum(best, most - 1)]
+        self.key[touched] = both[line, best]
+        candidate = source[line, best]
         t, slot = np.nonzero(candidate >= 0)
         chosen = candidate[t, slot]
-        self._put(batch, values, (touched[t], slot), (row[chosen], position[chosen]), key[chosen])
-        empty = np.take_along_axis(both, best, 1) == -np.inf
-        self.key[touched[np.nonzero(empty)[0]], np.nonzero(empty)[1]] = -np.inf
+        self._put(batch, values, (touched[t], slot), (row[chosen], position[chosen]))
 
     def _put(
         self,
@@ -131,38 +143,43 @@ class Kept:
         values: NDArray,
         to: tuple[NDArray, NDArray],
         at: tuple[NDArray, NDArray],
-        key: NDArray,
     ) -> None:
-        (unit, slot), (row, position) = to, at
+        row, position = at
+        n_pos = batch.token_ids.shape[1]
         first = np.maximum(position - self.window.before, 0)
-        end = np.minimum(position + self.window.after + 1, batch.token_ids.shape[1])
+        end = np.minimum(position + self.window.after + 1, n_pos)
         places = first[:, None] + np.arange(self.window.width)
         inside = places < end[:, None]
-        places = np.minimum(places, batch.token_ids.shape[1] - 1)
-        self.key[unit, slot] = key
-        self.value[unit, slot] = values[row, position, unit]
-        self.sequence[unit, slot] = batch.sequences[row]
-        self.position[unit, slot] = position
-        self.first[unit, slot] = first
-        self.length[unit, slot] = end - first
-        self.ids[unit, slot] = np.where(inside, batch.token_ids[row[:, None], places], 0)
+        places = np.minimum(places, n_pos - 1)
+        unit = to[0]
+        self.value[to] = values[row, position, unit]
+        self.sequence[to] = batch.sequences[row]
+        self.position[to] = position
+        self.first[to] = first
+        self.length[to] = end - first
+        self.ids[to] = np.where(inside, batch.token_ids[row[:, None], places], 0)
         seen = values[row[:, None], places, unit[:, None]]
-        self.acts[unit, slot] = np.where(inside, seen, 0).clip(-6e4, 6e4)
+        self.acts[to] = np.where(inside, seen, 0).clip(-6e4, 6e4)
 
 
 class Tally:
     """Hold the counts and examples of one dictionary's features in one layer."""
 
-    COUNTS = ("count", "total", "maximum", "histogram")
+    COUNTS = ("total", "maximum", "histogram")
 
     def __init__(self, n_features: int, window: Window, id_type: Any = np.uint16) -> None:
         self.n_features = n_features
-        self.count = np.zeros(n_features, np.int64)
         self.total = np.zeros(n_features)
         self.maximum = np.zeros(n_features, np.float32)
         self.histogram = np.zeros((n_features, BINS), np.int64)
         self.top = Kept(n_features, TOP, window, id_type)
         self.sample = Kept(n_features, SAMPLED, window, id_type)
+
+    @property
+    def count(self) -> NDArray[np.int64]:
+        """Return on how many tokens each feature was active, [feature]."""
+        count: NDArray[np.int64] = self.histogram.sum(1)
+        return count
 
     def add(self, batch: Batch, values: NDArray[np.float32], active: tuple[NDArray, ...]) -> None:
         """Count a batch.
@@ -176,11 +193,10 @@ class Tally:
         row, position, unit, value = active
         if not len(unit):
             return
-        self.count += np.bincount(unit, minlength=self.n_features)
         self.total += np.bincount(unit, value, minlength=self.n_features)
         bins = bin_of(np.abs(value))  # of dictionaries whose features may be negative: the size
-        flat = np.bincount(unit * BINS + bins, minlength=self.n_features * BINS)
-        self.histogram += flat.reshape(self.n_features, BINS)
+        bins += unit * BINS
+        np.add.at(self.histogram.reshape(-1), bins, 1)  # only few of all bins are met in a batch
         strong = self.top.rows_above(unit, value)
         if len(strong):
             at = _strongest(batch, row[strong], position[strong], unit[strong], value[strong])
@@ -205,7 +221,7 @@ class Tally:
         """Go on from a checkpoint."""
         for name, array in state.items():
             part, _, field = name.rpartition(".")
-            setattr(getattr(self, part) if part else self, field, array)
+            getattr(getattr(self, part) if part else self, field)[...] = array
 
 
 def _strongest(
@@ -214,8 +230,15 @@ def _strongest(
     """Keep of each sequence and feature the first of the strongest tokens."""
     order = np.lexsort((position, -value, row, unit))
     row, position, unit = row[order], position[order], unit[order]
-    new = (np.diff(unit, prepend=-1) != 0) | (np.diff(row, prepend=-1) != 0)
+    new = _changes(unit) | _changes(row)
     return row[new], position[new], unit[new]
+
+
+def _changes(values: NDArray) -> NDArray[np.bool_]:
+    """Say where a value differs from the one before it; the first does."""
+    new = np.ones(len(values), np.bool_)
+    np.not_equal(values[1:], values[:-1], out=new[1:])
+    return new
 
 
 def bin_of(value: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
