@@ -109,7 +109,7 @@ QLineEdit[look="bad"], QPlainTextEdit[look="bad"] { border-color: $error; }
 QComboBox { padding-right: 24px; }
 QComboBox::drop-down { border: 0; width: 24px; }
 QComboBox::down-arrow { image: url($icons/chevron-down.svg); width: 14px; height: 14px; }
-QComboBox QAbstractItemView {
+QComboBox QAbstractItemView, QComboBox QAbstractItemView:focus {
   background: $panel; border: 1px solid $border; padding: 4px 0; outline: 0;
   selection-background-color: $accent_tint; selection-color: $ink;
 }
