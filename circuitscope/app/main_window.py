@@ -37,7 +37,7 @@ from circuitscope.app.panels.verify import VerifyPanel
 from circuitscope.app.split_view import SplitArea
 from circuitscope.app.start_page import StartPage, thumbnail_path
 from circuitscope.app.status import StatusLine
-from circuitscope.app.theme import Palette, app_icon
+from circuitscope.app.theme import Palette, app_icon, px
 from circuitscope.app.toolbar import MainToolBar
 from circuitscope.app.whereabouts import remember, window_settings
 from circuitscope.app.widgets import DockHead, EmptyState, button
@@ -166,10 +166,10 @@ class MainWindow(QMainWindow):
         for dock in self._examples.docks.values():
             self.addDockWidget(left, dock)
         wide = [docks["project"], docks["inspector"]]
-        self.resizeDocks(wide, [232, 328], Qt.Orientation.Horizontal)
+        self.resizeDocks(wide, [px(232), px(328)], Qt.Orientation.Horizontal)
         low = [docks["jobs"], docks["tests"], docks["history"]]
-        self.resizeDocks(low, [184, 184, 184], Qt.Orientation.Vertical)
-        self.resizeDocks(low, [330, 340, 160], Qt.Orientation.Horizontal)
+        self.resizeDocks(low, [px(184)] * 3, Qt.Orientation.Vertical)
+        self.resizeDocks(low, [250, 410, 190], Qt.Orientation.Horizontal)
 
     def _make_menus(self) -> None:
         for title, entries in MENUS:
@@ -360,6 +360,7 @@ class MainWindow(QMainWindow):
         """Keep size, place and panels for the next start."""
         settings = window_settings()
         settings.setValue("geometry", self.saveGeometry())
+        settings.setValue("text", px(100))
         settings.setValue("panels", self._before or self.saveState(LAYOUT_VERSION))
         self._examples.keep()
         settings.sync()
@@ -369,5 +370,7 @@ class MainWindow(QMainWindow):
         geometry, panels = settings.value("geometry"), settings.value("panels")
         if isinstance(geometry, QByteArray):
             self.restoreGeometry(geometry)
-        if isinstance(panels, QByteArray):
+        # Widths that suit one text size cut the words of another.
+        same_text = int(settings.value("text", px(100))) == px(100)
+        if isinstance(panels, QByteArray) and same_text:
             self.restoreState(panels, LAYOUT_VERSION)

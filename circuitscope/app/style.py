@@ -99,6 +99,7 @@ QLineEdit, QTextEdit, QPlainTextEdit, QComboBox, QSpinBox, QDoubleSpinBox {
   background: $panel; border: 1px solid $border; border-radius: 6px; padding: 0 8px;
   min-height: 26px; selection-background-color: $accent; selection-color: $on_accent;
 }
+QLineEdit { padding: 0 6px; }
 QTextEdit, QPlainTextEdit { padding: 6px 4px; }
 QLineEdit:focus, QTextEdit:focus, QPlainTextEdit:focus, QComboBox:focus, QSpinBox:focus,
 QDoubleSpinBox:focus { border-color: $accent; }
@@ -147,6 +148,10 @@ QTabBar::tab:selected {
 }
 QTabBar::tab:hover:!selected { color: $ink; }
 QTabBar::tab:selected:focus { border-bottom: 2px solid $ink; }
+QTabBar::close-button {
+  image: url($icons/x.svg); subcontrol-position: right; width: 12px; height: 12px; padding: 2px;
+}
+QTabBar::close-button:hover { background: $hairline; border-radius: 3px; }
 QTabBar[look="small"] { background: transparent; }
 QTabBar[look="small"]::tab { padding: 0 7px; height: 25px; }
 QTabWidget::pane { border: 0; border-top: 1px solid $hairline; background: $panel; }
@@ -215,6 +220,20 @@ QTreeView::branch:has-children:closed { image: url($icons/chevron-right.svg); }
 QTreeView::branch:has-children:open { image: url($icons/chevron-down.svg); }
 QTreeView QLineEdit, QListView QLineEdit { min-height: 20px; padding: 0 4px; border-radius: 3px; }
 QTreeView:focus, QListView:focus { border: 0; }
+
+QHeaderView { background: transparent; border: 0; }
+QHeaderView::section {
+  background: transparent; border: 0; border-bottom: 1px solid $hairline; color: $secondary;
+  font-size: 12px; padding: 0 8px;
+}
+QHeaderView::section:first, QHeaderView::section:only-one { padding-left: 2px; }
+QHeaderView::section:last, QHeaderView::section:only-one { padding-right: 2px; }
+QHeaderView::section:hover { color: $ink; }
+QHeaderView::up-arrow, QHeaderView::down-arrow {
+  width: 10px; height: 10px; subcontrol-position: right center;
+}
+QHeaderView::up-arrow { image: url($icons/chevron-up.svg); }
+QHeaderView::down-arrow { image: url($icons/chevron-down.svg); }
 
 QScrollArea { background: transparent; border: 0; }
 QAbstractScrollArea::corner { background: transparent; border: 0; }

@@ -6,6 +6,7 @@ figure's theme, so a colour is named once. Sign is never told by colour alone:
 negative edges are dashed and numbers carry a real minus.
 """
 
+import math
 import re
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
@@ -27,7 +28,7 @@ FAMILY = "Inter"
 TEXT_PX = 13
 _LINE_OF_TEXT = 18
 _SIZES = re.compile(r"(font-size|(?:min-|max-)?height): ([0-9.]+)px")
-_STYLE_ICONS = ("chevron-down", "chevron-right", "check")
+_STYLE_ICONS = ("chevron-down", "chevron-right", "chevron-up", "check", "x")
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,25 @@ class Palette:
             over: The background; the panel where empty.
         """
         return paper.mix(color, over or self.panel, share)
+
+
+def readable(background: QColor, *inks: str) -> QColor:
+    """Return the one of several inks that stands out most from an opaque background.
+
+    Contrast as in WCAG 2: (L1 + 0.05) / (L2 + 0.05), of relative luminances.
+    """
+
+    def luminance(color: QColor) -> float:
+        red, green, blue = (
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+            for part in color.getRgbF()[:3]
+        )
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05
+
+    behind = luminance(background)
+    return max(
+        map(QColor, inks), key=lambda ink: abs(math.log(luminance(ink) / behind))
+    )  # fmt: skip
 
 
 def _palette(name: str, theme: paper.Theme, **own: str) -> Palette:

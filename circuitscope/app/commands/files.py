@@ -98,13 +98,21 @@ def _open(desk: Desk, path: Path) -> None:
 
 
 def _offer_read_only(desk: Desk, path: Path, error: ProjectLocked) -> None:
-    dialog = show_error(desk.window, error)
+    dialog = MessageDialog(
+        desk.window, "lock", desk.palette.accent_ink, error.message, error.kept, error.hint
+    )
+    dialog.setObjectName("LockedDialog")
 
     def look_only() -> None:
         dialog.accept()
         desk.session.open_project(path, read_only=True)
 
-    dialog.buttons.insertWidget(1, button(tr("Open for reading"), "", look_only))
+    dialog.buttons.addWidget(button(tr("Cancel"), "", dialog.reject))
+    look = button(tr("Open for reading"), "primary", look_only)
+    look.setDefault(True)
+    dialog.buttons.addWidget(look)
+    dialog.open()
+    look.setFocus()
 
 
 def import_graph(desk: Desk) -> None:
