@@ -87,8 +87,7 @@ class Application:
         self.window.setGeometry(old.geometry())
         self.window.show_view(shown)
         self.window.show()
-        if (side := old.split.side) is not None:
-            self.window.split.show_beside(side.document.active, side.document.active_drawing)
+        self.window.split.take(old.split.kept())
         if (tour := old.findChild(Tour)) is not None:
             begin_tour(self.window, tour.at)
         for dialog in old.findChildren(PreferencesDialog):

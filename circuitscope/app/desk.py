@@ -95,6 +95,7 @@ class Desk:
         window: Parent of dialogs.
         actions: The window's actions by id, filled when the window is made.
         examples: What the bundled and other examples bring to the window.
+        second: Id of the circuit that a comparison sets against the one on screen, "" for the next.
     """
 
     session: Session
@@ -103,6 +104,7 @@ class Desk:
     window: QWidget
     actions: dict[str, QAction] = field(default_factory=dict)
     examples: ExamplePanels = field(default_factory=ExamplePanels)
+    second: str = ""
 
     def trigger(self, action_id: str) -> None:
         """Run an action as if the user had chosen it; one that cannot be used does nothing."""

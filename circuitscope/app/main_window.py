@@ -22,7 +22,6 @@ from PySide6.QtWidgets import (
 )
 
 from circuitscope.app.actions import MENUS, SEPARATOR, by_id, make_actions, refresh_actions
-from circuitscope.app.canvas.view import CanvasView
 from circuitscope.app.commands import diagram, edits, files, views
 from circuitscope.app.desk import Desk, Watch
 from circuitscope.app.dialogs.errors import show_error
@@ -221,10 +220,6 @@ class MainWindow(QMainWindow):
     def canvas(self) -> QWidget:
         """Return the view in front, in the active half."""
         return self.split.main.tabs.currentWidget()
-
-    def canvases(self) -> dict[str, CanvasView]:
-        """Return both views by name."""
-        return {"link": self.link_graph, "circuit": self.circuit_view}
 
     def shown_view(self) -> str:
         """Return which view is in front: "link" or "circuit"."""

@@ -162,6 +162,21 @@ class SplitArea(QSplitter):
             side.setParent(None)
             side.deleteLater()
 
+    def kept(self) -> list[str]:
+        """Return what the other half shows, its view and its side; empty where there is none."""
+        if self.side is None:
+            return []
+        where = "left" if self.indexOf(self.side) == 0 else "right"
+        return [self.side.document.active_drawing, self.side.shown(), where]
+
+    def take(self, kept: list[str]) -> None:
+        """Open the other half as `kept` described it; a drawing that is gone is left out."""
+        if len(kept) == 3 and kept[0] in self._names():
+            self.show_beside(circuit_of(kept[0]), kept[0])
+            assert self.side is not None
+            self.side.show_view("circuit" if kept[1] == "circuit" else "link")
+            self.insertWidget(0 if kept[2] == "left" else 1, self.side)
+
     def swap(self) -> None:
         """Make the other half the active one; what each shows stays where it is."""
         side, session = self.side, self._desk.session

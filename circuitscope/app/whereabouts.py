@@ -1,4 +1,4 @@
-"""Remember where the user was in each project: circuit, view in front, zoom and place in each.
+"""Remember where the user was in each project: circuits, views in front, zoom and place in each.
 
 Kept beside the window's layout in the state folder, not in the project: it is a habit of this
 user on this machine, and looking at another circuit is no change worth saving.
@@ -27,7 +27,12 @@ def remember(desk: Desk, view: str) -> None:
         settings, key = window_settings(), _key(project.path)
         settings.setValue(key, [desk.session.active_drawing, view])
         settings.setValue(key + "-tabs", json.dumps(desk.window.drawing_tabs.opened()))
-        looks = {name: canvas.looks() for name, canvas in desk.window.canvases().items()}
+        split = desk.window.split
+        settings.setValue(key + "-split", json.dumps(split.kept()))
+        looks: dict[str, dict[str, tuple[float, ...]]] = {"link": {}, "circuit": {}}
+        for half in (split.side, split.main):
+            for name, canvas in half.views().items() if half is not None else ():
+                looks[name] |= canvas.looks()
         settings.setValue(key + "-looks", json.dumps(looks))
 
 
@@ -40,19 +45,25 @@ def recall(path: Path | str | None) -> tuple[str, str]:
 
 
 def go_back(desk: Desk, place: tuple[str, str]) -> None:
-    """Open the tabs, the drawing and the view of `recall`, as far as the project still has them."""
+    """Open the tabs, the drawing and the view of `recall`, as far as the project still has them.
+
+    The window is split again where it was.
+    """
     drawing_id, view = place
     session = desk.session
     known = _drawings(desk)
-    if session.project is not None and session.project.path is not None:
-        kept = window_settings().value(_key(session.project.path) + "-tabs")
-        desk.window.drawing_tabs.open_all([name for name in _listed(kept) if name in known])
+    path = session.project.path if session.project is not None else None
+    settings = window_settings()
+    if path is not None:
+        kept = _listed(settings.value(_key(path) + "-tabs"))
+        desk.window.drawing_tabs.open_all([name for name in kept if name in known])
     if drawing_id in known:
         session.activate(circuit_of(drawing_id), drawing_id)
     if view:
         desk.window.show_view(view)
-    if session.project is not None and session.project.path is not None:
-        _look_again(desk, session.project.path)
+    if path is not None:
+        desk.window.split.take(_listed(settings.value(_key(path) + "-split")))
+        _look_again(desk, path)
 
 
 def _drawings(desk: Desk) -> set[str]:
@@ -73,9 +84,11 @@ def _look_again(desk: Desk, path: Path) -> None:
     """Give each canvas its zoom and place in every drawing back."""
     try:
         kept = json.loads(window_settings().value(_key(path) + "-looks") or "{}")
-        for name, canvas in desk.window.canvases().items():
-            looks = dict(kept.get(name, {}))
-            canvas.take_looks({key: tuple(map(float, look)) for key, look in looks.items()})
+        split = desk.window.split
+        for half in (split.main, split.side):
+            for name, canvas in half.views().items() if half is not None else ():
+                looks = dict(kept.get(name, {}))
+                canvas.take_looks({key: tuple(map(float, look)) for key, look in looks.items()})
     except (TypeError, ValueError, AttributeError):
         return  # written by another version: the whole graph is shown
 

@@ -1,8 +1,9 @@
-"""Carry results between processes: numbers of any size through shared memory, the rest by pipe.
+"""Carry requests and results between processes: what is large through shared memory.
 
-1. `pack` walks a result of plain data, lays all its arrays end to end in one shared-memory
+1. `pack` walks plain data, lays all its arrays end to end in one shared-memory
    segment and puts an `ArrayRef` where each array was.
-2. The parcel that remains is small and goes through the pipe.
+2. What remains joins them where it is large too, so that the parcel never fills the pipe: a
+   window that sends one does not wait for a process that is still starting.
 3. `unpack` copies the arrays out, removes the segment and rebuilds the result.
 
 Segments are numbered under a prefix that the receiver chose, so it can remove what a killed
@@ -10,7 +11,8 @@ sender left behind (`sweep`).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
+from multiprocessing.reduction import ForkingPickler
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any
 
@@ -19,8 +21,9 @@ from numpy.typing import NDArray
 
 _ALIGNMENT = 64
 _SWEPT_AHEAD = 16
-_BYTES = "bytes"
+_BYTES, _REST = "bytes", "rest"
 _FEW_BYTES = 4096
+_SMALL_REST = 16384
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +45,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """A packed result.
+    """A packed request or result.
 
     Attributes:
-        content: The result with an `ArrayRef` for every array.
+        content: It, with an `ArrayRef` for every array; or one for all of that.
         segment: Name of the shared memory that holds the arrays, "" where there are none.
     """
 
@@ -59,7 +62,7 @@ def segment_name(prefix: str, number: int) -> str:
 
 
 def pack(value: Any, name: str) -> tuple[Parcel, SharedMemory | None]:
-    """Move a result's arrays to shared memory.
+    """Move what is large to shared memory.
 
     Args:
         value: Dataclasses, tuples, lists, dictionaries, arrays and plain values.
@@ -83,6 +86,9 @@ def pack(value: Any, name: str) -> tuple[Parcel, SharedMemory | None]:
         return ArrayRef(_BYTES if raw else array.dtype.str, array.shape, offset)
 
     content = _replace(value, place)
+    rest = bytes(ForkingPickler.dumps(content))
+    if len(rest) > _SMALL_REST:
+        content = replace(place(rest), dtype=_REST)
     if not size:
         return Parcel(content, ""), None
     segment = SharedMemory(name=name, create=True, size=size)
@@ -94,7 +100,10 @@ def pack(value: Any, name: str) -> tuple[Parcel, SharedMemory | None]:
 
 
 def unpack(parcel: Parcel) -> Any:
-    """Rebuild a result and remove its segment; the arrays are own copies, read-only."""
+    """Rebuild what was packed and remove its segment; the arrays are own copies, read-only.
+
+    Only for parcels that came through a pipe of ours: the rest is read as the pipe reads it.
+    """
     if not parcel.segment:
         return _rebuild(parcel.content, b"")
     segment = SharedMemory(name=parcel.segment)
@@ -104,7 +113,11 @@ def unpack(parcel: Parcel) -> Any:
     finally:
         segment.close()
         segment.unlink()
-    return _rebuild(parcel.content, held)
+    content = parcel.content
+    if isinstance(content, ArrayRef) and content.dtype == _REST:
+        end = content.offset + content.shape[0]
+        content = ForkingPickler.loads(held[content.offset : end])  # made by `pack`
+    return _rebuild(content, held)
 
 
 def sweep(prefix: str, first: int) -> int:
@@ -132,9 +145,9 @@ def sweep(prefix: str, first: int) -> int:
 def _replace(value: Any, place: Callable[[Any], ArrayRef]) -> Any:
     if isinstance(value, np.ndarray) or (isinstance(value, bytes) and len(value) > _FEW_BYTES):
         return place(value)
-    if isinstance(value, tuple | list):
+    if type(value) in (tuple, list):
         return type(value)(_replace(item, place) for item in value)
-    if isinstance(value, dict):
+    if type(value) is dict:
         return {key: _replace(item, place) for key, item in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
         values = {item.name: getattr(value, item.name) for item in fields(value) if item.init}
@@ -152,8 +165,8 @@ def _rebuild(value: Any, held: bytes) -> Any:
         return np.frombuffer(held, value.dtype, count, value.offset).reshape(value.shape)
     if isinstance(value, Record):
         return value.kind(**{name: _rebuild(item, held) for name, item in value.fields.items()})
-    if isinstance(value, tuple | list):
+    if type(value) in (tuple, list):
         return type(value)(_rebuild(item, held) for item in value)
-    if isinstance(value, dict):
+    if type(value) is dict:
         return {key: _rebuild(item, held) for key, item in value.items()}
     return value

@@ -12,13 +12,15 @@ import secrets
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from multiprocessing.shared_memory import SharedMemory
 from typing import Protocol
 
 from circuitscope.core.errors import EngineDied
 from circuitscope.engine.answers import Holdings
-from circuitscope.engine.arrays import Parcel, sweep, unpack
+from circuitscope.engine.arrays import Parcel, pack, sweep, unpack
 from circuitscope.engine.events import Advanced, Event, Failed, Finished, PhaseBegan, Stopped
 from circuitscope.engine.requests import Limits, Request
 from circuitscope.engine.worker import Order, Reporter, perform, serve
@@ -135,6 +137,7 @@ class ProcessEngine:
         self._pipe: Connection | None = None
         self._prefix = ""
         self._segments = 0
+        self._sent: SharedMemory | None = None
         self._next_id = 1
         self._current = 0
         self._cancelled_at = 0.0
@@ -179,12 +182,13 @@ class ProcessEngine:
     def submit(self, request: Request) -> int:
         """Begin a request, in a new process where the last one has ended."""
         assert not self.busy, "the engine answers one request at a time"
-        order = Order(self._next_id, request, self.limits)
-        self._next_id += 1
         if self._process is not None and not self._process.is_alive():
             self._forget()
         self.start()
         assert self._pipe is not None
+        parcel, self._sent = pack(request, f"{self._prefix}q{self._next_id:x}")
+        order = Order(self._next_id, parcel, self.limits)
+        self._next_id += 1
         self._current, self._cancelled_at = order.request_id, 0.0
         self._phase, self._done = PhaseBegan(0, "", 0), 0
         try:
@@ -192,8 +196,7 @@ class ProcessEngine:
         except OSError:
             log.info("the engine process ended while idle; starting another")
             self._forget()
-            self.start()
-            self._pipe.send(order)
+            return self.submit(request)
         return order.request_id
 
     def cancel(self) -> None:
@@ -252,7 +255,16 @@ class ProcessEngine:
             self._done = event.done
         elif isinstance(event, _ENDS):
             self._current = 0
+            self._let_go()
         self.listener(event)
+
+    def _let_go(self) -> None:
+        """Close the segment of the request, and remove it where the process did not take it."""
+        sent, self._sent = self._sent, None
+        if sent is not None:
+            sent.close()
+            with suppress(FileNotFoundError):
+                sent.unlink()
 
     def _mourn(self) -> None:
         """Turn the end of the process into the end of its request."""
@@ -294,6 +306,7 @@ class ProcessEngine:
         process, pipe = self._process, self._pipe
         self._process = self._pipe = None
         self._current = 0
+        self._let_go()
         if process is None or pipe is None:
             return
         if process.is_alive():

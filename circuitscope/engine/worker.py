@@ -21,7 +21,7 @@ from typing import Any
 
 from circuitscope.core.errors import Cancelled, CircuitScopeError, ModelError, OutOfMemory
 from circuitscope.engine.answers import Holdings, answer
-from circuitscope.engine.arrays import Parcel, pack, segment_name
+from circuitscope.engine.arrays import Parcel, pack, segment_name, unpack
 from circuitscope.engine.events import Advanced, Event, Failed, Finished, Noted, PhaseBegan, Stopped
 from circuitscope.engine.requests import UNLIMITED, Limits, Request
 
@@ -37,12 +37,12 @@ class Order:
     """What the client tells the process: work on a request, or stop working on it.
 
     Attributes:
-        request: The work; None cancels the request of this id.
+        request: The work, packed; None cancels the request of this id.
         limits: How much of the machine it may take.
     """
 
     request_id: int
-    request: Request | None = None
+    request: Parcel | None = None
     limits: Limits = UNLIMITED
 
 
@@ -201,7 +201,8 @@ class _Server:
                 continue
             number = order.request_id
             progress = Reporter(number, self._pipe.send, partial(self._cancelled, number))
-            ended = perform(number, order.request, self._holdings, progress, order.limits)
+            request: Request = unpack(order.request)
+            ended = perform(number, request, self._holdings, progress, order.limits)
             self._send(ended)
         self._let_go()
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from circuitscope.core.binding import Binding
 from circuitscope.core.nesting import inside, parents_of
 from circuitscope.core.rows import Row, Rows
-from circuitscope.exchange.figure import Box, Curves, Text
+from circuitscope.exchange.figure import Box, Curves, Layer, Text
 from circuitscope.exchange.markdown import set_markdown
 from circuitscope.exchange.routing import Link, route
 from circuitscope.exchange.theme import PRESETS, Preset, Theme
@@ -195,6 +195,39 @@ def open_groups(
             title = printable(str(row.get("label", ""))) or "group"
             found.append(_frame((x, y, width, height), f"o-{name}", title, style, hue))
     return sorted(found, key=lambda box: -box.width * box.height)
+
+
+@dataclass(frozen=True, slots=True)
+class ByHand:
+    """What lines drawn by hand are made from: they follow what is dragged.
+
+    Attributes:
+        rows: The drawing.
+        ends: Number of the box that stands for a node key, group id or row id.
+        rects: x, y, width, height of these boxes, [k, 4].
+    """
+
+    rows: Rows
+    ends: Mapping[str, int]
+    rects: NDArray[np.float64]
+    preset: Preset
+    theme: Theme
+
+    def lines(self, shift: NDArray[np.float64] | float = 0.0) -> tuple[Layer, Layer]:
+        """Return leaders of notes, and sketched edges with their labels.
+
+        Args:
+            shift: How far each box is from its place, [k, 2].
+        """
+        rects = self.rects.copy()
+        rects[:, :2] += shift
+        places = [tuple(rect) for rect in rects.tolist()]
+        leading = leaders(self.rows, self.ends, places, self.preset, self.theme)
+        curves, labels = sketched_edges(self.rows, self.ends, places, self.preset, self.theme)
+        return (
+            Layer("leaders", "What notes are about", curves=leading),
+            Layer("sketches", "Drawn by hand", curves, tuple(labels)),
+        )
 
 
 def sketched_edges(

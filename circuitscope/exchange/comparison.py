@@ -5,7 +5,7 @@ solid), only the first (triangle, dashed), only the second (diamond, dotted), si
 (saltire, dash-dotted). Which kind a node is of, its row and its name say.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -84,7 +84,11 @@ def class_colors(theme: Theme) -> tuple[str, ...]:
     return theme.secondary, theme.positive, theme.negative, theme.groups["rose"]
 
 
-def headline(told: ComparisonReport) -> list[str]:
+Say = Callable[[str], str]
+"""Puts a sentence with gaps into the reader's language; the window gives its own."""
+
+
+def headline(told: ComparisonReport, say: Say = str) -> list[str]:
     """Say what is carried over to the other prompt; empty where the model was not asked."""
     found = told.transfer
     if found is None:
@@ -94,31 +98,31 @@ def headline(told: ComparisonReport) -> list[str]:
         x, y = found.kept[row, column], found.kept[row, row]
         if np.isnan(x):
             continue
-        beside = "" if np.isnan(y) else f" ({own}’s own circuit: {signed_percent(y)})"
-        lines.append(
-            f"{circuit}’s circuit keeps {signed_percent(x)} of {found.metrics[row]} "
-            f"on {own}’s prompt{beside}."
-        )
+        text = say("{0}’s circuit keeps {1} of {2} on {3}’s prompt.")
+        if not np.isnan(y):
+            text = say("{0}’s circuit keeps {1} of {2} on {3}’s prompt ({3}’s own circuit: {4}).")
+        said = circuit, signed_percent(x), found.metrics[row], own, signed_percent(y)
+        lines.append(text.format(*said))
     return lines
 
 
-def noise(told: ComparisonReport) -> list[str]:
+def noise(told: ComparisonReport, say: Say = str) -> list[str]:
     """Say how much is shared, beside what two circuits share that should be the same."""
     share = told.found.overlap()
-    text = f"Shared: {percent(share['nodes'])} of nodes, {percent(share['edges'])} of edges"
+    text = say("Shared: {0} of nodes, {1} of edges.")
+    lines = [text.format(percent(share["nodes"]), percent(share["edges"]))]
     if told.floor is None:
-        return [f"{text}. No noise floor was named."]
-    floor = told.floor.overlap()
-    lines = [
-        f"{text}. Noise floor, {told.names[0]} against {told.names[2]}: "
-        f"{percent(floor['nodes'])} of nodes, {percent(floor['edges'])} of edges."
-    ]
+        return [f"{lines[0]} {say('No noise floor was named.')}"]
+    floor, names = told.floor.overlap(), told.names
+    text = say("Noise floor, {0} against {1}: {2} of nodes, {3} of edges.").format(
+        names[0], names[2], percent(floor["nodes"]), percent(floor["edges"])
+    )
+    lines = [f"{lines[0]} {text}"]
     found = told.transfer
     if found is not None and len(found.circuits) > 3 and not np.isnan(found.kept[1, 3]):
-        lines.append(
-            f"{told.names[2]}’s circuit keeps {signed_percent(found.kept[0, 3])} on "
-            f"{told.names[0]}’s prompt and {signed_percent(found.kept[1, 3])} on {told.names[1]}’s."
-        )
+        kept = (signed_percent(found.kept[0, 3]), signed_percent(found.kept[1, 3]))
+        text = say("{0}’s circuit keeps {1} on {2}’s prompt and {3} on {4}’s.")
+        lines.append(text.format(names[2], kept[0], names[0], kept[1], names[1]))
     return lines
 
 

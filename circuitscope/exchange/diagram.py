@@ -22,13 +22,12 @@ from circuitscope.core.steps import Steps, finish
 from circuitscope.exchange import caption
 from circuitscope.exchange.annotations import (
     BY_HAND,
+    ByHand,
     Item,
     Page,
     frames_of,
     items_of,
-    leaders,
     open_groups,
-    sketched_edges,
 )
 from circuitscope.exchange.badges import badge_glyphs, badge_legend
 from circuitscope.exchange.drawn_links import drawn_links, strongest_links
@@ -66,11 +65,13 @@ class Diagram:
         figure: What is painted.
         subgraph: The boxes, in the order of the figure's.
         links: The edges, in the order of the figure's curves and numbers.
+        by_hand: Makes lines drawn by hand, which end on boxes, nodes drawn by hand and notes.
     """
 
     figure: Figure
     subgraph: Subgraph
     links: list[Link]
+    by_hand: ByHand
 
 
 def circuit_figure(
@@ -111,9 +112,10 @@ def diagram_steps(
     curves, numbers = yield from _edges(subgraph, boxes, links, preset, inks)
 
     yield
+    rects = np.array([(face.x, face.y, face.width, face.height) for face in faces])
     ends = ends_of(circuit, subgraph, items, rows)
-    rects = [(face.x, face.y, face.width, face.height) for face in faces]
-    sketches, labels = sketched_edges(rows, ends, rects, *style)
+    by_hand = ByHand(rows, ends, rects.reshape(-1, 4), *style)
+    leading, sketched = by_hand.lines()
     bottom = max([extent[1], *(n.y + n.height for n in numbers)])
     yield
     marks = marks_of(circuit, rows)
@@ -124,30 +126,31 @@ def diagram_steps(
     drawn[[int(box.members[0]) for box in subgraph.boxes if not box.is_group]] = True
     looks, bottom = looks_legend(looks_of(circuit, rows).among(drawn), bottom, style)
     notes = caption.caption_of(circuit, view, caption.meaning_of_edges(circuit))
-    if sketches is not None or any(item.kind == "sketch_node" for item in items):
+    if sketched.curves is not None or any(item.kind == "sketch_node" for item in items):
         notes[0] += f" {BY_HAND}"
     if left_out:
         notes[0] += f" {caption.counted(left_out, 'weaker edge')} not drawn."
     foot, height = footer(notes, width, bottom, preset, theme)
-    by_hand = [Layer("frames", "Frames", boxes=tuple(frames))] if frames else []
-    if lines := leaders(rows, ends, rects, *style):
-        by_hand.append(Layer("leaders", "What notes are about", curves=lines))
-    written = [Layer("sketches", "Drawn by hand", sketches, (*added, *labels))]
+    behind = [Layer("frames", "Frames", boxes=tuple(frames))] if frames else []
+    if leading.curves is not None:
+        behind.append(leading)
+    sketched = replace(sketched, boxes=(*added, *sketched.boxes))
+    written = [sketched] if sketched.boxes or sketched.curves is not None else []
     figure = Figure(
         width, max(height, preset.least_height),
         (
-            *by_hand,
+            *behind,
             Layer("edges", "Edges", curves=curves),
             Layer("nodes", "Nodes", boxes=tuple(boxes)),
             Layer("numbers", "Shares", boxes=tuple(numbers)),
-            *(written if added or labels or sketches else []), *shapes, *signs, *looks, *key,
+            *written, *shapes, *signs, *looks, *key,
             Layer("text", "Title and caption", texts=(*head, *foot)),
         ),
         theme.background, title(circuit), " ".join(notes),
         caption.metadata_of(circuit, view, "circuit"),
         (f"{caption.counted(left_out, 'weaker edge')} not drawn",) if left_out else (),
     )  # fmt: skip
-    return Diagram(figure, subgraph, links)
+    return Diagram(figure, subgraph, links, by_hand)
 
 
 def _tested(

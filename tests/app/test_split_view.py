@@ -144,3 +144,23 @@ def test_a_change_of_colours_keeps_both_halves(
     side = started.window.split.side
     assert side is not None
     assert name_of(started.window, side.document.active) == "Oakland"
+
+
+def test_a_project_opens_again_as_it_was_split(halves: MainWindow, qapp: QApplication) -> None:
+    session, split = halves.session, halves.split
+    path = session.project.path
+    split.side.show_view("circuit")
+    split.swap()
+    split.main.circuit_view.zoom(2.0)
+    shown = split.kept()
+    assert shown[1:] == ["link", "left"]
+    looked = split.main.circuit_view.camera
+    halves.desk.trigger("file.close")
+    qapp.processEvents()
+    assert not split.is_split
+    halves.open_path(path)
+    qapp.processEvents()
+    assert split.kept() == shown
+    assert name_of(halves, session.active) == "Oakland"
+    assert split.main.shown() == "circuit"
+    assert split.main.circuit_view.camera.scale_x == pytest.approx(looked.scale_x, rel=0.01)

@@ -16,7 +16,7 @@ from circuitscope.core.errors import EngineDied
 from circuitscope.engine.arrays import segment_name
 from circuitscope.engine.client import InProcessEngine, ProcessEngine
 from circuitscope.engine.events import Advanced, Event, Failed, Finished, PhaseBegan, Stopped
-from circuitscope.engine.requests import InspectModel, Ping, Pong
+from circuitscope.engine.requests import InspectModel, ModelChoice, Ping, Pong, PreviewPrompt
 
 SHARED = Path("/dev/shm")
 ENDS = (Finished, Failed, Stopped)
@@ -254,3 +254,28 @@ def test_error_of_the_users_world_comes_back_whole(engine: ProcessEngine, tmp_pa
     assert isinstance(event, Failed)
     assert "nowhere" in event.error.message
     assert event.report == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot stop a process for a while")
+def test_a_large_request_does_not_wait_for_a_process_that_is_still_starting(
+    engine: ProcessEngine, tmp_path: Path
+) -> None:
+    engine.start()
+    assert engine.pid is not None
+    os.kill(engine.pid, signal.SIGSTOP)
+    prompt = "a long prompt, pasted " * 20_000
+
+    def give_up(*_: object) -> None:
+        raise AssertionError("submit waits for the process")
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(20)
+    try:
+        number = engine.submit(PreviewPrompt(ModelChoice(str(tmp_path)), prompt))
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        os.kill(engine.pid, signal.SIGCONT)
+    event = Listener(engine).end(number, 60.0)
+    assert isinstance(event, Failed)
+    assert str(tmp_path) in event.error.message

@@ -13,6 +13,7 @@ from circuitscope.app.words import tr
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.rows import Rows
 from circuitscope.core.steps import Steps, finish
+from circuitscope.exchange.annotations import ByHand
 from circuitscope.exchange.diagram import diagram_steps, subgraph_of
 from circuitscope.exchange.figure import Box, Figure
 from circuitscope.exchange.routing import Link
@@ -76,7 +77,8 @@ class Shown:
         boxes: What its nodes stand for, also where there are too many.
         links: Its edges, in the order of its curves and numbers.
         faces: The boxes as painted.
-        things: All that can be selected and moved, boxes first.
+        things: All that can be selected and moved: boxes, then what else lines end on, then frames.
+        by_hand: Makes the lines drawn by hand.
     """
 
     figure: Figure | None = None
@@ -84,6 +86,7 @@ class Shown:
     links: list[Link] = field(default_factory=list)
     faces: tuple[Box, ...] = ()
     things: tuple[Thing, ...] = ()
+    by_hand: ByHand | None = None
 
     @property
     def are_too_many(self) -> bool:
@@ -163,7 +166,8 @@ def diagram_on_screen(circuit: Circuit | None, rows: Rows, theme: Theme) -> Step
     steps = diagram_steps(circuit, rows, view, subgraph, (preset, theme))
     made = (yield from steps) if is_large else finish(steps)
     faces = next(layer.boxes for layer in made.figure.layers if layer.id == "nodes")
-    return Shown(made.figure, boxes, made.links, faces, things_of(made.figure, boxes, rows))
+    things = things_of(made.figure, boxes, rows)
+    return Shown(made.figure, boxes, made.links, faces, things, made.by_hand)
 
 
 def things_of(figure: Figure, boxes: Sequence[groups.Box], rows: Rows) -> tuple[Thing, ...]:

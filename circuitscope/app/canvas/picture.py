@@ -18,6 +18,7 @@ from PySide6.QtCore import QObject, QPointF, QRectF, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QColor, QPainter, QPen, QPixmap
 
 from circuitscope.app.canvas.camera import Camera
+from circuitscope.app.canvas.diagram_things import Shown
 from circuitscope.app.canvas.link_paint import curve
 from circuitscope.exchange.figure import Box, Curves, Figure, Glyphs, Layer, dashes
 from circuitscope.exchange.routing import Link
@@ -111,54 +112,42 @@ def paint_seen(painter: QPainter, figure: Figure, camera: Camera) -> None:
 
 
 class Lifted:
-    """Boxes of a figure that are being dragged.
+    """Things of a diagram that are being dragged.
 
     Args:
-        figure: The figure as it was.
-        links: Its edges, in the order of its curves and numbers.
-        moving: Whether each box moves, bool [k].
+        shown: The diagram as it was.
+        moving: Whether each of its things moves, bool [things].
         view: Camera, size and pixel ratio of the widget.
     """
 
-    def __init__(
-        self,
-        figure: Figure,
-        links: Sequence[Link],
-        moving: NDArray[np.bool_],
-        view: View,
-    ) -> None:
+    def __init__(self, shown: Shown, moving: NDArray[np.bool_], view: View) -> None:
+        assert shown.figure is not None
         self.camera, size, ratio = view
         self.offset = (0.0, 0.0)
         self.moving = moving
-        self._faces = _layer(figure, "nodes").boxes
-        source = np.array([moving[link.source] for link in links], np.bool_)
-        target = np.array([moving[link.target] for link in links], np.bool_)
-        self._ends = [
-            (links[int(i)], int(i)) for i in np.flatnonzero(source != target)
-        ]  # fmt: skip
-        self._curves = _layer(figure, "edges").curves
-        self._still = self._painted(
-            _part(figure, ~moving, ~source & ~target, words=True), self.camera, size, ratio
-        )
+        self._shown = shown
+        faces = [id(thing.face) for thing in shown.things]
+        lifted = {face for face, moves in zip(faces, moving, strict=True) if moves}
+        source = np.array([moving[link.source] for link in shown.links], np.bool_)
+        target = np.array([moving[link.target] for link in shown.links], np.bool_)
+        self._ends = [(shown.links[int(i)], int(i)) for i in np.flatnonzero(source != target)]
+        self._curves = _layer(shown.figure, "edges").curves
+        still = _part(shown.figure, set(faces) - lifted, ~source & ~target, words=True)
+        self._still = self._painted(still, self.camera, size, ratio)
         # What moves may come from outside the widget: its picture is larger on every side.
         self._border = (size.width() // 2, size.height() // 2)
         shifted = self.camera.panned(*self._border)
         larger = QSize(size.width() + 2 * self._border[0], size.height() + 2 * self._border[1])
-        self._lifted = self._painted(_part(figure, moving, source & target), shifted, larger, ratio)
+        moves = _part(shown.figure, lifted, source & target)
+        self._lifted = self._painted(moves, shifted, larger, ratio)
 
     @staticmethod
     def _painted(figure: Figure, camera: Camera, size: QSize, ratio: float) -> QPixmap:
         return _pixmap(size, ratio, lambda painter: paint_seen(painter, figure, camera))
 
-    def place(self, box: int) -> tuple[float, float]:
-        """Return where the top left corner of a box is now."""
-        face = self._faces[box]
-        dx, dy = self.offset_of(box)
-        return face.x + dx, face.y + dy
-
-    def offset_of(self, box: int) -> tuple[float, float]:
-        """Return how far a box is from its place in the figure."""
-        return self.offset if box < len(self.moving) and self.moving[box] else (0.0, 0.0)
+    def offset_of(self, thing: int) -> tuple[float, float]:
+        """Return how far a thing is from its place in the figure."""
+        return self.offset if thing < len(self.moving) and self.moving[thing] else (0.0, 0.0)
 
     def paint(self, painter: QPainter, camera: Camera) -> None:
         """Draw what stays, the edges between, and what moves, as the camera sees it by now."""
@@ -180,12 +169,18 @@ class Lifted:
                 self._paint_edge(painter, self._curves, link, number)
         dx, dy = self.offset[0] * self.camera.scale_x, self.offset[1] * self.camera.scale_y
         painter.drawPixmap(QPointF(dx - self._border[0], dy - self._border[1]), self._lifted)
+        if (by_hand := self._shown.by_hand) is not None and self._shown.figure is not None:
+            shift = np.array(self.offset) * self.moving[: len(by_hand.rects), None]
+            layers = by_hand.lines(shift)
+            if layers:
+                paint_seen(painter, replace(self._shown.figure, layers=layers), self.camera)
 
     def _paint_edge(self, painter: QPainter, curves: Curves, link: Link, number: int) -> None:
         ends = []
         for box, at_bottom in ((link.source, False), (link.target, True)):
-            face, (x, y) = self._faces[box], self.place(box)
-            ends.append((x + face.width / 2, y + (face.height if at_bottom else 0.0)))
+            face, (dx, dy) = self._shown.faces[box], self.offset_of(box)
+            height = face.height if at_bottom else 0.0
+            ends.append((face.x + dx + face.width / 2, face.y + dy + height))
         pixels = self.camera.to_pixels(np.array(ends))
         width = float(curves.width[number]) * self.camera.scale_x
         pen = QPen(QColor(curves.colors[curves.color[number]]), width)
@@ -210,7 +205,9 @@ def paint_highlighted(
     painter.setOpacity(PALE)
     paint_seen(painter, figure, camera)
     painter.setOpacity(1.0)
-    paint_seen(painter, _part(figure, boxes, edges), camera)
+    faces = _layer(figure, "nodes").boxes
+    kept = {id(face) for face, is_kept in zip(faces, boxes, strict=True) if is_kept}
+    paint_seen(painter, _part(figure, kept, edges), camera)
 
 
 def _layer(figure: Figure, name: str) -> Layer:
@@ -218,22 +215,34 @@ def _layer(figure: Figure, name: str) -> Layer:
 
 
 def _part(
-    figure: Figure, boxes: NDArray[np.bool_], edges: NDArray[np.bool_], *, words: bool = False
+    figure: Figure, kept: set[int], edges: NDArray[np.bool_], *, words: bool = False
 ) -> Figure:
-    """Return a figure of some boxes, the edges among them, their badges, and title and caption."""
-    faces = [face for face, kept in zip(_layer(figure, "nodes").boxes, boxes, strict=True) if kept]
+    """Return a figure of some boxes, some edges, their signs, and title and caption.
+
+    Lines drawn by hand are left out.
+
+    Args:
+        figure: The whole.
+        kept: `id` of these boxes: two may be equal.
+        edges: Which of its edges.
+        words: With title and caption.
+    """
+    faces = [face for face in _layer(figure, "nodes").boxes if id(face) in kept]
     layers = []
     for layer in figure.layers:
         if layer.id == "nodes":
             layers.append(replace(layer, boxes=tuple(faces)))
+        elif layer.id in ("frames", "sketches"):
+            boxes = tuple(face for face in layer.boxes if id(face) in kept)
+            layers.append(replace(layer, boxes=boxes, curves=None))
         elif layer.id == "edges" and layer.curves is not None:
             layers.append(replace(layer, curves=_some_curves(layer.curves, edges)))
         elif layer.id == "numbers":
             plates = zip(layer.boxes, edges, strict=True)
             layers.append(replace(layer, boxes=tuple(box for box, kept in plates if kept)))
-        elif layer.id == "badges" and layer.glyphs is not None:
+        elif layer.id in ("badges", "shapes") and layer.glyphs is not None:
             layers.append(replace(layer, glyphs=_glyphs_at(layer.glyphs, faces)))
-        elif words:
+        elif words and layer.id != "leaders":
             layers.append(layer)
     return replace(figure, layers=tuple(layers))
 
@@ -251,7 +260,9 @@ def _some_curves(curves: Curves, kept: NDArray[np.bool_]) -> Curves | None:
 
 
 def _glyphs_at(glyphs: Glyphs, faces: Sequence[Box]) -> Glyphs | None:
-    corners = np.array([(face.x + face.width, face.y) for face in faces]).reshape(-1, 2)
+    corners = np.array(
+        [(x, face.y) for face in faces for x in (face.x, face.x + face.width)]
+    ).reshape(-1, 2)
     kept = np.array([
         bool((np.abs(corners - (x, y)) < 6).all(axis=1).any())
         for x, y in zip(glyphs.x, glyphs.y, strict=True)

@@ -233,10 +233,10 @@ class ComparisonDialog(AskingDialog):
             return
         busy = self._job is not None and not self._job.is_over
         reason = self.reason()
-        said = headline(self.report)
+        said = headline(self.report, tr)
         self.headline.setText("\n".join(said))
         self.headline.setVisible(bool(said))
-        self.noise.setText("\n".join(noise(self.report)))
+        self.noise.setText("\n".join(noise(self.report, tr)))
         self.run_button.setEnabled(busy or not reason)
         self.run_button.setText(tr("Stop") if busy else tr("Run crosswise"))
         if not busy:
@@ -354,8 +354,9 @@ class ComparisonDialog(AskingDialog):
 
 
 def _first(desk: Desk) -> Chosen:
-    """Return the circuit on screen and the one that comes after it."""
+    """Return the circuit on screen and the one picked beside it, or else the next."""
     ids = [info.id for info in comparing.circuits_of(desk.session)]
     a = desk.session.active or ids[0]
     others = [one for one in ids if one != a]
+    others.sort(key=lambda one: one != desk.second)
     return Chosen(a, others[0] if others else a)

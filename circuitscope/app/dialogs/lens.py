@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.asking import AskingDialog
-from circuitscope.app.dialogs.prompt import ProbabilityBar, PromptField
+from circuitscope.app.dialogs.tokens import ProbabilityBar, PromptField
 from circuitscope.app.panels.lens_table import LensTable
 from circuitscope.app.widgets import EmptyState, button, clear, section, text_label
 from circuitscope.app.words import shown_token, tr

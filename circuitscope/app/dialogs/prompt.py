@@ -1,4 +1,4 @@
-"""Type a prompt, let the model continue it, choose the word to explain and what to hold it to."""
+"""Type a prompt and let the model continue it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,30 +6,27 @@ from typing import Any
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import (
     QButtonGroup,
-    QComboBox,
     QHBoxLayout,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
+from circuitscope.app.dialogs.answer import AnswerBox
 from circuitscope.app.dialogs.chat import ChatBox
 from circuitscope.app.dialogs.tokens import (
     PLACEHOLDER,
     NextTokens,
-    ProbabilityBar,
     PromptField,
     TokenStrip,
-    flow_in,
 )
 from circuitscope.app.error_box import ErrorBox
-from circuitscope.app.widgets import button, clear, look, section, text_label
-from circuitscope.app.words import plural, probability, shown_token, tr
+from circuitscope.app.widgets import button, look, section, text_label
+from circuitscope.app.words import plural, tr
 from circuitscope.core.errors import CircuitScopeError, DoubleBos
-from circuitscope.core.settings import Logit, LogitDifference, Target
-from circuitscope.engine.requests import Chat, GeneratedToken, Generation, PromptPreview
+from circuitscope.core.settings import Logit, Target
+from circuitscope.engine.requests import Chat, Generation, PromptPreview
 from circuitscope.session.jobs import Job
 
 GENERATED = 12
@@ -42,8 +39,7 @@ class PromptBox(QWidget):
     """The main flow of a trace: prompt, Generate, click a word, contrast.
 
     Attributes:
-        generation: What the model said last, None before.
-        step: Which generated word is explained, -1 for none.
+        answer: What the model said, and the word of it that is explained.
         problem: Why the prompt makes no sense for this model, None where it does or may.
     """
 
@@ -52,14 +48,11 @@ class PromptBox(QWidget):
     def __init__(self, desk: Desk, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._desk = desk
-        self.generation: Generation | None = None
-        self.step = -1
         self.problem: CircuitScopeError | None = None
         self._preview: PromptPreview | None = None
         self._given: Target | None = None
         self._given_name = ""
         self._jobs: list[Job] = []
-        self._generated: list[QPushButton] = []
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(8)
@@ -85,13 +78,10 @@ class PromptBox(QWidget):
         column.addLayout(row)
         self.following = NextTokens(desk)
         column.addWidget(self.following)
-        self._said = QWidget()
-        said = QVBoxLayout(self._said)
-        said.setContentsMargins(0, 8, 0, 0)
-        said.setSpacing(8)
-        self._add_answer(said)
-        column.addWidget(self._said)
-        self._said.hide()
+        self.answer = AnswerBox(desk)
+        self.answer.changed.connect(self.changed)
+        column.addWidget(self.answer)
+        self.answer.hide()
         self._wait = self._timer(_PREVIEW_MS, self._ask_preview)
         self._rest = self._timer(_NEXT_MS, self._ask_next)
         self.follow_model()
@@ -124,47 +114,6 @@ class PromptBox(QWidget):
         self.chat.setVisible(chat)
         self.field.setVisible(not chat)
         self._typed()
-
-    def _add_answer(self, column: QVBoxLayout) -> None:
-        head = QHBoxLayout()
-        head.addWidget(section(tr("The model continues")))
-        head.addSpacing(8)
-        head.addWidget(text_label(tr("click the word to explain"), "small"))
-        head.addStretch()
-        column.addLayout(head)
-        words = QWidget()
-        self._words = flow_in(words)
-        column.addWidget(words)
-        both = QHBoxLayout()
-        both.setContentsMargins(0, 8, 0, 0)
-        both.setSpacing(32)
-        left = QVBoxLayout()
-        left.setSpacing(0)
-        self._here = section(tr("What could stand here"))
-        left.addWidget(self._here)
-        self._bars = QVBoxLayout()
-        self._bars.setSpacing(0)
-        left.addLayout(self._bars)
-        left.addStretch()
-        both.addLayout(left, 3)
-        right = QVBoxLayout()
-        right.setSpacing(6)
-        right.addWidget(section(tr("Explain")))
-        self._name = text_label("", "name")
-        right.addWidget(self._name)
-        right.addWidget(text_label(tr("rather than"), "small"))
-        self.contrast = QComboBox()
-        self.contrast.setMinimumWidth(220)
-        self.contrast.setAccessibleName(tr("Contrast"))
-        self.contrast.setToolTip(
-            tr("A contrast explains why this word and not that one: the difference of their "
-               "logits. Without one, the logit itself is explained.")
-        )  # fmt: skip
-        self.contrast.currentIndexChanged.connect(lambda *_: self.changed.emit())
-        right.addWidget(self.contrast)
-        right.addStretch()
-        both.addLayout(right, 2)
-        column.addLayout(both)
 
     # ---- the prompt ------------------------------------------------------------------------
     @property
@@ -236,8 +185,7 @@ class PromptBox(QWidget):
         self._wait.start()
 
     def _forget(self) -> None:
-        self.generation, self.step = None, -1
-        self._said.hide()
+        self.answer.forget()
         self.changed.emit()
 
     def _ask_preview(self) -> None:
@@ -252,11 +200,11 @@ class PromptBox(QWidget):
         self._follow(self._desk.session.preview(self.asked()), self._previewed)
 
     def _ask_next(self) -> None:
-        if self._preview is not None and self.generation is None:
+        if self._preview is not None and self.answer.generation is None:
             self._follow(self._desk.session.preview(self._preview.ids, _LISTED), self._guessed)
 
     def _guessed(self, job: Job) -> None:
-        if job.state == "done" and job.result is not None and self.generation is None:
+        if job.state == "done" and job.result is not None and self.answer.generation is None:
             self.following.show_tokens(job.result.following)
 
     def _follow(self, job: Job, slot: Any) -> None:
@@ -334,54 +282,18 @@ class PromptBox(QWidget):
         if self._failed(job):
             return
         found: Generation = job.result
-        self.generation = found
         self._preview = found.prompt
         self.following.show_tokens(())
         self.tokens.show_tokens(found.prompt)
         self._tell(plural(len(found.prompt.ids), "token", "tokens"))
-        clear(self._words)
-        self._generated = []
-        for at, word in enumerate(found.steps):
-            chip = button(shown_token(word.text), "generated", lambda at=at: self.choose(at))
-            chip.setCheckable(True)
-            chip.setToolTip(f"{probability(word.probability)}, id {word.token_id}")
-            self._words.addWidget(chip)
-            self._generated.append(chip)
-        self._said.setVisible(bool(found.steps))
-        if found.steps:
-            self.choose(0)
-
-    def choose(self, step: int) -> None:
-        """Explain another generated word; the runner-up there becomes the contrast."""
-        assert self.generation is not None
-        self.step = step
-        word = self.generation.steps[step]
-        for at, chip in enumerate(self._generated):
-            chip.setChecked(at == step)
-        self._name.setText(shown_token(word.text))
-        clear(self._bars)
-        for choice in word.alternatives[:_LISTED]:
-            strong = choice.token_id == word.token_id
-            self._bars.addWidget(ProbabilityBar(self._desk, choice, strong=strong))
-        self._fill_contrast(word)
-        self.changed.emit()
-
-    def _fill_contrast(self, word: GeneratedToken) -> None:
-        self.contrast.blockSignals(True)
-        self.contrast.clear()
-        others = [choice for choice in word.alternatives if choice.token_id != word.token_id]
-        for choice in others:
-            words = f"{shown_token(choice.text)}   {probability(choice.probability)}"
-            self.contrast.addItem(words, choice.token_id)
-        self.contrast.addItem(tr("nothing: its own logit"), None)
-        self.contrast.setCurrentIndex(0)
-        self.contrast.blockSignals(False)
+        self.answer.show_generation(found)
 
     # ---- what is asked for -------------------------------------------------------------------
     def prompt(self) -> str | tuple[int, ...]:
         """Return the prompt of the trace: as typed, or ids: of a conversation, up to a word."""
-        if self.generation is not None and self.step > 0:
-            return self.generation.prompt_ids(self.step)
+        generation = self.answer.generation
+        if generation is not None and self.answer.step > 0:
+            return generation.prompt_ids(self.answer.step)
         asked = self.asked()
         if not isinstance(asked, Chat):
             return asked
@@ -389,25 +301,15 @@ class PromptBox(QWidget):
 
     def token_texts(self) -> tuple[str, ...]:
         """Return the texts of the prompt's tokens, as the trace will run it; () where unknown."""
-        if self.generation is not None:
-            said = self.generation.steps[: max(self.step, 0)]
-            return (*self.generation.prompt.texts, *(word.text for word in said))
+        if (generation := self.answer.generation) is not None:
+            said = generation.steps[: max(self.answer.step, 0)]
+            return (*generation.prompt.texts, *(word.text for word in said))
         return self._preview.texts if self._preview is not None else ()
 
     def targets(self) -> tuple[Target, ...]:
         """Return what is explained: a logit, a difference, or the likeliest tokens."""
-        if self.generation is None or self.step < 0:
-            return (Logit(),) if self._given is None else (self._given,)
-        token = self.generation.steps[self.step].token_id
-        other = self.contrast.currentData()
-        return (Logit(token) if other is None else LogitDifference(token, other),)
+        return (self.answer.target() or self._given or Logit(),)
 
     def name(self) -> str:
         """Return what the circuit is called: "Austin − Sacramento"."""
-        if self.generation is None or self.step < 0:
-            return self._given_name
-        name = shown_token(self.generation.steps[self.step].text)
-        if self.contrast.currentData() is None:
-            return name
-        other = self.contrast.currentText().rpartition("   ")[0]
-        return f"{name} − {other}"
+        return self.answer.name() or self._given_name

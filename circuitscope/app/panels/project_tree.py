@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from PySide6.QtCore import QPoint, QSize, Qt
-from PySide6.QtGui import QColor, QKeyEvent
+from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import (
     QMenu,
     QPlainTextEdit,
@@ -107,7 +107,8 @@ class NoteField(QPlainTextEdit):
 class ProjectTree(QTreeWidget):
     """Prompts with their circuits, the drawings of the one shown, runs and notes.
 
-    A click shows a line's thing, F2 renames it, Ctrl+D duplicates it, Del deletes it.
+    A click shows a line's thing, F2 renames it, Ctrl+D duplicates it, Del deletes it. Ctrl and a
+    click on a circuit take it as the second one of a comparison.
     """
 
     def __init__(self, desk: Desk) -> None:
@@ -147,7 +148,7 @@ class ProjectTree(QTreeWidget):
         kept = None if wanted in ("finding", "drawing") else kept
         self._filling = True
         self.clear()
-        for heading, lines in sections(self._desk.session):
+        for heading, lines in sections(self._desk.session, self._desk.second):
             root = self._parent(self, heading)
             prompts: dict[str, QTreeWidgetItem] = {}
             for line in lines:
@@ -263,6 +264,16 @@ class ProjectTree(QTreeWidget):
             show_error(self._desk.window, error)
         self._later.within()
 
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        """Take a circuit as the second one of a comparison where Ctrl is held, or no more."""
+        line = self._line(self.itemAt(event.position().toPoint()))
+        picks = event.modifiers() & _CONTROL and line is not None and line[0] == "finding"
+        if not picks or line is None or self._is_result(line):
+            super().mousePressEvent(event)
+        elif line[1] != self._desk.session.active:
+            self._desk.second = "" if self._desk.second == line[1] else line[1]
+            self.rebuild()
+
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Return opens a result, Delete takes a line out of the project, Ctrl+D copies it."""
         line = self._line(self.currentItem())
@@ -312,10 +323,11 @@ class ProjectTree(QTreeWidget):
         return menu
 
     def _before(self) -> str:
-        """Return the circuit that was on screen before a click, also a right one, changed it."""
-        project = self._desk.session.project
-        known = [info.id for info in project.findings()] if project is not None else []
-        return self._left if self._left in known else ""
+        """Return the second circuit, or what was on screen before a click, also a right one."""
+        session, second = self._desk.session, self._desk.second
+        known = [info.id for info in session.project.findings()] if session.project else []
+        chosen = second if second in known and second != session.active else self._left
+        return chosen if chosen in known else ""
 
     def _is_result(self, line: tuple[str, str]) -> bool:
         """Say whether a line is a finding that is no circuit."""

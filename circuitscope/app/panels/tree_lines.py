@@ -51,14 +51,19 @@ class Line:
     is_shown: bool = False
 
 
-def sections(session: Session) -> Iterator[tuple[str, list[Line]]]:
-    """Yield the headings of the tree with their lines, in order."""
+def sections(session: Session, second: str = "") -> Iterator[tuple[str, list[Line]]]:
+    """Yield the headings of the tree with their lines, in order.
+
+    Args:
+        session: What is open.
+        second: Id of the circuit that is picked for a comparison.
+    """
     project = session.project
     if project is None:
         return
     infos = project.findings()
     circuits = [info for info in infos if info.kind == "circuit"]
-    yield tr("Prompts"), [_circuit(session, info) for info in circuits]
+    yield tr("Prompts"), [_circuit(session, info, second) for info in circuits]
     if session.active:
         yield tr("Drawings"), _drawings(session)
     runs = [_other(info) for info in infos if info.kind != "circuit"]
@@ -66,11 +71,17 @@ def sections(session: Session) -> Iterator[tuple[str, list[Line]]]:
     yield tr("Notes"), _notes(session)
 
 
-def _circuit(session: Session, info: FindingInfo) -> Line:
+def _circuit(session: Session, info: FindingInfo, second: str) -> Line:
     size = plural(info.n_nodes, "node", "nodes") + DOT + plural(info.n_edges, "edge", "edges")
+    tip, is_shown = f"{info.name}\n{info.method}{DOT}{size}", info.id == session.active
+    is_second = info.id == second and not is_shown
+    if is_second:
+        tip += "\n" + tr("Second circuit of a comparison (Ctrl+Alt+D)")
+    elif not is_shown:
+        tip += "\n" + tr("Ctrl+click picks it for a comparison with the one on screen")
     return Line(
-        "finding", info.id, info.name, f"{info.name}\n{info.method}{DOT}{size}", "route",
-        " ".join(info.prompt.split()) or tr("without a prompt"), True, info.id == session.active,
+        "finding", info.id, info.name, tip, "git-compare" if is_second else "route",
+        " ".join(info.prompt.split()) or tr("without a prompt"), True, is_shown,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from circuitscope.app.canvas.legend import legend_entries, legend_rows
 from circuitscope.app.canvas.link_graph import LinkGraphView
 from circuitscope.app.theme import LIGHT
 from circuitscope.app.words import percent
+from circuitscope.core.binding import Binding
 from circuitscope.core.circuit import Circuit
 from circuitscope.exchange import drawn_links
 from circuitscope.graph.influence import scores
@@ -167,7 +168,7 @@ def test_a_drag_on_the_ground_selects_the_boxes_it_touches(diagram, session) -> 
     QTest.mouseMove(diagram, end)
     diagram.grab()
     QTest.mouseRelease(diagram, Qt.MouseButton.LeftButton, pos=end)
-    assert set(session.selection) == {i for thing in diagram._things for i in thing.members}
+    assert set(session.selection) == {i for thing in diagram.shown.things for i in thing.members}
     QTest.mouseClick(diagram, Qt.MouseButton.LeftButton, pos=QPoint(2, 2))
     assert session.selection == ()
 
@@ -175,13 +176,13 @@ def test_a_drag_on_the_ground_selects_the_boxes_it_touches(diagram, session) -> 
 def test_dragging_a_box_is_one_edit_and_undo_brings_it_back(diagram, session) -> None:
     session.edit(verbs.pin, ["feature/mlp_out/1/7/88", "token/embed/-1/6/8"])
     before = list(diagram.places().values())
-    face = diagram._things[0].face
+    face = diagram.shown.things[0].face
     start = QPointF(*diagram._camera.to_pixels(np.array([[face.x + 9, face.y + 9]]))[0]).toPoint()
     QTest.mousePress(diagram, Qt.MouseButton.LeftButton, pos=start)
     for step in range(1, 6):
         QTest.mouseMove(diagram, start + QPoint(12 * step, 0))
     QTest.mouseRelease(diagram, Qt.MouseButton.LeftButton, pos=start + QPoint(60, 0))
-    apart = diagram._things[0].face.x - diagram._things[1].face.x
+    apart = diagram.shown.things[0].face.x - diagram.shown.things[1].face.x
     assert apart > before[0][0] - before[1][0] + 20
     assert session.undo_text.startswith("Move")
     session.undo()
@@ -209,7 +210,7 @@ def test_a_box_that_only_a_weak_edge_reaches_is_dragged_like_any_other(
     monkeypatch.setattr(drawn_links, "LEAST_SHARE", 2.0)
     keys = session.circuit.nodes
     session.edit(verbs.pin, [str(keys.key(i)) for i in range(len(keys))])
-    assert diagram._links
+    assert diagram.shown.links
     start = diagram.middle_of(0).toPoint()
     QTest.mousePress(diagram, Qt.MouseButton.LeftButton, pos=start)
     QTest.mouseMove(diagram, start + QPoint(80, 0))
@@ -230,7 +231,7 @@ def test_too_many_boxes_are_said_and_grouping_is_offered(
     monkeypatch.setattr(diagram_things, "MOST_BOXES", 3)
     QTest.mouseClick(diagram._offer, Qt.MouseButton.LeftButton)
     assert not diagram._offer.isVisible()
-    assert {box.label for box in diagram._boxes} == {"layer 0", "layer 1", "tokens"}
+    assert {box.label for box in diagram.shown.boxes} == {"layer 0", "layer 1", "tokens"}
 
 
 def test_the_place_looked_at_comes_back_with_its_circuit(graph, session, small_circuit) -> None:
@@ -252,3 +253,28 @@ def test_both_canvases_live_without_a_circuit(qtbot) -> None:
         assert not view.grab().isNull()
         view.fit()
     session.shut_down()
+
+
+def test_a_note_is_dragged_over_the_figure_with_its_line(diagram, session) -> None:
+    key = "feature/mlp_out/1/7/88"
+    session.edit(verbs.pin, [key, "token/embed/-1/6/8"])
+    about = Binding((key,))
+    session.edit(verbs.note, "beside it", (-260.0, 60.0), 120.0, "slip", about=about)
+    diagram.grab()
+    figure, before = diagram.figure, diagram.places()
+    note = next(thing for thing in diagram.shown.things if thing.id == "slip")
+    middle = note.rect.center()
+    start = QPoint(*diagram.camera.to_pixels(np.array([[middle.x(), middle.y()]]))[0].astype(int))
+    QTest.mousePress(diagram, Qt.MouseButton.LeftButton, pos=start)
+    QTest.mouseMove(diagram, start + QPoint(40, 160))
+    picture = diagram.grab().toImage()
+    leader = next(layer for layer in figure.layers if layer.id == "leaders").curves
+    x, y = leader.points[0].mean(axis=0)
+    old = QPoint(*diagram.camera.to_pixels(np.array([[x, y]]))[0].round().astype(int))
+    assert picture.pixelColor(old).name().upper() == LIGHT.panel.upper()
+    assert diagram.figure is figure
+    QTest.mouseRelease(diagram, Qt.MouseButton.LeftButton, pos=start + QPoint(40, 160))
+    after = diagram.places()
+    shift = np.subtract(after["slip"], before["slip"]) - np.subtract(after[key], before[key])
+    np.testing.assert_allclose(shift * diagram.camera.scale_x, (40, 160), atol=1.5)
+    assert session.undo_text == "Move 1 item"

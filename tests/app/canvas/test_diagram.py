@@ -28,7 +28,7 @@ def rects(view: CircuitView) -> np.ndarray:
 
 
 def thing(view: CircuitView, name: str):
-    return next(one for one in view._things if one.id == name)
+    return next(one for one in view.shown.things if one.id == name)
 
 
 def pixel(view: CircuitView, x: float, y: float) -> QPoint:
@@ -85,7 +85,7 @@ def test_a_frame_takes_its_contents_along(
     session.select([])
     view.fit()
     other = next(
-        one for one in view._things if one.kind == "box" and not thing(view, name).holds(one)
+        one for one in view.shown.things if one.kind == "box" and not thing(view, name).holds(one)
     )
     frame = thing(view, name).face
     before, box, still = (frame.x, frame.y), thing(view, held.id).face, other.face
@@ -108,14 +108,17 @@ def test_a_frame_is_resized_by_its_corner(
     (name,) = session.drawing.of_kind("frame")
     session.select([])
     view.fit()
-    before, boxes = thing(view, name).rect, {t.id: t.rect for t in view._things if t.kind == "box"}
+    before, boxes = (
+        thing(view, name).rect,
+        {t.id: t.rect for t in view.shown.things if t.kind == "box"},
+    )
     corner, scale = before.bottomRight(), view.camera.scale_x
     drag(view, corner.x() - 1, corner.y() - 1, (50, 30))
     after = thing(view, name).rect
     assert after.width() - before.width() == pytest.approx(50 / scale, abs=1.5)
     assert after.height() - before.height() == pytest.approx(30 / scale, abs=1.5)
     moved = after.topLeft() - before.topLeft()
-    for box in (t for t in view._things if t.kind == "box"):
+    for box in (t for t in view.shown.things if t.kind == "box"):
         assert box.rect.topLeft() - boxes[box.id].topLeft() == moved
     assert session.undo_text == "Change frame “Prompt”"
     assert session.drawing.row("frame", name)["title"] == "Prompt"
@@ -177,16 +180,16 @@ def test_selecting_whole_groups_nests_them_and_their_title_folds_them(
     drawn.desk.trigger("graph.group")
     assert session.drawing.row("group", "inner")["label"] == "inner"
     outer = session.drawing.row("group", "inner")["parent"]
-    boxes = {one.id for one in view._things if one.kind == "box"}
+    boxes = {one.id for one in view.shown.things if one.kind == "box"}
     assert outer in boxes
     assert "inner" not in boxes
     drawn.desk.trigger("graph.open_group")
-    assert "inner" in {one.id for one in view._things if one.kind == "box"}
+    assert "inner" in {one.id for one in view.shown.things if one.kind == "box"}
     session.select([0])
     drawn.desk.trigger("graph.open_group")
-    assert keys[0] in {one.id for one in view._things if one.kind == "box"}
-    titles = [one for one in view._things if one.kind == "open"]
+    assert keys[0] in {one.id for one in view.shown.things if one.kind == "box"}
+    titles = [one for one in view.shown.things if one.kind == "open"]
     for one in titles:
         assert one.id in (f"open {outer}", "open inner")
     session.edit(verbs.open_group, outer, False)
-    assert outer in {one.id for one in view._things if one.kind == "box"}
+    assert outer in {one.id for one in view.shown.things if one.kind == "box"}

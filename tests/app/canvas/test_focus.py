@@ -123,8 +123,8 @@ def test_a_path_stands_out_in_the_circuit_view_as_well(drawn, qapp) -> None:
 
     def contrast(node: int) -> int:
         """How far the strongest ink in a node's box is from the page."""
-        number = next(i for i, box in enumerate(view._boxes) if box.members.tolist() == [node])
-        face = view._faces[number]
+        number = next(i for i, box in enumerate(view.shown.boxes) if box.members.tolist() == [node])
+        face = view.shown.faces[number]
         corner = view.camera.to_pixels(np.array([[face.x, face.y]]))[0]
         size = np.array([face.width, face.height]) * view.camera.scale_x
         image = view.grab(QRect(*corner.astype(int), *size.astype(int))).toImage()

@@ -78,7 +78,7 @@ def test_what_was_let_go_is_found_and_moved_on_before_the_diagram_is_made(
     drag(view, QPoint(60, 0))
     assert not view.is_complete
     start = view.middle_of(0).toPoint() + QPoint(60, 0)
-    assert view.thing_at(start) is view._things[0]
+    assert view.thing_at(start) is view.shown.things[0]
     drag_from = start
     QTest.mousePress(view, Qt.MouseButton.LeftButton, pos=drag_from)
     QTest.mouseMove(view, drag_from + QPoint(20, 0))
@@ -102,6 +102,6 @@ def test_places_asked_for_before_the_diagram_is_made_are_the_new_ones(
     assert not view.is_complete
     after = view.places()
     assert view.is_complete
-    first, second = view._things[0].id, view._things[1].id
+    first, second = view.shown.things[0].id, view.shown.things[1].id
     moved = (after[first][0] - after[second][0]) - (before[first][0] - before[second][0])
     assert moved * view.camera.scale_x == pytest.approx(60, abs=1)

@@ -57,7 +57,7 @@ def test_tokens_ids_and_what_comes_next_are_shown_while_typing(
     assert not dialog.prompt.following.isHidden()
     dialog.prompt.generate()
     finish_jobs(dialog._desk.session)
-    assert dialog.prompt.generation.steps[0].token_id == shown[0].token_id
+    assert dialog.prompt.answer.generation.steps[0].token_id == shown[0].token_id
     assert dialog.prompt.following.isHidden()
 
 

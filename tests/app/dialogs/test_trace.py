@@ -44,18 +44,18 @@ def test_prompt_generate_click_contrast_trace(
     assert dialog.prompt._told.text() == "9 tokens"
     dialog.prompt.generate()
     finish_jobs(session)
-    found = dialog.prompt.generation
+    found = dialog.prompt.answer.generation
     assert found is not None
     assert len(found.steps) == 12
     runner_up = found.steps[0].runner_up
-    assert dialog.prompt.contrast.currentData() == runner_up.token_id
+    assert dialog.prompt.answer.contrast.currentData() == runner_up.token_id
     assert dialog.settings().prompt == "the capital of the state containing Dallas is"
-    dialog.prompt.choose(2)
+    dialog.prompt.answer.choose(2)
     settings = dialog.settings()
     assert settings.prompt == found.prompt_ids(2)
     word = found.steps[2]
     assert settings.targets == (LogitDifference(word.token_id, word.runner_up.token_id),)
-    dialog.prompt.contrast.setCurrentIndex(dialog.prompt.contrast.count() - 1)
+    dialog.prompt.answer.contrast.setCurrentIndex(dialog.prompt.answer.contrast.count() - 1)
     assert dialog.settings().targets == (Logit(word.token_id),)
     dialog.trace()
     finish_jobs(session)
@@ -87,9 +87,9 @@ def test_changing_the_prompt_forgets_the_word_chosen(
     _type(dialog, "the capital", qtbot, finish_jobs)
     dialog.prompt.generate()
     finish_jobs(session)
-    assert dialog.prompt.step == 0
+    assert dialog.prompt.answer.step == 0
     _type(dialog, "the capital of", qtbot, finish_jobs)
-    assert dialog.prompt.step == -1
+    assert dialog.prompt.answer.step == -1
     assert dialog.settings().targets == (Logit(),)
 
 

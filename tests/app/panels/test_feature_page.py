@@ -11,11 +11,9 @@ from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QVBoxLayout, QW
 from pytestqt.qtbot import QtBot
 
 from circuitscope.app.main_window import MainWindow
-from circuitscope.app.panels.feature_page import (
-    FeatureBox,
-    example_html,
-    label_source,
-)
+from circuitscope.app.panels.example_text import example_html
+from circuitscope.app.panels.feature_labels import label_source
+from circuitscope.app.panels.feature_page import FeatureBox
 from circuitscope.app.panels.relatives import add_relatives, places_in
 from circuitscope.app.widgets import clear
 from circuitscope.core.keys import NodeKind
@@ -57,7 +55,7 @@ def test_a_selected_feature_shows_its_examples(window: MainWindow, qtbot: QtBot)
         label.accessibleName() for label in box.findChildren(QLabel)
     ])  # fmt: skip
     assert "".join(weakest[0].tokens) not in strongest
-    assert not box.own_text.isEnabled()
+    assert not box.trial.field.isEnabled()
 
 
 def test_pages_travel_with_the_project(window: MainWindow) -> None:
@@ -159,8 +157,8 @@ def test_labels_are_suggested_on_the_page_and_copied_into_the_project(
     session.select([node])
     qtbot.waitUntil(lambda: window.findChild(FeatureBox) is not None)
     box = window.findChild(FeatureBox)
-    assert box.suggest_button.isEnabled(), box.suggest_button.toolTip()
-    box.suggest_button.click()
+    assert box.labels.suggest_button.isEnabled(), box.labels.suggest_button.toolTip()
+    box.labels.suggest_button.click()
     finish_jobs(session)
     labels = feature_work.page(session, node).labels
     assert {label.method for label in labels} >= {PROJECTION, CHANGE}
@@ -181,16 +179,16 @@ def test_a_language_model_is_offered_only_where_one_was_turned_on(
     session.open_project(ATLAS / "capitals.circuitscope", read_only=True)
     session.select([feature_node(session)])
     qtbot.waitUntil(lambda: window.findChild(FeatureBox) is not None)
-    assert window.findChild(FeatureBox).explain_button.isHidden()
+    assert window.findChild(FeatureBox).labels.explain_button.isHidden()
     session.preferences.change("language", use=True, url="http://localhost:1/v1", model="big")
     box = FeatureBox(
         window.desk, session.circuit, session.selection[0],
         feature_work.page(session, session.selection[0]),
     )  # fmt: skip
     qtbot.addWidget(box)
-    assert box.explain_button.text() == "Explain with big"
-    assert "http://localhost:1/v1" in box.explain_button.toolTip()
-    assert not box.explain_button.isHidden()
+    assert box.labels.explain_button.text() == "Explain with big"
+    assert "http://localhost:1/v1" in box.labels.explain_button.toolTip()
+    assert not box.labels.explain_button.isHidden()
     session.preferences.change("language", use=False)
     assert feature_jobs.language_choice(session.preferences.now) is None
 
@@ -237,5 +235,5 @@ def test_why_no_labels_can_be_suggested_is_said(window: MainWindow, qtbot: QtBot
     session.select([feature_node(session)])
     qtbot.waitUntil(lambda: window.findChild(FeatureBox) is not None)
     box = window.findChild(FeatureBox)
-    assert not box.suggest_button.isEnabled()
-    assert "model" in box.suggest_button.toolTip()
+    assert not box.labels.suggest_button.isEnabled()
+    assert "model" in box.labels.suggest_button.toolTip()

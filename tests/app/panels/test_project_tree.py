@@ -1,18 +1,24 @@
 """The project tree: drawings, runs and notes beside circuits; all of it undoable."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QTreeWidgetItem
 from pytestqt.qtbot import QtBot
 
-from circuitscope.app.commands import contents
+from circuitscope.app.commands import contents, evidence
 from circuitscope.app.main_window import MainWindow
 from circuitscope.app.panels.project_tree import KIND, THING, ProjectTree
 from circuitscope.core.badges import Outcome
 from circuitscope.core.binding import Binding
+from circuitscope.core.shipped import shipped_path
 from circuitscope.project import verbs
 from circuitscope.project.runs import add_runs
 
+_CTRL = Qt.KeyboardModifier.ControlModifier
 CITY = "token/embed/-1/6/8"
 
 
@@ -113,3 +119,29 @@ def test_an_imported_circuit_cannot_be_traced_again_and_says_why(
     again = next(a for a in tree.menu_of(item).actions() if "again" in a.text())
     known = "targets" in drawn.session.circuit.provenance.settings
     assert again.isEnabled() is known
+
+
+def test_ctrl_and_a_click_pick_the_second_circuit_of_a_comparison(
+    window: MainWindow, tmp_path: Path, qapp: QApplication
+) -> None:
+    target = tmp_path / "capitals.circuitscope"
+    shutil.copy(shipped_path("projects", "atlas") / "capitals.circuitscope", target)
+    window.open_path(target)
+    window.show()
+    qapp.processEvents()
+    tree, session = window.findChild(ProjectTree), window.session
+    shown = session.active
+    names = [info.name for info in session.project.findings() if info.kind == "circuit"]
+    last = next(name for name in reversed(names) if session.project.finding(name).id != shown)
+    item = item_of(tree, "finding", last)
+    tree.scrollToItem(item)
+    spot = tree.visualItemRect(item).center()
+    QTest.mouseClick(tree.viewport(), Qt.MouseButton.LeftButton, _CTRL, spot)
+    assert session.active == shown
+    assert "Second circuit" in item_of(tree, "finding", last).toolTip(0)
+    dialog = evidence.compare(window.desk)
+    assert (dialog.chosen.a, dialog.chosen.b) == (shown, session.project.finding(last).id)
+    dialog.reject()
+    spot = tree.visualItemRect(item_of(tree, "finding", last)).center()
+    QTest.mouseClick(tree.viewport(), Qt.MouseButton.LeftButton, _CTRL, spot)
+    assert window.desk.second == ""
