@@ -84,7 +84,9 @@ def _add_label(app: typer.Typer, asked: Asked, print_json: Callable[[Any], None]
         evidence: Annotated[Path, typer.Argument(help="evidence.sqlite, or its folder.")],
         model: Annotated[
             Path | None,
-            typer.Option(help="Folder of the model; adds labels by what features do to tokens."),
+            typer.Option(
+                help="Folder of the model; adds concepts by clustering, and what features do."
+            ),
         ] = None,
         dictionary: Annotated[
             list[Path] | None, typer.Option(help="Folders of dictionaries; else the evidence's.")

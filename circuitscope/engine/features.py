@@ -228,13 +228,13 @@ def read_feature(request: ReadFeature, holdings: Holdings, progress: Progress) -
 
 def label_features(request: LabelFeatures, holdings: Holdings, progress: Progress) -> Labelled:
     """Label; cancelling leaves the file as it was."""
-    from circuitscope.dictionaries.steering import TokenLabeller
+    from circuitscope.dictionaries.labellers import model_labellers
 
     model = holdings.model(request.model, progress)
     opened = holdings.dictionaries(request.dictionaries, str(model.device), progress)
     found = label_file(
         request.evidence, dict(request.more), progress,
-        labellers=[TokenLabeller(model, opened)] if request.dictionaries else (),
+        labellers=model_labellers(model, opened) if request.dictionaries else (),
         only=request.only or None,
     )  # fmt: skip
     return Labelled({name: tuple(scores) for name, scores in found.items()})

@@ -11,8 +11,7 @@
    and how often it does not where the feature is silent. Chance is 0.5. Each concept's share of
    that half is told with it.
 
-Several concepts of one feature follow PRISM (Kopf et al. 2025, arXiv:2506.15538), with rules in the
-place of a language model's sentences.
+`evidence.concepts` clusters the examples first, for which it needs a model.
 
 A label describes when a feature fires; it is no cause and no proof. Nothing but the evidence file
 is read: no model, no language model, no network.
@@ -22,19 +21,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from circuitscope.evidence.file import EvidenceFile
 from circuitscope.evidence.pages import DictionaryEvidence
-from circuitscope.evidence.records import Example, FeatureId, Label
+from circuitscope.evidence.records import CONCEPTS, Example, FeatureId, Label
 
 METHOD = "tokens and n-grams"
 LEAST_SCORE = 0.6
 """Labels that do worse than this are not kept: they would say nothing."""
-_LEAST_PLACES = 3
+LEAST_PLACES = 3
 _SIMPLER = 0.002
 
 Rule = tuple[str, int, int]
@@ -58,6 +57,18 @@ class Silences:
     def n(self) -> int:
         """Return how many places there are."""
         return len(self.texts)
+
+    def rates(self, places: NDArray[np.int64]) -> Callable[[Rule], float]:
+        """Return what tells at which share of some places a rule holds."""
+        mask = np.zeros(self.n, bool)
+        mask[places] = True
+        size = max(len(places), 1)
+
+        def rate(rule: Rule) -> float:
+            at = self.holds.get(rule)
+            return 0.0 if at is None else float(mask[at].sum()) / size
+
+        return rate
 
 
 def rules_at(ids: Sequence[int], peak: int) -> set[Rule]:
@@ -108,7 +119,7 @@ def choose(active: Sequence[set[Rule]], rate: Callable[[Rule], float]) -> tuple[
     left = list(active)
     chosen: list[Rule] = []
     best: tuple[float, int] = (information(len(active), 0, 0.0, 0), 0)
-    while len(left) >= _LEAST_PLACES:
+    while len(left) >= LEAST_PLACES:
         counts: dict[Rule, int] = {}
         for rules in left:
             for rule in rules:
@@ -118,7 +129,7 @@ def choose(active: Sequence[set[Rule]], rate: Callable[[Rule], float]) -> tuple[
             gain = counts[rule] / len(active) - rate(rule)
             return gain - _SIMPLER * _KINDS.index(rule[0]), rule
 
-        fitting = [rule for rule in sorted(counts) if counts[rule] >= _LEAST_PLACES]
+        fitting = [rule for rule in sorted(counts) if counts[rule] >= LEAST_PLACES]
         if not fitting:
             break
         chosen.append(max(fitting, key=worth))
@@ -177,6 +188,10 @@ class Halves:
     silent_choosing: NDArray[np.int64]
     silent_measuring: NDArray[np.int64]
 
+    def thinned(self, step: int) -> Halves:
+        """Return these with every `step`-th of the places that choose."""
+        return replace(self, choosing=self.choosing[::step])
+
 
 def split(
     examples: Sequence[Example], active: NDArray[np.int64], sample: Silences
@@ -188,13 +203,26 @@ def split(
         active: Places of the even sample where it is active: further examples.
         sample: The even sample.
     """
-    different = {example.token_ids[: example.peak + 1] for example in examples}
-    different |= {sample.texts[at] for at in active.tolist()}
-    places = [rules_at(text, len(text) - 1) for text in sorted(different)]
-    if len(places) < 2 * _LEAST_PLACES:
+    return split_texts(different(examples, active, sample), active, sample)
+
+
+def split_texts(
+    texts: Sequence[tuple[int, ...]], active: NDArray[np.int64], sample: Silences
+) -> Halves | None:
+    """Split the places at the ends of texts, every other one; None where they are few."""
+    places = [rules_at(text, len(text) - 1) for text in texts]
+    if len(places) < 2 * LEAST_PLACES:
         return None
     silent = np.setdiff1d(np.arange(sample.n), active)
     return Halves(places[::2], places[1::2], silent[::2], silent[1::2])
+
+
+def different(
+    examples: Sequence[Example], active: NDArray[np.int64], sample: Silences
+) -> list[tuple[int, ...]]:
+    """Return the texts up to the places of a feature, each once, in order."""
+    texts = {example.token_ids[: example.peak + 1] for example in examples}
+    return sorted(texts | {sample.texts[at] for at in active.tolist()})
 
 
 def say(rules: Sequence[Rule], text: Callable[[int], str]) -> str:
@@ -208,7 +236,7 @@ def say(rules: Sequence[Rule], text: Callable[[int], str]) -> str:
             said.append(name)
         else:
             said.append(f"after {name}" if kind == "previous" else f"{name} earlier")
-    return "; or ".join(said)
+    return CONCEPTS.join(said)
 
 
 def label_dictionary(
@@ -235,15 +263,7 @@ def label_dictionary(
 def _labelled(
     halves: Halves, silent: Silences, text: Callable[[int], str]
 ) -> tuple[Label, tuple[Rule, ...]] | None:
-    mask = np.zeros(silent.n, bool)
-    mask[halves.silent_choosing] = True
-    size = max(len(halves.silent_choosing), 1)
-
-    def rate(rule: Rule) -> float:
-        at = silent.holds.get(rule)
-        return 0.0 if at is None else float(mask[at].sum()) / size
-
-    rules = choose(halves.choosing, rate)
+    rules = choose(halves.choosing, silent.rates(halves.silent_choosing))
     score = detection(rules, halves.measuring, silent, halves.silent_measuring)
     if not rules or score < LEAST_SCORE:
         return None

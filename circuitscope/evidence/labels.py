@@ -13,7 +13,7 @@ from circuitscope.evidence import labelling
 from circuitscope.evidence.file import EvidenceFile, write
 from circuitscope.evidence.labelling import Silences
 from circuitscope.evidence.pages import DictionaryEvidence
-from circuitscope.evidence.records import EvidenceMissing, FeatureId, Label
+from circuitscope.evidence.records import CONCEPTS, EvidenceMissing, FeatureId, Label
 from circuitscope.evidence.token_labels import with_ensemble
 
 Labels = dict[FeatureId, list[Label]]
@@ -114,8 +114,14 @@ def _labelled(
     made = [(feature, label) for feature, (label, _) in rules.items()]
     for labeller in labellers:
         for unit, label in labeller.label(evidence, units, sample, hear):
-            made.append((FeatureId(evidence.digest, evidence.layer, unit), label))
+            feature = FeatureId(evidence.digest, evidence.layer, unit)
+            if feature not in rules or not _says_the_same(label, rules[feature][0]):
+                made.append((feature, label))
     return made
+
+
+def _says_the_same(one: Label, other: Label) -> bool:
+    return sorted(one.text.split(CONCEPTS)) == sorted(other.text.split(CONCEPTS))
 
 
 def _merged(

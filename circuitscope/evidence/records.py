@@ -14,6 +14,9 @@ DENSE = 0.1
 """A feature that is active on more than this share of the tokens is called dense."""
 QUANTILES = (0.25, 0.5, 0.75, 0.95)
 
+CONCEPTS = "; or "
+"""Between the concepts of a label that names several."""
+
 Source = Literal["person", "machine", "imported"]
 
 
@@ -229,6 +232,34 @@ class CollectEstimate:
     n_features: int
     n_done: int = 0
     is_there: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """One of the things that a label of several says.
+
+    Attributes:
+        text: What; share: of the held-out examples.
+        score: How well it alone tells them from silent text; None where it was not measured.
+    """
+
+    text: str
+    share: float
+    score: float | None = None
+
+
+def concepts_of(label: Label) -> tuple[Concept, ...]:
+    """Return the concepts of a label that names several, else nothing."""
+    numbers, parts = label.detail or {}, label.text.split(CONCEPTS)
+    shares = [numbers.get(f"share of concept {at}") for at in range(1, len(parts) + 1)]
+    scores = [numbers.get(f"score of concept {at}") for at in range(1, len(parts) + 1)]
+    if len(parts) < 2 or f"share of concept {len(parts) + 1}" in numbers:
+        return ()
+    return tuple(
+        Concept(text, share, score)
+        for text, share, score in zip(parts, shares, scores, strict=True)
+        if share is not None
+    )
 
 
 def best_label(labels: tuple[Label, ...]) -> Label | None:

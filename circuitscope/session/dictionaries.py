@@ -87,11 +87,11 @@ def label_features(
     dictionaries: Sequence[Dictionary] = (),
     **options: Any,
 ) -> dict[str, list[float]]:
-    """Label features from their examples and, with a model, by what raising them does.
+    """Label features from their examples and, with a model, by clusters and what raising does.
 
     Args:
         evidence: The evidence file or its folder; the labels are written into it.
-        model: Adds vocabulary projection and token change under steering.
+        model: Adds vocabulary projection, token change under steering and concepts by clustering.
         dictionaries: Those that the evidence is about.
         options: `more`, `only` and `progress` of `evidence.labels.label_features`.
 
@@ -102,9 +102,9 @@ def label_features(
 
     labellers: Sequence[labels.Labeller] = ()
     if model is not None:
-        from circuitscope.dictionaries.steering import TokenLabeller
+        from circuitscope.dictionaries.labellers import model_labellers
 
-        labellers = [TokenLabeller(model, dictionaries)]
+        labellers = model_labellers(model, dictionaries)
     return labels.label_features(evidence, labellers=labellers, **options)
 
 
