@@ -124,7 +124,7 @@ QCheckBox { spacing: 8px; min-height: 24px; }
 QCheckBox:focus { color: $accent_ink; }
 QCheckBox:disabled { color: $secondary; }
 QCheckBox::indicator {
-  width: 14px; height: 14px; border: 1px solid $faint; border-radius: 4px; background: $panel;
+  width: 14px; height: 14px; border: 1px solid $outline; border-radius: 4px; background: $panel;
 }
 QCheckBox::indicator:hover, QCheckBox::indicator:focus { border-color: $accent; }
 QCheckBox::indicator:checked {

@@ -98,9 +98,8 @@ def dialogs_of_actions(stage: Stage) -> None:
     for action, name in (
         ("trace.model", "model"), ("trace.lens", "lens"), ("trace.words", "words"),
         ("trace.heads", "heads"), ("file.export", "export"), ("file.log", "log"),
-        ("view.table", "tables"), ("view.filter", "filter"), ("graph.suggest", "suggestions"),
-        ("verify.measure", "measure"), ("project.note", "project-note"),
-        ("project.new_drawing", "new-drawing"), ("help.manual", "manual"),
+        ("view.table", "tables"), ("graph.suggest", "suggestions"),
+        ("verify.measure", "measure"), ("help.manual", "manual"),
         ("help.shortcuts", "shortcuts"), ("help.about", "about"),
     ):  # fmt: skip
         if stage.window.desk.actions[action].isEnabled():
@@ -129,6 +128,17 @@ def collect(stage: Stage) -> None:
     dialog.corpus.setText(str(texts))
     stage.take("collect-estimate", 2500)
     stage.close_dialogs()
+
+
+def questions(stage: Stage) -> None:
+    """Questions with one field."""
+    stage.open("capitals")
+    stage.group("Texas")
+    for action, name in (
+        ("view.filter", "filter"), ("project.note", "project-note"), ("diagram.note", "note"),
+        ("project.new_drawing", "new-drawing"), ("diagram.frame", "frame"),
+    ):  # fmt: skip
+        stage.asked(action, f"question-{name}")
 
 
 def name_dialog(stage: Stage) -> None:
@@ -192,5 +202,5 @@ def trace_method(stage: Stage) -> None:
 SCENES: tuple[Scene, ...] = (
     trace_dialog, trace_method, try_it, test_dialog, logits_dialog, attention_trial,
     attention_sweep, compare_overlay, dialogs_of_actions, kept_results, attention, collect,
-    name_dialog, edge, exports,
+    questions, name_dialog, edge, exports,
 )  # fmt: skip

@@ -11,30 +11,16 @@ def empty_project(stage: Stage) -> None:
 
 
 def nothing_pinned(stage: Stage) -> None:
-    """A circuit whose drawing is empty, and a diagram with everything below the threshold."""
+    """A circuit whose drawing is empty."""
     stage.open("capitals")
-    stage.run("project.new_drawing")
-    stage.close_dialogs()
     stage.session.activate(stage.session.project.finding("Dallas, by heads").id)
     stage.window.show_view("circuit")
     stage.take("nothing-pinned")
     stage.window.show_view("link")
 
 
-def no_model(stage: Stage) -> None:
-    """Dialogs that need a model, where none is loaded."""
-    if stage.session.model.state != "none":
-        return
-    stage.open("capitals")
-    for action, name in (("trace.new", "trace"), ("trace.lens", "lens"), ("trace.try", "try")):
-        stage.group("Texas")
-        stage.run(action)
-        stage.take(f"no-model-{name}")
-        stage.close_dialogs()
-
-
-def no_evidence(stage: Stage) -> None:
-    """A feature of which nothing is kept; a token; what no dictionary explains; several nodes."""
+def other_nodes(stage: Stage) -> None:
+    """The inspector on a token, on what no dictionary explains, and on several nodes."""
     from circuitscope.core.keys import NodeKind
 
     stage.open("capitals")
@@ -48,4 +34,4 @@ def no_evidence(stage: Stage) -> None:
     stage.take("inspector-several")
 
 
-SCENES: tuple[Scene, ...] = (no_model, empty_project, nothing_pinned, no_evidence)
+SCENES: tuple[Scene, ...] = (empty_project, nothing_pinned, other_nodes)

@@ -140,6 +140,20 @@ class Stage:
         if (dialog := self.dialog()) is not None:
             self.centre(dialog)
 
+    def asked(self, action: str, name: str) -> None:
+        """Take a picture of a question that waits for its answer, and leave it by Escape."""
+        from PySide6.QtCore import QTimer
+
+        def leave() -> None:
+            question = self.app.activeModalWidget()
+            self.centre(question)
+            self.take(name)
+            question.reject()
+
+        QTimer.singleShot(300, self.window, leave)
+        self.window.desk.trigger(action)
+        self.settle(100)
+
     def centre(self, dialog) -> None:
         """Put a dialog into the middle of the window, as window managers do."""
         dialog.move(self.window.geometry().center() - dialog.rect().center())
@@ -165,7 +179,7 @@ class Stage:
         target = self.copies / found.name
         if not target.exists():
             shutil.copy(found, target)
-        if self.session.model.state == "failed":
+        if name == "capitals" and self.session.model.state != "none":
             self.load("atlas")
         self.session.close()
         self.window.open_path(target)

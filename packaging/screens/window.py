@@ -7,7 +7,7 @@ def start_page(stage: Stage) -> None:
     stage.session.close()
     stage.take("start")
     stage.open("capitals")
-    stage.session.close()
+    stage.run("file.close")
     stage.take("start-recent")
 
 
@@ -198,7 +198,7 @@ def menus(stage: Stage) -> None:
 
 def editing(stage: Stage) -> None:
     """History with edits in it, a note, a frame and sketches in the diagram, and a group open."""
-    from circuitscope.project import verbs
+    from circuitscope.project import arranging, verbs
 
     stage.open("capitals")
     session = stage.session
@@ -211,12 +211,12 @@ def editing(stage: Stage) -> None:
     stage.window.show_view("circuit")
     stage.run("graph.open_group")
     stage.take("group-open")
-    stage.run("diagram.note")
-    stage.take("note")
-    stage.close_dialogs()
-    stage.run("diagram.frame")
-    stage.take("frame")
-    stage.close_dialogs()
+    view = stage.window.circuit_view
+    words = "The city names no state; this feature does."
+    note = verbs.note(session.drawing, words, view.free_spot())
+    session.edit(arranging.with_places, note, view.places())
+    session.edit(arranging.frame, "the state", view.frame_around_selection(), None, view.places())
+    stage.take("note-and-frame")
     stage.window.show_view("link")
     while session.undo_text:
         session.undo()

@@ -183,7 +183,7 @@ def toggle_minimap(desk: Desk) -> None:
 
 def set_filter(desk: Desk) -> None:
     """Ask which nodes are shown, in the words of the search."""
-    hint = tr("Such as layer:2-5 kind:feature token:Dallas untested; empty shows all.")
+    hint = tr("In the words of the search, such as layer:2-5 kind:feature untested.")
     now = desk.session.view().filter
     text = ask_name(desk, tr("Show only"), hint, now, tr("Show"))
     if text:

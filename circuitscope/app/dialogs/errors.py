@@ -103,7 +103,7 @@ class CrashDialog(MessageDialog):
         field.setReadOnly(True)
         field.setAccessibleName(tr("Report"))
         field.setMinimumHeight(200)
-        self.column.insertWidget(1, field)
+        self.column.insertWidget(self.column.count() - 1, field)
         copy = button(tr("Copy report"), "", self._copy)
         close = button(tr("Continue"), "primary", self.accept)
         close.setDefault(True)

@@ -62,7 +62,7 @@ class LogDialog(QDialog):
                     Cell(what, style=look))  # fmt: skip
             table.add(told).setToolTip(3, what)
         header = table.header()
-        for at, width in ((0, 136), (1, 110), (2, 150)):
+        for at, width in ((0, 136), (1, 136), (2, 160)):
             header.setSectionResizeMode(at, QHeaderView.ResizeMode.Interactive)
             table.setColumnWidth(at, px(width))
         header.setSectionResizeMode(3, QHeaderView.ResizeMode.Stretch)

@@ -8,6 +8,7 @@ from circuitscope.app.desk import Desk
 from circuitscope.app.later import Later
 from circuitscope.app.panels.node_card import NodeCard
 from circuitscope.app.panels.overview import CircuitOverview, SelectionOverview
+from circuitscope.app.theme import px
 from circuitscope.app.widgets import MARGIN, scrolled, show_in, text_label
 from circuitscope.app.words import tr
 from circuitscope.project.edit import Edit
@@ -26,6 +27,7 @@ class InspectorPanel(QWidget):
         self.setObjectName("PanelBody")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setAccessibleName(tr("Inspector"))
+        self.setMinimumWidth(px(230))  # below, numbers would be cut
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         self._scroll = scrolled(QWidget())

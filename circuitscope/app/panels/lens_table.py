@@ -19,7 +19,7 @@ from circuitscope.core.finding import Grid
 
 Index = QModelIndex | QPersistentModelIndex
 _CELL = QSize(82, 28)
-_NARROW, _WIDE = 58, 112
+_NARROW, _WIDE, _BESIDE = 58, 112, 32
 
 
 class LensModel(QAbstractTableModel):
@@ -143,9 +143,9 @@ class LensTable(QTableView):
     def _fit_columns(self) -> None:
         """Make all columns fit where that leaves room for words; else they scroll."""
         words = self.verticalHeader().fontMetrics().horizontalAdvance(tr("embedding"))
-        self.verticalHeader().setFixedWidth(words + 20)
+        self.verticalHeader().setFixedWidth(words + px(_BESIDE))
         n = max(self.cells.columnCount(), 1)
-        share = (self.width() - words - 20) // n
+        share = (self.width() - words - px(_BESIDE)) // n
         self.horizontalHeader().setDefaultSectionSize(min(max(share, px(_NARROW)), px(_WIDE)))
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from circuitscope.app.desk import Desk
@@ -22,7 +21,7 @@ from circuitscope.app.words import percent, plain, plural, shown_token, signed, 
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.model_check import HELD
-from circuitscope.graph.influence import is_flow, is_relevance, scores
+from circuitscope.graph.influence import is_flow, is_relevance, scores, strengths
 
 LISTED_AT_MOST = 40
 MOST_UNEXPLAINED = 0.5
@@ -175,8 +174,7 @@ def _root_words(circuit: Circuit, root: int) -> str:
 def _strongest(circuit: Circuit, most: int = 5) -> list[int]:
     nodes = circuit.nodes
     usable = nodes.of_kind(NodeKind.FEATURE, NodeKind.NEURON, NodeKind.HEAD)
-    strength = np.abs(nodes.activation) if is_relevance(circuit) else nodes.influence
-    order = (-strength * usable).argsort(kind="stable")[:most]
+    order = (-strengths(circuit) * usable).argsort(kind="stable")[:most]
     return [int(node) for node in order if usable[node]]
 
 
@@ -197,7 +195,7 @@ class SelectionOverview(QWidget):
         row.addStretch()
         column.addLayout(row)
         column.addWidget(hairline())
-        order = sorted(chosen, key=lambda node: -float(circuit.nodes.influence[node]))
+        order = sorted(chosen, key=(-strengths(circuit)).__getitem__)
         for node in order[:LISTED_AT_MOST]:
             line = NodeRow(desk, node, short_line(circuit, node), _strength(circuit, node))
             line.clicked.connect(lambda node=node: desk.session.select([node]))

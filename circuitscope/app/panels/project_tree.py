@@ -20,7 +20,7 @@ from circuitscope.app.dialogs.errors import show_error
 from circuitscope.app.later import Later
 from circuitscope.app.panels.circuit_list import CircuitList
 from circuitscope.app.panels.tree_lines import PROJECT_NOTE, Line, sections
-from circuitscope.app.theme import icon
+from circuitscope.app.theme import icon, px
 from circuitscope.app.widgets import MARGIN, STEP, hairline, section
 from circuitscope.app.words import tr
 from circuitscope.core.binding import Binding
@@ -42,6 +42,7 @@ class ProjectPanel(QWidget):
     def __init__(self, desk: Desk, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._desk = desk
+        self.setMinimumWidth(px(150))  # below, no name can be read
         self.setObjectName("PanelBody")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         column = QVBoxLayout(self)

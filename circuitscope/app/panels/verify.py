@@ -77,7 +77,10 @@ class VerifyPanel(QWidget):
         self.remove = button(tr("Remove"), "", self.remove_chosen)
         row.addWidget(self.again)
         row.addWidget(self.remove)
-        row.addWidget(button(tr("Select untested"), "", lambda: desk.trigger("verify.untested")))
+        row.addSpacing(STEP)
+        row.addWidget(
+            button(tr("Select untested"), "link", lambda: desk.trigger("verify.untested"))
+        )
         row.addStretch()
         column.addLayout(row)
         self._later = Later(self, self.rebuild)
