@@ -7,15 +7,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PySide6.QtCore import QEvent
-from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QGridLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 from pytestqt.qtbot import QtBot
 
 from circuitscope.app.main_window import MainWindow
+from circuitscope.app.panels.concept_lines import label_widget
 from circuitscope.app.panels.example_text import example_html
-from circuitscope.app.panels.feature_labels import label_source
+from circuitscope.app.panels.feature_labels import detail_words, label_source
 from circuitscope.app.panels.feature_page import FeatureBox
 from circuitscope.app.panels.relatives import add_relatives, places_in
 from circuitscope.app.widgets import clear
+from circuitscope.app.words import percent
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.shipped import shipped_path
 from circuitscope.evidence import person_labels
@@ -36,6 +45,28 @@ def feature_node(session: Session) -> int:
         n for n in features[:60].tolist() if (p := feature_work.page(session, n)) and p.examples
     ]
     return alive[0]
+
+
+@pytest.mark.qt
+def test_each_concept_of_a_label_is_a_line_with_its_share_and_score(qtbot: QtBot) -> None:
+    numbers = {
+        "share of concept 1": 0.75, "score of concept 1": 0.9831, "share of concept 2": 0.25,
+    }  # fmt: skip
+    label = Label("“red”, “blue”; or after “in”", "clusters", score=0.9, detail=numbers)
+    shown = label_widget(label)
+    qtbot.addWidget(shown)
+    grid = shown.layout()
+    assert isinstance(grid, QGridLayout)
+    lines = [[
+        item.widget().text() for column in range(3)
+        if (item := grid.itemAtPosition(row, column)) is not None
+    ] for row in range(2)]  # fmt: skip
+    assert lines == [[percent(0.75), "“red”, “blue”", "0.98"], [percent(0.25), "after “in”"]]
+    assert not detail_words(label)
+    one = label_widget(Label("“red”; or “blue”", "rules", score=0.9))
+    qtbot.addWidget(one)
+    assert isinstance(one, QLabel)
+    assert one.text() == "“red”; or “blue”"
 
 
 @pytest.mark.qt
