@@ -29,6 +29,7 @@ from circuitscope.app.desk import Desk, Watch
 from circuitscope.app.dialogs.errors import show_error
 from circuitscope.app.drawing_tabs import DrawingTabs
 from circuitscope.app.example_docks import ExampleDocks
+from circuitscope.app.fresh_labels import FreshLabels
 from circuitscope.app.later import Later
 from circuitscope.app.notices import Notices
 from circuitscope.app.panels.history import HistoryPanel
@@ -86,6 +87,7 @@ class MainWindow(QMainWindow):
         self.addToolBar(self.toolbar)
         self.setStatusBar(StatusLine(self.desk, self))
         Notices(self.desk)
+        FreshLabels(self.desk)
         self._later = Later(self, self.refresh)
         watch = self.desk.watch
         for signal in (watch.project, watch.contents, watch.active, watch.edited, watch.selection,
