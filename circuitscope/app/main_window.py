@@ -1,6 +1,7 @@
 """The main window: panels, menus, tabs; it holds no truth and decides nothing."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QByteArray, QMimeData, QPoint, Qt, QTimer
@@ -22,11 +23,13 @@ from PySide6.QtWidgets import (
 )
 
 from circuitscope.app.actions import MENUS, SEPARATOR, by_id, make_actions, refresh_actions
+from circuitscope.app.canvas.view import CanvasView
 from circuitscope.app.commands import diagram, edits, files, views
 from circuitscope.app.desk import Desk, Watch
 from circuitscope.app.dialogs.errors import show_error
 from circuitscope.app.drawing_tabs import DrawingTabs
 from circuitscope.app.example_docks import ExampleDocks
+from circuitscope.app.fresh_labels import FreshLabels
 from circuitscope.app.later import Later
 from circuitscope.app.notices import Notices
 from circuitscope.app.panels.history import HistoryPanel
@@ -84,6 +87,7 @@ class MainWindow(QMainWindow):
         self.addToolBar(self.toolbar)
         self.setStatusBar(StatusLine(self.desk, self))
         Notices(self.desk)
+        FreshLabels(self.desk)
         self._later = Later(self, self.refresh)
         watch = self.desk.watch
         for signal in (watch.project, watch.contents, watch.active, watch.edited, watch.selection,
@@ -207,7 +211,7 @@ class MainWindow(QMainWindow):
     def _fill_recent(self, menu: QMenu) -> None:
         menu.clear()
         for path in self.session.preferences.now.recent.projects:
-            menu.addAction(Path(path).name, lambda path=path: self.open_path(path)).setToolTip(path)
+            menu.addAction(Path(path).name, partial(self.open_path, path)).setToolTip(path)
         if menu.isEmpty():
             menu.addAction(tr("nothing yet")).setEnabled(False)
 
@@ -217,9 +221,9 @@ class MainWindow(QMainWindow):
         return (("label_wanted", self._label_node), ("pin_wanted", self._pin_node),
                 ("menu_wanted", self._canvas_menu), ("text_wanted", self._edit_item))  # fmt: skip
 
-    def canvas(self) -> QWidget:
+    def canvas(self) -> CanvasView:
         """Return the view in front, in the active half."""
-        return self.split.main.tabs.currentWidget()
+        return self.split.main.views()[self.shown_view()]
 
     def shown_view(self) -> str:
         """Return which view is in front: "link" or "circuit"."""
@@ -371,6 +375,6 @@ class MainWindow(QMainWindow):
         if isinstance(geometry, QByteArray):
             self.restoreGeometry(geometry)
         # Widths that suit one text size cut the words of another.
-        same_text = int(settings.value("text", px(100))) == px(100)
+        same_text = int(str(settings.value("text", px(100)))) == px(100)
         if isinstance(panels, QByteArray) and same_text:
             self.restoreState(panels, LAYOUT_VERSION)

@@ -72,6 +72,9 @@ MEANINGS: dict[str, str] = {
     "detection": "How well the label tells held-out texts where the feature is active from those "
     "where it is silent: the mean of both hit rates. 0.5 is chance, 1 is perfect. It does not say "
     "what the feature does.",
+    "share of concept": "Share of the held-out examples that are this concept: those of its "
+    "cluster, or those of which its rule is the first that holds. What is missing to 100 % belongs "
+    "to no concept that has a name.",
     "output": "Share of all other tokens whose log-probability rises less than the named ones' "
     "when the feature is raised on held-out texts. 0.5 is chance, 1 is perfect. It does not say "
     "when the feature fires.",

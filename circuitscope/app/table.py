@@ -173,16 +173,21 @@ class Table(QTreeWidget):
 
     def rows(self) -> list[TableRow]:
         """Return the rows from top to bottom, those folded out below their own."""
-        found: list[TableRow] = []
+        found: list[Any] = []
         for at in range(self.topLevelItemCount()):
             top = self.topLevelItem(at)
             found += [top, *(top.child(i) for i in range(top.childCount()))]
         return found
 
+    def selected_rows(self) -> list[TableRow]:
+        """Return the rows that are selected, from top to bottom."""
+        return [row for row in self.rows() if row.isSelected()]
+
     def fit_height(self) -> None:
         """Be as high as the rows, for a table inside a panel that scrolls."""
         shown = [row for row in self.rows() if row.parent() is None or row.parent().isExpanded()]
-        tall = self.itemDelegate().line_height()
+        lines: Any = self.itemDelegate()
+        tall = lines.line_height()
         head = max(px(_HEAD), self.header().sizeHint().height())
         self.setFixedHeight(len(shown) * tall + head + 2 * self.frameWidth())
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

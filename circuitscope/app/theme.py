@@ -104,9 +104,9 @@ def readable(background: QColor, *inks: str) -> QColor:
     def luminance(color: QColor) -> float:
         red, green, blue = (
             part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
-            for part in color.getRgbF()[:3]
+            for part in (color.redF(), color.greenF(), color.blueF())
         )
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05
+        return float(0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05)
 
     behind = luminance(background)
     for ink in map(QColor, (*inks, "#000000", "#FFFFFF")):

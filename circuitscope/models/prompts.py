@@ -69,6 +69,20 @@ def check_ids(anatomy: ModelAnatomy, ids: Sequence[int]) -> None:
         )
 
 
+def position_in(n: int, position: int) -> int:
+    """Return a position counted from 0; negative ones count from the end.
+
+    Raises:
+        TargetNotFound: A prompt of n tokens has no such position.
+    """
+    if not -n <= position < n:
+        raise TargetNotFound(
+            f"The prompt has {n} tokens, so there is no position {position}.",
+            hint=f"Positions go from 0 to {n - 1}; -1 is the last.",
+        )
+    return position % n
+
+
 def token_text(model: LoadedModel, token_id: int) -> str:
     """Return a token's display text, such as " Austin"; "#17" without a tokenizer."""
     return token_texts(model, [token_id])[0]

@@ -19,12 +19,14 @@ import numpy as np
 
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKey, NodeKind
+from circuitscope.core.steps import Steps, finish
 from circuitscope.evidence import person_labels
 from circuitscope.evidence.file import EvidenceFile, find, stamps
 from circuitscope.evidence.pages import DictionaryEvidence
 from circuitscope.evidence.records import EvidenceMissing, FeatureId, FeaturePage, Label
 from circuitscope.graph.prune import prune
 from circuitscope.project.file import ProjectFile
+from circuitscope.project.originals import Original, PackedFile
 from circuitscope.session.trials import dictionary_folders, digest_for
 
 if TYPE_CHECKING:
@@ -97,10 +99,14 @@ def _page(file: EvidenceFile, feature: FeatureId) -> FeaturePage | None:
 def pages_of_project(project: ProjectFile) -> dict[FeatureId, FeaturePage]:
     """Return the pages that a project carries; what cannot be read is left out."""
     found: dict[FeatureId, FeaturePage] = {}
-    for entry in project.originals():
-        if entry.kind == KIND:
-            found |= _parsed(project, entry.id)
+    for entry in carrying(project):
+        found |= _parsed(project, entry.id)
     return found
+
+
+def carrying(project: ProjectFile) -> list[Original]:
+    """Return the attachments that hold pages, oldest first; a later copy of a page counts."""
+    return [entry for entry in project.originals() if entry.kind == KIND]
 
 
 _READ: WeakKeyDictionary[ProjectFile, dict[str, dict[FeatureId, FeaturePage]]] = WeakKeyDictionary()
@@ -108,11 +114,19 @@ _READ: WeakKeyDictionary[ProjectFile, dict[str, dict[FeatureId, FeaturePage]]] =
 
 
 def _parsed(project: ProjectFile, original: str) -> dict[FeatureId, FeaturePage]:
+    return finish(parsed_in_steps(project, original))
+
+
+def parsed_in_steps(project: ProjectFile, original: str) -> Steps[dict[FeatureId, FeaturePage]]:
+    """Return the pages that one attachment holds, none where it makes no sense."""
     known = _READ.setdefault(project, {})
     if original not in known:
+        pages = []
         try:
-            data = json.loads(project.original(original))
-            pages = [FeaturePage.from_json(item) for item in data["pages"]]
+            items = json.loads(project.original(original))["pages"]
+            for item in items:
+                pages.append(FeaturePage.from_json(item))
+                yield
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
             pages = []
         known[original] = {page.feature: page for page in pages}
@@ -226,8 +240,26 @@ def renew_pages(session: Session, places: Sequence[str]) -> int:
 def _attach(
     project: ProjectFile, finding_id: str | None, pages: dict[FeatureId, FeaturePage]
 ) -> None:
-    texts = [json.dumps(page.as_json(), ensure_ascii=False) for page in pages.values()]
-    data = f'{{"pages": [{", ".join(texts)}]}}'.encode("utf-8", "surrogatepass")
+    keep_pages(project, finding_id, pages, b"".join(page_pieces(pages)))
+
+
+def page_pieces(pages: dict[FeatureId, FeaturePage]) -> Iterator[bytes]:
+    """Return the bytes that a project keeps of pages, page by page."""
+    before = '{"pages": ['
+    for page in pages.values():
+        text = before + json.dumps(page.as_json(), ensure_ascii=False)
+        yield text.encode("utf-8", "surrogatepass")
+        before = ", "
+    yield b"]}"
+
+
+def keep_pages(
+    project: ProjectFile,
+    finding_id: str | None,
+    pages: dict[FeatureId, FeaturePage],
+    data: bytes | PackedFile,
+) -> None:
+    """Put pages into a project, written as `page_pieces` does; later ones win over earlier."""
     original = project.attach_original(_NAME, data, KIND, finding_id)
     _READ.setdefault(project, {})[original] = pages
 
@@ -240,10 +272,9 @@ def _copying(
     places: Sequence[str | Path],
 ) -> Iterator[None]:
     there: set[FeatureId] = set()
-    for entry in project.originals():
-        if entry.kind == KIND:
-            there |= _parsed(project, entry.id).keys()
-            yield
+    for entry in carrying(project):
+        there |= (yield from parsed_in_steps(project, entry.id)).keys()
+        yield
     pages: dict[FeatureId, FeaturePage] = {}
     files: dict[tuple[str, int], EvidenceFile | None] = {}
     with ExitStack() as opened:

@@ -25,7 +25,7 @@ from circuitscope.core.finding import Grid, Provenance
 from circuitscope.core.progress import Progress, silent
 from circuitscope.core.settings import Logit, LogitDifference, target_as_json
 from circuitscope.models.places import Change, has_site
-from circuitscope.models.prompts import Written, read_prompt, token_text
+from circuitscope.models.prompts import Written, position_in, read_prompt, token_text
 from circuitscope.models.reading import model_record
 from circuitscope.models.rerun import OUTPUT, open_stream, rerun
 from circuitscope.models.threads import fitting_threads
@@ -78,11 +78,7 @@ def attention_grid(  # noqa: PLR0913 - options by keyword
             hint="Choose Logit or LogitDifference.",
         )
     for position in (key, *([] if query is None else [query]), metric.position):
-        if not -n <= position < n:
-            raise TraceError(
-                f"The prompt has {n} tokens, so there is no position {position}.",
-                hint=f"Positions go from 0 to {n - 1}; -1 is the last.",
-            )
+        position_in(n, position)
     words = [metric.a, metric.b] if isinstance(metric, LogitDifference) else [metric.token]
     if None in words:
         raise TraceError("A metric needs a word.", hint="Name the token.")

@@ -34,7 +34,7 @@ from circuitscope.core.settings import Logit, LogitDifference, target_as_json
 from circuitscope.models.capture import ForwardCache, capture, norm_scale
 from circuitscope.models.frozen import FrozenModel
 from circuitscope.models.lens import BEFORE
-from circuitscope.models.prompts import Written, read_prompt, token_text
+from circuitscope.models.prompts import Written, position_in, read_prompt, token_text
 from circuitscope.models.reading import as_traced, model_record
 from circuitscope.models.threads import fitting_threads
 from circuitscope.models.upcast import in_float32
@@ -181,12 +181,7 @@ class _Subject:
 def _open(model: LoadedModel, ids: tuple[int, ...], metric: Logit | LogitDifference) -> _Subject:
     cache = capture(model, ids)
     frozen = FrozenModel(model, cache, dtype=torch.float64)
-    position = metric.position % len(ids)
-    if not -len(ids) <= metric.position < len(ids):
-        raise TraceError(
-            f"The prompt has {len(ids)} tokens, so there is no position {metric.position}.",
-            hint=f"Positions go from 0 to {len(ids) - 1}; -1 is the last.",
-        )
+    position = position_in(len(ids), metric.position)
     words = [metric.a, metric.b] if isinstance(metric, LogitDifference) else [metric.token]
     tokens = tuple(
         int(cache.logits[position].argmax()) if word is None else model.find_token(word)

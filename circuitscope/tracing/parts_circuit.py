@@ -32,13 +32,13 @@ from circuitscope.core.finding import Provenance
 from circuitscope.core.keys import NodeKey, NodeKind
 from circuitscope.core.progress import Progress
 from circuitscope.core.settings import Direction, Logit, LogitDifference, TraceSettings
-from circuitscope.models.drafting import known_architectures
 from circuitscope.models.prompts import read_prompt
 from circuitscope.models.reading import model_record
 from circuitscope.tracing.ablating import Unit
 from circuitscope.tracing.edge_scores import Task, open_task
 from circuitscope.tracing.method import Refusal
 from circuitscope.tracing.parts import INPUT, PartList
+from circuitscope.tracing.plan import operations_refusal
 from circuitscope.tracing.relevance_circuit import Root, key_of, metric_root, name_of
 from circuitscope.tracing.run import Clock, libraries
 
@@ -82,11 +82,8 @@ class EdgeMethod(ABC):
         self, anatomy: ModelAnatomy, cards: Sequence[DictionaryCard], settings: TraceSettings
     ) -> Refusal | None:
         """Say why it cannot run on this model; None where it can."""
-        if anatomy.architecture not in known_architectures() or not anatomy.causal:
-            return Refusal(
-                f"{self.title} does not know the operations of {anatomy.architecture}.",
-                "Choose a causal language model of a class that it knows.",
-            )
+        if refused := operations_refusal(self.title, anatomy):
+            return refused
         kinds = (Logit, LogitDifference, Direction)
         if len(settings.targets) != 1 or not isinstance(settings.targets[0], kinds):
             return Refusal(

@@ -17,6 +17,7 @@ from circuitscope.core.dictionary import DictionaryCard
 from circuitscope.core.settings import MlpRule, TraceSettings
 from circuitscope.dictionaries.dictionary import Dictionary
 from circuitscope.dictionaries.fit import as_read, check_fit
+from circuitscope.models.drafting import known_architectures
 from circuitscope.tracing.method import Refusal, cards_of
 from circuitscope.tracing.sources import STREAM, stage_of
 
@@ -36,6 +37,16 @@ def causal_refusal(anatomy: ModelAnatomy) -> Refusal | None:
     return Refusal(
         f"{anatomy.name or anatomy.architecture} is no causal language model.",
         "Choose another method.",
+    )
+
+
+def operations_refusal(title: str, anatomy: ModelAnatomy) -> Refusal | None:
+    """Say why a method cannot run a model's operations one by one; None where it can."""
+    if anatomy.causal and anatomy.architecture in known_architectures():
+        return None
+    return Refusal(
+        f"{title} does not know the operations of {anatomy.architecture}.",
+        "Choose a causal language model of a class that it knows.",
     )
 
 

@@ -29,7 +29,7 @@ from circuitscope.core.settings import (
 )
 from circuitscope.dictionaries.dictionary import Dictionary
 from circuitscope.models.frozen import FrozenModel
-from circuitscope.models.prompts import find_token, token_text
+from circuitscope.models.prompts import find_token, position_in, token_text
 from circuitscope.tracing.attention_score import placed, score_key, score_label, sides_of
 from circuitscope.tracing.plan import Plan
 from circuitscope.tracing.read_points import Explained
@@ -159,13 +159,7 @@ def _roots_of(
 
 
 def _place(frozen: FrozenModel, position: int) -> int:
-    n = frozen.cache.n_pos
-    if not -n <= position < n:
-        raise TargetNotFound(
-            f"There is no position {position}: the prompt has {n} tokens.",
-            hint=f"Positions go from 0 to {n - 1}, or from -1 backwards.",
-        )
-    return position % n
+    return position_in(frozen.cache.n_pos, position)
 
 
 def _top(frozen: FrozenModel, position: int, unit: int) -> NodeKey:

@@ -196,7 +196,8 @@ class DiagramView(CanvasView):
         """Return x, y, width, height of a frame around what is selected, or in the middle."""
         if not (chosen := self.selected()):
             return (*self.free_spot(), 240.0, 160.0)
-        return united(chosen).adjusted(-20, -36, 20, 20).getRect()
+        rect = united(chosen).adjusted(-20, -36, 20, 20)
+        return rect.x(), rect.y(), rect.width(), rect.height()
 
     # ---- selection -------------------------------------------------------------------------
     def selected(self) -> list[Thing]:

@@ -14,12 +14,13 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QObject, QPointF, QRectF, QSize, Qt, QTimer, Signal
+from PySide6.QtCore import QObject, QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QPainter, QPen, QPixmap
 
 from circuitscope.app.canvas.camera import Camera
 from circuitscope.app.canvas.diagram_things import Shown
 from circuitscope.app.canvas.link_paint import curve
+from circuitscope.app.later import Later
 from circuitscope.exchange.figure import Box, Curves, Figure, Glyphs, Layer, dashes
 from circuitscope.exchange.routing import Link
 from circuitscope.printing.paint import paint_figure
@@ -51,7 +52,8 @@ class MovedPicture(QObject):
         super().__init__(parent)
         self._kept: _Picture | None = None
         self._cost = 0.0
-        self._rest = QTimer(self, singleShot=True, interval=_REST_MS, timeout=self._rested)
+        self._rest = Later(self, self._rested)
+        self._rest.setInterval(_REST_MS)
 
     def paint(
         self, painter: QPainter, shown: object, view: View, act: Callable[[QPainter], object]
@@ -77,7 +79,7 @@ class MovedPicture(QObject):
             return
         grown = camera.scale_x / kept.camera.scale_x
         corner = QPointF(camera.offset_x, camera.offset_y)
-        corner -= grown * QPointF(kept.camera.offset_x, kept.camera.offset_y)
+        corner -= QPointF(kept.camera.offset_x, kept.camera.offset_y) * grown
         target = QRectF(corner.x(), corner.y(), size.width() * grown, size.height() * grown)
         painter.drawPixmap(target, kept.pixmap, QRectF(kept.pixmap.rect()))
         self._rest.start()

@@ -1,5 +1,6 @@
 """Open, save, import, export and trace: the dialogs around the session's files and jobs."""
 
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtWidgets import QDialog, QFileDialog
@@ -181,7 +182,7 @@ def _answer(dialog: MessageDialog, choices: tuple[tuple[str, str, str], ...]) ->
         dialog.accept()
 
     for name, words, style in choices:
-        made = button(words, style, lambda name=name: choose(name))
+        made = button(words, style, partial(choose, name))
         dialog.buttons.addWidget(made)
     made.setDefault(True)
     made.setFocus()

@@ -200,7 +200,7 @@ def _neighbours(desk: Desk, *, inputs: bool) -> list[int]:
     edges, pruned = desk.session.circuit.edges, desk.session.pruned()
     here, there = (edges.target, edges.source) if inputs else (edges.source, edges.target)
     touched = np.isin(here, desk.session.selection) & pruned.edge_mask
-    return np.unique(there[touched]).tolist()
+    return [int(node) for node in np.unique(there[touched])]
 
 
 def select_inputs(desk: Desk) -> None:

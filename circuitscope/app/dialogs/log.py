@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from PySide6.QtCore import QLocale, Qt
+from PySide6.QtCore import QDate, QLocale, Qt
 from PySide6.QtWidgets import QDialog, QHBoxLayout, QHeaderView, QLabel, QVBoxLayout
 
 from circuitscope.app.desk import Desk
@@ -89,5 +89,6 @@ def shown_time(when: str) -> str:
         local = datetime.fromisoformat(when).astimezone()
     except ValueError:
         return when[:40]
-    date = QLocale().toString(local.date(), QLocale.FormatType.ShortFormat)
+    day = QDate(local.year, local.month, local.day)
+    date = QLocale().toString(day, QLocale.FormatType.ShortFormat)
     return f"{date} {local:%H:%M:%S}"

@@ -1,5 +1,6 @@
 """Sweep activation patching over a prompt, as a heat map whose cells become nodes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from PySide6.QtWidgets import (
@@ -97,7 +98,7 @@ class SweepDialog(RunDialog):
         for name, field in (("prompt", self.clean), ("corrupted", self.corrupted)):
             if isinstance(settings.get(name), str):
                 field.setText(settings[name])
-        target = next(iter(settings.get("targets") or ()), {})
+        target: Mapping[str, Any] = next(iter(settings.get("targets") or ()), {})
         self.answer.setText(str(target.get("token") or target.get("a") or ""))
         self.against.setText(str(target.get("b") or ""))
 
@@ -114,7 +115,7 @@ class SweepDialog(RunDialog):
     @property
     def multiplies(self) -> bool:
         """Return whether attention is multiplied instead of anything patched."""
-        return self.component.currentData() == ATTENTION
+        return bool(self.component.currentData() == ATTENTION)
 
     def reason(self) -> str:
         """Return why nothing can be swept yet, "" where it can."""

@@ -250,8 +250,9 @@ class SharesView(QWidget):
 
 def _is_step(event: QEvent) -> bool:
     """Say whether a key that steps is about to be taken for a shortcut of the window."""
-    wanted = event.type() is QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent)
-    return wanted and Qt.Key(event.key()) in _STEPS
+    if event.type() is not QEvent.Type.ShortcutOverride or not isinstance(event, QKeyEvent):
+        return False
+    return Qt.Key(event.key()) in _STEPS
 
 
 def _square_shaped(widget: QWidget) -> None:

@@ -8,9 +8,10 @@ from PySide6.QtWidgets import (
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
 from circuitscope.app.meanings import explain
+from circuitscope.app.panels.concept_lines import label_widget
 from circuitscope.app.widgets import button, section, text_label
 from circuitscope.app.words import DOT, error_words, plain, tr
-from circuitscope.evidence.records import FeaturePage, Label
+from circuitscope.evidence.records import FeaturePage, Label, concepts_of
 from circuitscope.session import feature_jobs, feature_work
 from circuitscope.session.jobs import Job
 
@@ -31,7 +32,7 @@ class LabelsBox(QWidget):
         column.setSpacing(6)
         column.addWidget(section(tr("What it may mean")))
         for label in shown_labels(page):
-            column.addWidget(text_label(label.text, "", wrap=True))
+            column.addWidget(label_widget(label))
             note = text_label(label_source(label), "note", wrap=True)
             if label.scored_by in MEASURED_BY:
                 explain(note, MEASURED_BY[label.scored_by], detail_words(label))
@@ -119,7 +120,9 @@ def shown_labels(page: FeaturePage) -> list[Label]:
 
 
 def detail_words(label: Label) -> str:
-    """Return the numbers behind a score, or ""."""
+    """Return the numbers behind a score, or "" where they stand beside its concepts."""
+    if concepts_of(label):
+        return ""
     return DOT.join(f"{tr(name)} {plain(value)}" for name, value in (label.detail or {}).items())
 
 

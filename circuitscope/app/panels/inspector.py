@@ -44,7 +44,11 @@ class InspectorPanel(QWidget):
     def _follow(self, job: Job) -> None:
         """Show what collecting and labelling found as soon as it is there."""
         if isinstance(job.request, CHANGING):
-            to_gui(job.changed, lambda job: job.state == "done" and self._later.within(), self)
+            to_gui(job.changed, self._hear, self)
+
+    def _hear(self, job: Job) -> None:
+        if job.state == "done":
+            self._later.within()
 
     def _edited(self, edit: Edit) -> None:
         only_view = all(key.kind in ("view", "place") for key in edit.after)

@@ -170,7 +170,5 @@ class _Cell(QStyledItemDelegate):
 
 def _blend(low: str, high: str, share: float) -> QColor:
     a, b = QColor(low), QColor(high)
-    mixed = [
-        round(x + (y - x) * share) for x, y in zip(a.getRgb()[:3], b.getRgb()[:3], strict=True)
-    ]
-    return QColor(*mixed)
+    pairs = ((a.red(), b.red()), (a.green(), b.green()), (a.blue(), b.blue()))
+    return QColor(*(round(x + (y - x) * share) for x, y in pairs))

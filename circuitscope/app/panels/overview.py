@@ -1,6 +1,7 @@
 """What the inspector shows when no single node is selected: the circuit, or several nodes."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
@@ -189,7 +190,7 @@ class SelectionOverview(QWidget):
         row.setSpacing(8)
         for words, action in ((tr("Group"), "graph.group"), (tr("Pin"), "graph.pin"),
                               (tr("Hide"), "graph.hide")):  # fmt: skip
-            made = button(words, on_click=lambda action=action: desk.trigger(action))
+            made = button(words, on_click=partial(desk.trigger, action))
             row.addWidget(made)
         row.addStretch()
         column.addLayout(row)

@@ -160,10 +160,10 @@ class ProjectTree(QTreeWidget):
                 self._add(root, Line("", "", tr("none yet")))
         for item in self._items():
             item.setExpanded(_place(item) not in self._folded)
-            line = self._line(item)
+            its = self._line(item)
             # Of circuits and drawings the one on screen is the current one, whoever chose it.
-            on_screen = line is not None and item.data(0, SHOWN) and line[0] == wanted
-            if on_screen or (line is not None and line == kept):
+            on_screen = its is not None and item.data(0, SHOWN) and its[0] == wanted
+            if on_screen or (its is not None and its == kept):
                 self.setCurrentItem(item)
         self._filling = False
 

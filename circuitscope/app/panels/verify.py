@@ -127,7 +127,7 @@ class VerifyPanel(QWidget):
 
     def chosen(self) -> list[Run]:
         """Return the tests selected in the list."""
-        return [row.thing for row in self.table.rows() if row.isSelected()]
+        return [row.thing for row in self.table.selected_rows()]
 
     def _show_subject(self) -> None:
         circuit = self._desk.session.circuit

@@ -36,12 +36,13 @@ from circuitscope.core.progress import Progress
 from circuitscope.core.settings import Logit, TraceSettings
 from circuitscope.models.blueprint import Block
 from circuitscope.models.capture import capture
-from circuitscope.models.drafting import draft, known_architectures
+from circuitscope.models.drafting import draft
 from circuitscope.models.family import Norm
-from circuitscope.models.prompts import read_prompt
+from circuitscope.models.prompts import position_in, read_prompt
 from circuitscope.models.reading import model_record
 from circuitscope.tracing.ablating import Unit
 from circuitscope.tracing.method import Refusal
+from circuitscope.tracing.plan import operations_refusal
 from circuitscope.tracing.relevance_circuit import key_of, name_of
 from circuitscope.tracing.run import Clock, libraries
 from circuitscope.tracing.totals import LayerTotals, run_totals, scaled, spread
@@ -86,11 +87,8 @@ class InformationFlow:
         self, anatomy: ModelAnatomy, cards: Sequence[DictionaryCard], settings: TraceSettings
     ) -> Refusal | None:
         """Say why it cannot run on this model; None where it can."""
-        if anatomy.architecture not in known_architectures() or not anatomy.causal:
-            return Refusal(
-                f"{self.title} does not know the operations of {anatomy.architecture}.",
-                "Choose a causal language model of a class that it knows.",
-            )
+        if refused := operations_refusal(self.title, anatomy):
+            return refused
         if len(settings.targets) != 1 or not isinstance(settings.targets[0], Logit):
             return Refusal(
                 f"{self.title} starts at the state above one position.", "Choose one word."
@@ -108,13 +106,7 @@ class InformationFlow:
         clock, target = Clock(), settings.targets[0]
         assert isinstance(target, Logit), "requires refuses others"
         ids = read_prompt(model, settings.prompt).token_ids
-        n = len(ids)
-        if not -n <= target.position < n:
-            raise TraceError(
-                f"The prompt has {n} tokens, so there is no position {target.position}.",
-                hint=f"Positions go from 0 to {n - 1}; -1 is the last.",
-            )
-        at = target.position % n
+        at = position_in(len(ids), target.position)
         stream = flow_of(model, ids, settings.least_share, progress)
         logits = torch.from_numpy(model.run(list(ids)).logits[at]).double()
         word = int(logits.argmax()) if target.token is None else model.find_token(target.token)

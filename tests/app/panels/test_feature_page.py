@@ -6,20 +6,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QEvent
-from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtWidgets import (
+    QApplication,
+    QGridLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 from pytestqt.qtbot import QtBot
 
 from circuitscope.app.main_window import MainWindow
+from circuitscope.app.panels.concept_lines import label_widget
 from circuitscope.app.panels.example_text import example_html
-from circuitscope.app.panels.feature_labels import label_source
+from circuitscope.app.panels.feature_labels import detail_words, label_source
 from circuitscope.app.panels.feature_page import FeatureBox
 from circuitscope.app.panels.relatives import add_relatives, places_in
 from circuitscope.app.widgets import clear
+from circuitscope.app.words import percent
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.shipped import shipped_path
 from circuitscope.evidence import person_labels
 from circuitscope.evidence.file import EvidenceFile, write
+from circuitscope.evidence.labels import label_features
 from circuitscope.evidence.records import Example, FeatureId, FeaturePage, Label, best_label
 from circuitscope.evidence.token_labels import CHANGE, PROJECTION
 from circuitscope.session import feature_jobs, feature_work
@@ -36,6 +46,28 @@ def feature_node(session: Session) -> int:
         n for n in features[:60].tolist() if (p := feature_work.page(session, n)) and p.examples
     ]
     return alive[0]
+
+
+@pytest.mark.qt
+def test_each_concept_of_a_label_is_a_line_with_its_share_and_score(qtbot: QtBot) -> None:
+    numbers = {
+        "share of concept 1": 0.75, "score of concept 1": 0.9831, "share of concept 2": 0.25,
+    }  # fmt: skip
+    label = Label("“red”, “blue”; or after “in”", "clusters", score=0.9, detail=numbers)
+    shown = label_widget(label)
+    qtbot.addWidget(shown)
+    grid = shown.layout()
+    assert isinstance(grid, QGridLayout)
+    lines = [[
+        item.widget().text() for column in range(3)
+        if (item := grid.itemAtPosition(row, column)) is not None
+    ] for row in range(2)]  # fmt: skip
+    assert lines == [[percent(0.75), "“red”, “blue”", "0.98"], [percent(0.25), "after “in”"]]
+    assert not detail_words(label)
+    one = label_widget(Label("“red”; or “blue”", "rules", score=0.9))
+    qtbot.addWidget(one)
+    assert isinstance(one, QLabel)
+    assert one.text() == "“red”; or “blue”"
 
 
 @pytest.mark.qt
@@ -237,3 +269,42 @@ def test_why_no_labels_can_be_suggested_is_said(window: MainWindow, qtbot: QtBot
     box = window.findChild(FeatureBox)
     assert not box.labels.suggest_button.isEnabled()
     assert "model" in box.labels.suggest_button.toolTip()
+
+
+@pytest.mark.qt
+def test_labels_made_in_the_shell_reach_an_open_project(
+    window: MainWindow, qtbot: QtBot, tmp_path: Path, qapp: QApplication,
+    finish_jobs: Callable[[Session], None],
+) -> None:  # fmt: skip
+    session = window.desk.session
+    for name in ("model", "dictionaries"):
+        (tmp_path / name).mkdir()
+        for file in (ATLAS / name).iterdir():
+            (tmp_path / name / file.name).symlink_to(file)
+    evidence = tmp_path / "dictionaries" / "evidence.sqlite"
+    evidence.unlink()
+    shutil.copy(ATLAS / "dictionaries" / "evidence.sqlite", evidence)
+    shutil.copy(ATLAS / "capitals.circuitscope", tmp_path)
+    project = session.open_project(tmp_path / "capitals.circuitscope")
+    session.load_model(tmp_path / "model")
+    finish_jobs(session)
+    nodes, carried = session.circuit.nodes, feature_work.pages_of_project(project)
+    node, feature = next(
+        (at, found) for at in np.flatnonzero(nodes.kind == int(NodeKind.FEATURE)).tolist()
+        if (found := feature_work.feature_id(session.circuit, nodes.key(at))) in carried
+    )  # fmt: skip
+    session.select([node])
+    qtbot.wait(600)
+    assert not session.is_modified
+    new = Label("made in the shell", "board rule", score=0.999, scored_by="F1")
+    label_features(evidence, {feature: [new]}, only=[feature])
+    qapp.applicationStateChanged.emit(Qt.ApplicationState.ApplicationActive)
+    qtbot.waitUntil(lambda: session.is_modified, timeout=10_000)
+    assert new in feature_work.pages_of_project(project)[feature].labels
+    assert window.isWindowModified()
+    shown = lambda: [w.text() for w in window.findChildren(QLabel)]  # noqa: E731
+    qtbot.waitUntil(lambda: new.text in shown())
+    session.save()
+    qapp.applicationStateChanged.emit(Qt.ApplicationState.ApplicationActive)
+    qtbot.wait(600)
+    assert not session.is_modified
