@@ -2,6 +2,7 @@
 
     .venv/bin/python packaging/screenshots.py build/screenshots
     .venv/bin/python packaging/screenshots.py build/screenshots search --look dark
+    .venv/bin/python packaging/screenshots.py build/screenshots --pictures
 
 The second word chooses scenes whose name holds it; `--look` one of the three themes, "large" (text
 at 150 %) or "small" (a window of 1100 x 700). The window runs on a private X server (Xvfb), with
@@ -17,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 from screens import dialogs, empty, problems, window
+from screens.pictures import PICTURES, write_pictures
 from screens.stage import LOOKS, ROOT, Scene, Stage, screen
 
 SCENES: tuple[Scene, ...] = (
@@ -25,12 +27,12 @@ SCENES: tuple[Scene, ...] = (
 )  # fmt: skip
 
 
-def play(stage: Stage, wanted: str, looks: list[str]) -> list[str]:
+def play(stage: Stage, scenes: tuple[Scene, ...], wanted: str, looks: list[str]) -> list[str]:
     """Play the scenes; return what went wrong, so that one fault does not hide the rest."""
     faults = []
     for name in looks:
         stage.look(name)
-        for scene in SCENES:
+        for scene in scenes:
             if wanted not in scene.__name__:
                 continue
             try:
@@ -47,15 +49,24 @@ def main() -> int:
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "build" / "screenshots")
     parser.add_argument("scene", nargs="?", default="", help="part of the scenes' names")
     parser.add_argument("--look", choices=LOOKS, action="append", help="all where none is named")
+    parser.add_argument("--pictures", action="store_true",
+                        help="take those of the README and the manual, and write them")  # fmt: skip
     chosen = parser.parse_args()
+    scenes = SCENES
+    if chosen.pictures:
+        wanted = {scene for scene, _, _ in PICTURES.values()}
+        scenes = tuple(scene for scene in SCENES if scene.__name__ in wanted)
+        chosen.look = ["light", "dark"]
     folder = chosen.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place, screen() as whole:
         os.environ.update(CIRCUITSCOPE_HOME=str(Path(place) / "home"), HF_HUB_OFFLINE="1",
                           HF_HUB_CACHE=str(Path(place) / "cache"))  # fmt: skip
         stage = Stage(folder, whole=whole)
-        faults = play(stage, chosen.scene, chosen.look or list(LOOKS))
+        faults = play(stage, scenes, chosen.scene, chosen.look or list(LOOKS))
         stage.close_dialogs()
+        if chosen.pictures:
+            write_pictures(stage)
         stage.started.finish()
     for fault in faults:
         sys.stdout.write(f"FAILED {fault}\n")

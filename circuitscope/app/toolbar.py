@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import (
     QHBoxLayout,
@@ -23,7 +23,9 @@ from circuitscope.app.widgets import text_label
 from circuitscope.app.words import count, tr
 from circuitscope.graph.influence import is_flow
 
-NARROW, LEAST = 1240, 1060
+_SEARCH = (260, 180, 150, 150, 150, 120)
+"""Width of the search field at each level of saying less."""
+_COMPACT, _NO_EDGES, _NO_EDITING = 2, 3, 4
 _LEAST, _MOST = 5, 100
 
 
@@ -53,12 +55,16 @@ class MainToolBar(QToolBar):
         spacer = QWidget()
         spacer.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.addWidget(spacer)
+        self._editing: list[QAction] = []
         for action_id in ("graph.group", "graph.label", "graph.pin", "graph.hide"):
             self._button(action_id, tr("Pin") if action_id == "graph.pin" else "")
+            self._editing.append(self.actions()[-1])
         self.addSeparator()
         self._export_button()
         self.search = SearchField(desk)
         self.addWidget(_padded(self.search))
+        for slider in (self.threshold, self.edge_threshold):
+            slider.grown.connect(lambda: self.set_width(self.width()))
 
     def _button(self, action_id: str, text: str = "", look: str = "") -> QToolButton:
         made = QToolButton()
@@ -95,11 +101,22 @@ class MainToolBar(QToolBar):
 
     def set_width(self, width: int) -> None:
         """Say less where the window is narrow, so that nothing falls off the end."""
-        self.threshold.set_compact(compact=width < px(NARROW))
-        self.edge_threshold.set_compact(compact=width < px(NARROW))
-        # The rest is in the menus too; what Ctrl+F needs must stay.
-        self._edge_slider.setVisible(width >= px(LEAST))
-        self.search.setFixedWidth(px(150 if width < px(1520) else 260))
+        self.setUpdatesEnabled(False)
+        for level in range(len(_SEARCH)):
+            self._say_less(level)
+            self.layout().invalidate()
+            if self.layout().sizeHint().width() <= width:
+                break
+        self.setUpdatesEnabled(True)
+
+    def _say_less(self, level: int) -> None:
+        """Leave out what the menus have too; what Ctrl+F needs stays."""
+        self.search.setFixedWidth(px(_SEARCH[level]))
+        for slider in (self.threshold, self.edge_threshold):
+            slider.set_compact(compact=level >= _COMPACT)
+        self._edge_slider.setVisible(level < _NO_EDGES)
+        for action in self._editing:
+            action.setVisible(level < _NO_EDITING)
 
 
 def _padded(widget: QWidget) -> QWidget:
@@ -111,12 +128,14 @@ def _padded(widget: QWidget) -> QWidget:
 
 
 class ThresholdSlider(QWidget):
-    """Choose how much the shown nodes, or edges, hold together.
+    """Choose how much the shown nodes, or edges, hold together; `grown` where counts get longer.
 
     Args:
         desk: What it works on.
         field: "node_threshold" or "edge_threshold".
     """
+
+    grown = Signal()
 
     def __init__(self, desk: Desk, field: str) -> None:
         super().__init__()
@@ -175,7 +194,10 @@ class ThresholdSlider(QWidget):
         else:
             shown, total = int(view.edges.sum()), len(circuit.edges)
             tip = tr("Shows the strongest edges that together hold {0:.0f} % of the edge scores.")
+        before = len(self._numbers.text())
         self._numbers.setText(tr("{0} of {1}").format(count(shown), count(total)))
+        if len(self._numbers.text()) != before:
+            self.grown.emit()
         self.setToolTip(tip.format(100 * threshold))
 
     def _moved(self, value: int) -> None:

@@ -28,7 +28,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from circuitscope.app.theme import Palette, icon, pixmap
+from circuitscope.app.theme import Palette, icon, pixmap, px
 from circuitscope.app.words import tr
 
 MARGIN = 16
@@ -121,6 +121,12 @@ def elided(text: str, style: str = "") -> ElidedLabel:
     if style:
         made.setProperty("look", style)
     return made
+
+
+def give_size(window: QWidget, width: float, height: float) -> None:
+    """Make a dialog so large at the text size the user chose, but no larger than its screen."""
+    room = window.screen().availableGeometry()
+    window.resize(min(px(width), room.width() - 80), min(px(height), room.height() - 80))
 
 
 def section(text: str) -> QLabel:

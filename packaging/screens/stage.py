@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PySide6.QtCore import QPoint
+from PySide6.QtCore import QPoint, QRect
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (1440, 900)
@@ -65,6 +65,7 @@ class Stage:
         self.prefix = ""
         self.copies = Path(os.environ["CIRCUITSCOPE_HOME"]).parent / "projects"
         self._size = SIZE
+        self.fronts: dict[str, QRect] = {}  # where the dialog of a picture is, frame and all
         self.show()
 
     @property
@@ -106,6 +107,9 @@ class Stage:
             self._frame(picture)
         else:
             picture = (front or self.dialog() or self.window).grab()
+        if (shown := front or self.dialog()) is not None:
+            area = QRect(shown.geometry()).adjusted(-1, -1, 1, 1)
+            self.fronts[f"{self.prefix}{name}"] = area & QRect(0, 0, *self._size)
         target = self.folder / f"{self.prefix}{name}.png"
         picture.save(str(target))
         sys.stdout.write(f"{target}\n")

@@ -298,3 +298,16 @@ def test_panels_are_as_wide_when_a_project_is_opened_again(
     drawn.open_path(path)
     qapp.processEvents()
     assert [dock.width() for dock in docks] == before
+
+
+@pytest.mark.parametrize("width", [960, 1100, 1280, 1440, 1920])
+def test_the_search_field_never_falls_off_the_toolbar(
+    drawn: MainWindow, qapp: QApplication, width: int
+) -> None:
+    drawn.resize(width, 700)
+    qapp.processEvents()
+    search = drawn.search
+    right = search.mapTo(drawn, search.rect().topRight()).x()
+    assert search.isVisible()
+    assert right < width
+    assert search.visibleRegion().boundingRect().size() == search.size()

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QVBoxLayout
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.model_choice import ModelChoiceBox
-from circuitscope.app.widgets import button, hairline, text_label
+from circuitscope.app.widgets import button, give_size, hairline, text_label
 from circuitscope.app.words import error_words, tr
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.session.jobs import Job
@@ -35,7 +35,7 @@ class AskingDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setObjectName(type(self).__name__)
         self.setWindowTitle(title)
-        self.resize(*size)
+        give_size(self, *size)
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(24, 24, 24, 16)
         self._column.setSpacing(12)

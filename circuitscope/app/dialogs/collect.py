@@ -25,7 +25,15 @@ from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.dictionary_choice import DictionaryChoiceBox
 from circuitscope.app.dialogs.model_choice import ModelChoiceBox
 from circuitscope.app.panels.jobs import job_words
-from circuitscope.app.widgets import SpinBox, button, hairline, scrolled, section, text_label
+from circuitscope.app.widgets import (
+    SpinBox,
+    button,
+    give_size,
+    hairline,
+    scrolled,
+    section,
+    text_label,
+)
 from circuitscope.app.words import DOT, error_words, gigabytes, large, plural, seconds, tr
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.evidence.records import CollectEstimate
@@ -56,7 +64,7 @@ class CollectDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setObjectName("CollectDialog")
         self.setWindowTitle(tr("Collect evidence"))
-        self.resize(720, 620)
+        give_size(self, 720, 620)
         self.model = ModelChoiceBox(desk)
         self.dictionaries = DictionaryChoiceBox(desk, checks=False)
         inside = QWidget()

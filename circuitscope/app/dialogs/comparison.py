@@ -103,6 +103,10 @@ class ComparisonDialog(AskingDialog):
         ):  # fmt: skip
             box.setAccessibleName(name)
             box.setToolTip(name)
+            box.setSizeAdjustPolicy(
+                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+            )
+            box.setMinimumContentsLength(6)
             box.activated.connect(lambda *_, box=box: self._picked(box))
             if before:
                 row.addWidget(text_label(before, "quiet"))

@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.errors import show_error
 from circuitscope.app.theme import Palette, px
-from circuitscope.app.widgets import MARGIN, button, look, section, text_label
+from circuitscope.app.widgets import MARGIN, button, give_size, look, section, text_label
 from circuitscope.app.words import DOT, tr
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.exchange.figure import Figure
@@ -89,7 +89,7 @@ class ExportDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setObjectName("ExportDialog")
         self.setWindowTitle(tr("Export"))
-        self.resize(920, 520)
+        give_size(self, 920, 520)
         row = QHBoxLayout(self)
         row.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
         row.setSpacing(MARGIN)

@@ -9,7 +9,7 @@ from circuitscope.app.desk import Desk
 from circuitscope.app.later import Later
 from circuitscope.app.naming import kind_words, list_name
 from circuitscope.app.table import Cell, Column, Table, TableRow
-from circuitscope.app.widgets import MARGIN, STEP, button, text_label
+from circuitscope.app.widgets import MARGIN, STEP, button, give_size, text_label
 from circuitscope.app.words import plain, plural, shown_token, signed, tr
 from circuitscope.core.circuit import Circuit
 
@@ -24,7 +24,7 @@ class GraphTableDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(tr("Graph as tables"))
         self.setObjectName("GraphTable")
-        self.resize(760, 560)
+        give_size(self, 860, 560)
         self._desk, self._following = desk, False
         column = QVBoxLayout(self)
         column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)

@@ -11,7 +11,7 @@ from circuitscope.app.desk import Desk
 from circuitscope.app.narrowing import Narrowing
 from circuitscope.app.table import Cell, Column, Table
 from circuitscope.app.theme import app_icon, px
-from circuitscope.app.widgets import MARGIN, STEP, button, text_label
+from circuitscope.app.widgets import MARGIN, STEP, button, give_size, text_label
 from circuitscope.app.words import tr
 from circuitscope.core.places import state_home
 
@@ -25,7 +25,7 @@ class ShortcutsDialog(QDialog):
         super().__init__(desk.window)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(tr("Keyboard shortcuts"))
-        self.resize(px(860), px(640))
+        give_size(self, 860, 640)
         column = QVBoxLayout(self)
         column.setContentsMargins(24, 24, 24, MARGIN)
         column.setSpacing(12)

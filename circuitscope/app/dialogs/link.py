@@ -5,7 +5,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDialog, QHBoxLayout, QPlainTextEdit, QVBoxLayout
 
 from circuitscope.app.desk import Desk
-from circuitscope.app.widgets import button, text_label
+from circuitscope.app.widgets import button, give_size, text_label
 from circuitscope.app.words import error_words, tr
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.session.work import take_link
@@ -22,7 +22,7 @@ class LinkDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setObjectName("LinkDialog")
         self.setWindowTitle(tr("Use a Neuronpedia link"))
-        self.resize(560, 320)
+        give_size(self, 560, 320)
         column = QVBoxLayout(self)
         column.setContentsMargins(24, 24, 24, 16)
         column.setSpacing(12)

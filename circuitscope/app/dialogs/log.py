@@ -9,7 +9,7 @@ from circuitscope.app.desk import Desk
 from circuitscope.app.narrowing import Narrowing
 from circuitscope.app.table import Cell, Column, Table
 from circuitscope.app.theme import px
-from circuitscope.app.widgets import button, text_label
+from circuitscope.app.widgets import button, give_size, text_label
 from circuitscope.app.words import plural, tr
 from circuitscope.project.journal import Event
 
@@ -23,7 +23,7 @@ class LogDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setObjectName("LogDialog")
         self.setWindowTitle(tr("Who did what"))
-        self.resize(px(860), px(560))
+        give_size(self, 860, 560)
         project = desk.session.project
         self._events = project.log() if project is not None else []
         column = QVBoxLayout(self)

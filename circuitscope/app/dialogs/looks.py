@@ -10,7 +10,7 @@ from circuitscope.app.desk import Desk
 from circuitscope.app.later import Later
 from circuitscope.app.table import Cell, Column, Table
 from circuitscope.app.theme import swatch
-from circuitscope.app.widgets import button, hairline, look, section, text_label
+from circuitscope.app.widgets import button, give_size, hairline, look, section, text_label
 from circuitscope.app.words import count, plural, tr
 from circuitscope.core.errors import CircuitScopeError, QueryError
 from circuitscope.core.rows import GROUP_COLORS, LOOK_SHAPES
@@ -31,7 +31,7 @@ class LooksDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setObjectName("LooksDialog")
         self.setWindowTitle(tr("Colour and shape"))
-        self.resize(560, 520)
+        give_size(self, 560, 520)
         column = QVBoxLayout(self)
         column.setContentsMargins(24, 24, 24, 16)
         column.setSpacing(8)

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.theme import px
-from circuitscope.app.widgets import MARGIN, button
+from circuitscope.app.widgets import MARGIN, button, give_size
 from circuitscope.app.words import tr
 from circuitscope.core.shipped import shipped_path
 
@@ -58,7 +58,7 @@ class ManualDialog(QDialog):
         super().__init__(desk.window)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(tr("Manual"))
-        self.resize(px(980), px(700))
+        give_size(self, 980, 700)
         self._pages = [shipped_path("resources", "manual", f"{name}.md") for name in PAGES]
         column = QVBoxLayout(self)
         column.setContentsMargins(24, 24, 24, MARGIN)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QColor
 from PySide6.QtWidgets import (
     QComboBox,
     QDialog,
@@ -23,7 +24,8 @@ from circuitscope.app.dialogs.model_choice import bundled_models, check_words
 from circuitscope.app.error_box import ErrorBox
 from circuitscope.app.naming import model_name
 from circuitscope.app.panels.jobs import job_words
-from circuitscope.app.widgets import button, elided, hairline, section, text_label
+from circuitscope.app.theme import px
+from circuitscope.app.widgets import button, elided, give_size, hairline, section, text_label
 from circuitscope.app.words import DOT, count, gigabytes, large, plural, tr
 from circuitscope.core.errors import ModelError
 from circuitscope.engine.requests import Inspected
@@ -47,7 +49,7 @@ class ModelDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setObjectName("ModelDialog")
         self.setWindowTitle(tr("Choose a model"))
-        self.resize(820, 600)
+        give_size(self, 820, 600)
         self.found: Inspected | None = None
         self.path = ""
         self._looking: Job | None = None
@@ -193,9 +195,11 @@ class ModelDialog(QDialog):
         head = QListWidgetItem(title.upper())
         head.setFlags(Qt.ItemFlag.NoItemFlags)
         font = self.list.font()
-        font.setPixelSize(10)
-        font.setBold(True)
+        font.setPixelSize(px(10.5))
+        font.setWeight(font.Weight.DemiBold)
+        font.setLetterSpacing(font.SpacingType.AbsoluteSpacing, 0.8)
         head.setFont(font)
+        head.setForeground(QColor(self._desk.palette.secondary))
         self.list.addItem(head)
         for name, size, path in entries:
             item = QListWidgetItem(name + (DOT + size if size else ""))

@@ -21,7 +21,16 @@ from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.export import SIZES
 from circuitscope.app.dialogs.model import DTYPES
 from circuitscope.app.theme import px
-from circuitscope.app.widgets import MARGIN, STEP, button, hairline, scrolled, section, text_label
+from circuitscope.app.widgets import (
+    MARGIN,
+    STEP,
+    button,
+    give_size,
+    hairline,
+    scrolled,
+    section,
+    text_label,
+)
 from circuitscope.app.words import percent, plural, tr
 from circuitscope.core.places import state_home
 from circuitscope.exchange.theme import PRESETS
@@ -86,8 +95,7 @@ class PreferencesDialog(QDialog):
     def _fit(self) -> None:
         for caption in self._captions:
             caption.setMinimumWidth(px(132))
-        screen = self.screen().availableGeometry()
-        self.resize(min(px(560), screen.width() - 80), min(px(720), screen.height() - 80))
+        give_size(self, 560, 720)
 
     def move_to(self, desk: Desk) -> None:
         """Belong to another window, as the colours or the text size change."""

@@ -4,7 +4,7 @@ from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from circuitscope.app.desk import Desk
-from circuitscope.app.theme import Palette
+from circuitscope.app.theme import Palette, px
 from circuitscope.app.widgets import clear, text_label
 from circuitscope.app.words import probability, shown_token, signed, tr
 from circuitscope.engine.trials import Shift
@@ -17,7 +17,7 @@ class PairBar(QWidget):
         super().__init__()
         self._palette, self._shares = palette, (before, after)
         self.setMinimumWidth(180)
-        self.setFixedHeight(22)
+        self.setFixedHeight(px(22))
         words = tr("before {0}, after {1}").format(probability(before), probability(after))
         self.setAccessibleName(words)
 
@@ -26,7 +26,8 @@ class PairBar(QWidget):
         painter = QPainter(self)
         painter.setPen(QColor(0, 0, 0, 0))
         colors = (self._palette.feature, self._palette.accent)
-        for top, share, color in zip((3, 12), self._shares, colors, strict=True):
+        tops = self.height() // 2 - 8, self.height() // 2 + 1
+        for top, share, color in zip(tops, self._shares, colors, strict=True):
             painter.setBrush(QColor(self._palette.field))
             painter.drawRoundedRect(0, top, self.width(), 7, 3, 3)
             painter.setBrush(QColor(color))

@@ -6,7 +6,7 @@ from PySide6.QtWidgets import QDialog, QHBoxLayout, QLineEdit, QListWidget, QVBo
 
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
-from circuitscope.app.widgets import button, section, text_label
+from circuitscope.app.widgets import button, give_size, section, text_label
 from circuitscope.app.words import DOT, percent, plural, tr
 from circuitscope.graph.suggest import Suggestion, suggest_groups
 from circuitscope.graph.view import nodes_named
@@ -24,7 +24,7 @@ class SuggestionsDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setObjectName("SuggestionsDialog")
         self.setWindowTitle(tr("Suggest groups"))
-        self.resize(400, 460)
+        give_size(self, 400, 460)
         column = QVBoxLayout(self)
         column.setContentsMargins(24, 24, 24, 16)
         column.setSpacing(8)

@@ -8,11 +8,13 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QPlainTextEdit, QVBoxLayout, 
 from superqt import QFlowLayout
 
 from circuitscope.app.desk import Desk
+from circuitscope.app.theme import px
 from circuitscope.app.widgets import clear, text_label
 from circuitscope.app.words import probability, shown_token, tr
 from circuitscope.engine.requests import Alternative, PromptPreview
 
 PLACEHOLDER = "the capital of the state containing Dallas is"
+_NAME, _NUMBER = 112, 56
 
 
 class PromptField(QPlainTextEdit):
@@ -22,7 +24,7 @@ class PromptField(QPlainTextEdit):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setFixedHeight(58)
+        self.setFixedHeight(px(58))
         self.setTabChangesFocus(True)
         self.setAccessibleName(tr("Prompt"))
         self.setPlaceholderText(tr(PLACEHOLDER))
@@ -47,23 +49,24 @@ class ProbabilityBar(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(8)
         name = text_label(shown_token(choice.text), "strong" if strong else "")
-        name.setFixedWidth(112)
+        name.setFixedWidth(px(_NAME))
         name.setToolTip(f"id {choice.token_id}")
         number = text_label(probability(choice.probability), "" if strong else "quiet")
-        number.setFixedWidth(56)
+        number.setFixedWidth(px(_NUMBER))
         number.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         row.addWidget(name)
         row.addStretch()
         row.addWidget(number)
-        self.setFixedHeight(24)
-        self.setMinimumWidth(300)
+        self.setFixedHeight(px(24))
+        self.setMinimumWidth(px(300))
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Paint the bar between name and number."""
         palette, painter = self._desk.palette, QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(Qt.PenStyle.NoPen)
-        left, width, top = 120, self.width() - 120 - 64, self.height() / 2 - 3
+        left, top = px(_NAME) + 8, self.height() / 2 - 3
+        width = self.width() - left - px(_NUMBER) - 8
         painter.setBrush(QColor(palette.field))
         painter.drawRoundedRect(left, round(top), width, 6, 3, 3)
         painter.setBrush(QColor(palette.accent if self._strong else palette.feature))
@@ -72,7 +75,7 @@ class ProbabilityBar(QWidget):
 
     def sizeHint(self) -> QSize:
         """Ask for room for name, bar and number."""
-        return QSize(340, 24)
+        return QSize(px(340), px(24))
 
 
 class TokenStrip(QWidget):

@@ -27,7 +27,7 @@ from circuitscope.app.dialogs.score_choice import ScoreChoiceBox
 from circuitscope.app.dialogs.targets import TargetsBox
 from circuitscope.app.forms import SettingsForm, set_value
 from circuitscope.app.theme import icon
-from circuitscope.app.widgets import button, hairline, section, text_label
+from circuitscope.app.widgets import button, give_size, hairline, section, text_label
 from circuitscope.app.words import gigabytes, tr
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import CircuitScopeError
@@ -86,7 +86,7 @@ class TraceDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setObjectName("TraceDialog")
         self.setWindowTitle(tr("New trace"))
-        self.resize(780, min(840, desk.window.screen().availableGeometry().height() - 80))
+        give_size(self, 780, 840)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.setSpacing(0)

@@ -12,7 +12,15 @@ from circuitscope.app.dialogs.head_parts import HeadParts
 from circuitscope.app.naming import is_attention, list_name, short_line
 from circuitscope.app.panels.edge_list import gross
 from circuitscope.app.panels.overview import number_grid
-from circuitscope.app.widgets import MARGIN, button, hairline, scrolled, section, text_label
+from circuitscope.app.widgets import (
+    MARGIN,
+    button,
+    give_size,
+    hairline,
+    scrolled,
+    section,
+    text_label,
+)
 from circuitscope.app.words import percent, plain, signed, tr
 from circuitscope.core.circuit import Circuit, Edge, Route
 from circuitscope.core.errors import CircuitScopeError
@@ -44,7 +52,7 @@ class EdgeDialog(QDialog):
         super().__init__(desk.window)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(tr("Why is this edge here?"))
-        self.resize(560, 640)
+        give_size(self, 560, 640)
         circuit = desk.session.circuit
         assert circuit is not None, "the dialog explains an edge of a circuit"
         edge = circuit.edge(index)

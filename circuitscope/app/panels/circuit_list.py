@@ -1,14 +1,14 @@
 """The parts of the active circuit that the user has named: groups, then single pinned nodes."""
 
 from PySide6.QtCore import QPoint, QSize, Qt
-from PySide6.QtGui import QColor
+from PySide6.QtGui import QColor, QResizeEvent
 from PySide6.QtWidgets import QHeaderView, QMenu, QTreeWidget, QTreeWidgetItem
 
 from circuitscope.app.commands import edits
 from circuitscope.app.desk import Desk
 from circuitscope.app.later import Later
 from circuitscope.app.naming import kind_words
-from circuitscope.app.theme import swatch
+from circuitscope.app.theme import px, swatch
 from circuitscope.app.words import plural, tr
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKey, NodeKind
@@ -19,6 +19,7 @@ from circuitscope.project.edit import Edit
 
 GROUP = Qt.ItemDataRole.UserRole
 NODE = Qt.ItemDataRole.UserRole + 1
+_COUNTS_FROM = 170
 
 
 class CircuitList(QTreeWidget):
@@ -50,6 +51,11 @@ class CircuitList(QTreeWidget):
         for signal in (desk.watch.active, desk.watch.project):
             signal.connect(lambda *_: self._later.within())
         self.rebuild()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Leave out the counts where they would take the names' room."""
+        super().resizeEvent(event)
+        self.setColumnHidden(1, self.viewport().width() < px(_COUNTS_FROM))
 
     def _edited(self, edit: Edit) -> None:
         if any(key.kind in ("group", "member", "pin", "label") for key in edit.after):

@@ -7,11 +7,12 @@ from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent,
 from PySide6.QtWidgets import QWidget
 
 from circuitscope.app.meanings import explain
-from circuitscope.app.theme import Palette, readable
+from circuitscope.app.theme import Palette, px, readable
 from circuitscope.app.words import signed, tr
 from circuitscope.core.finding import Grid
 
 _LEFT, _FOOT, _TOP = 56, 52, 8
+"""Room of the rows' names, of the columns' below, and above; at ordinary text size."""
 _CUT = 7
 _STEPS = {
     Qt.Key.Key_Left: (0, -1), Qt.Key.Key_Right: (0, 1), Qt.Key.Key_Up: (1, 0),
@@ -55,18 +56,18 @@ class HeatMap(QWidget):
         """Return where a cell is drawn."""
         assert self.grid is not None
         rows, columns = self.grid.values.shape
-        wide = (self.width() - _LEFT - 8) / columns
-        high = (self.height() - _FOOT - _TOP) / rows
-        return QRectF(_LEFT + column * wide, _TOP + (rows - 1 - row) * high, wide, high)
+        wide = (self.width() - px(_LEFT) - 8) / columns
+        high = (self.height() - px(_FOOT) - _TOP) / rows
+        return QRectF(px(_LEFT) + column * wide, _TOP + (rows - 1 - row) * high, wide, high)
 
     def cell_at(self, point: QPoint | QPointF) -> tuple[int, int] | None:
         """Return the cell under a point."""
         if self.grid is None:
             return None
         rows, columns = self.grid.values.shape
-        wide = (self.width() - _LEFT - 8) / columns
-        high = (self.height() - _FOOT - _TOP) / rows
-        column, row = int((point.x() - _LEFT) // wide), int((point.y() - _TOP) // high)
+        wide = (self.width() - px(_LEFT) - 8) / columns
+        high = (self.height() - px(_FOOT) - _TOP) / rows
+        column, row = int((point.x() - px(_LEFT)) // wide), int((point.y() - _TOP) // high)
         inside = 0 <= column < columns and 0 <= row < rows
         return (rows - 1 - row, column) if inside else None
 
@@ -123,7 +124,7 @@ class HeatMap(QWidget):
         painter.setPen(QColor(palette.secondary))
         for row in range(rows):
             place = self.cell_rect(row, 0)
-            side = QRectF(0, place.top(), _LEFT - 8, place.height())
+            side = QRectF(0, place.top(), px(_LEFT) - 8, place.height())
             ends = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
             tick = grid.ticks[0][row]
             painter.drawText(side, ends, f"{tr('layer')} {tick}" if tick.isdigit() else tick)
@@ -131,15 +132,15 @@ class HeatMap(QWidget):
         painter.end()
 
     def _paint_columns(self, painter: QPainter, grid: Grid) -> None:
-        foot = self.height() - _FOOT + 6
+        foot = self.height() - px(_FOOT) + 6
         wide = self.cell_rect(0, 0).width()
         for column, tick in enumerate(grid.ticks[1]):
             place = self.cell_rect(0, column)
             text = painter.fontMetrics().elidedText(tick, Qt.TextElideMode.ElideRight, int(wide))
             painter.drawText(
-                QRectF(place.left(), foot, wide, 20), Qt.AlignmentFlag.AlignHCenter, text
+                QRectF(place.left(), foot, wide, px(20)), Qt.AlignmentFlag.AlignHCenter, text
             )
-        middle = QRectF(_LEFT, foot + 24, self.width() - _LEFT - 8, 20)
+        middle = QRectF(px(_LEFT), foot + px(24), self.width() - px(_LEFT) - 8, px(20))
         painter.drawText(middle, Qt.AlignmentFlag.AlignHCenter, tr(grid.axes[1]))
 
     def _paint_cell(self, painter: QPainter, row: int, column: int, most: float) -> None:

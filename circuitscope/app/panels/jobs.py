@@ -16,7 +16,7 @@ from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
 from circuitscope.app.meanings import explain
 from circuitscope.app.theme import icon, pixmap, px
-from circuitscope.app.widgets import MARGIN, button, elided, scrolled, text_label
+from circuitscope.app.widgets import MARGIN, button, elided, give_size, scrolled, text_label
 from circuitscope.app.words import DOT, count, error_words, seconds, tr
 from circuitscope.engine.features import EstimateCollection, ReadFeature
 from circuitscope.engine.reasons import ExplainAttention
@@ -151,7 +151,7 @@ class JobRow(QWidget):
         dialog = QDialog(self._desk.window)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.setWindowTitle(tr("Log of “{0}”").format(self.job.title))
-        dialog.resize(640, 400)
+        give_size(dialog, 640, 400)
         column = QVBoxLayout(dialog)
         column.setContentsMargins(24, 24, 24, MARGIN)
         text = QPlainTextEdit("\n".join(self.job.log))
