@@ -350,6 +350,7 @@ def feature_pages(stage: Stage) -> None:
 
     from circuitscope.app.panels.feature_page import FeatureBox
     from circuitscope.app.panels.inspector import InspectorPanel
+    from circuitscope.evidence.records import concepts_of
     from circuitscope.session import feature_work
 
     for name in ("capitals", "othello"):
@@ -372,6 +373,17 @@ def feature_pages(stage: Stage) -> None:
             stage.take(f"feature-{name}-{part + 1}")
             if bar.value() == bar.maximum():
                 break
+        several = [
+            n for n in order
+            if (p := feature_work.page(stage.session, n))
+            and any(one.score for label in p.labels for one in concepts_of(label))
+        ]  # fmt: skip
+        if several:
+            stage.session.select(several[:1])
+            stage.settle(1200)
+            box = stage.window.findChild(FeatureBox)
+            bar.setValue(box.mapTo(scroll.widget(), box.rect().topLeft()).y())
+            stage.take(f"feature-{name}-concepts")
         if name == "othello":
             from circuitscope.app.panels.board import BoardPanel
 
