@@ -1,16 +1,18 @@
 """What every panel and dialog works with: the session, the colours, and the session's news."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QWidget
 
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.example_panels import ExamplePanels
 from circuitscope.app.theme import Palette
 from circuitscope.session.session import Session
+
+if TYPE_CHECKING:
+    from circuitscope.app.main_window import MainWindow
 
 
 class Watch(QObject):
@@ -101,7 +103,7 @@ class Desk:
     session: Session
     palette: Palette
     watch: Watch
-    window: QWidget
+    window: "MainWindow"
     actions: dict[str, QAction] = field(default_factory=dict)
     examples: ExamplePanels = field(default_factory=ExamplePanels)
     second: str = ""

@@ -3,8 +3,9 @@
 from circuitscope.app import conditions as when
 from circuitscope.app.action import SEPARATOR, Action
 from circuitscope.app.commands import contents, diagram
+from circuitscope.graph.align import Edge
 
-_ALIGN_KEYS = {
+_ALIGN_KEYS: dict[Edge, str] = {
     "left": "Ctrl+Alt+Left", "centre": "Ctrl+Alt+C", "right": "Ctrl+Alt+Right",
     "top": "Ctrl+Alt+Up", "middle": "Ctrl+Alt+M", "bottom": "Ctrl+Alt+Down",
 }  # fmt: skip

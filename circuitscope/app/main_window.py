@@ -1,6 +1,7 @@
 """The main window: panels, menus, tabs; it holds no truth and decides nothing."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QByteArray, QMimeData, QPoint, Qt, QTimer
@@ -22,6 +23,7 @@ from PySide6.QtWidgets import (
 )
 
 from circuitscope.app.actions import MENUS, SEPARATOR, by_id, make_actions, refresh_actions
+from circuitscope.app.canvas.view import CanvasView
 from circuitscope.app.commands import diagram, edits, files, views
 from circuitscope.app.desk import Desk, Watch
 from circuitscope.app.dialogs.errors import show_error
@@ -38,7 +40,7 @@ from circuitscope.app.panels.verify import VerifyPanel
 from circuitscope.app.split_view import SplitArea
 from circuitscope.app.start_page import StartPage, thumbnail_path
 from circuitscope.app.status import StatusLine
-from circuitscope.app.theme import Palette, app_icon
+from circuitscope.app.theme import Palette, app_icon, px
 from circuitscope.app.toolbar import MainToolBar
 from circuitscope.app.whereabouts import remember, window_settings
 from circuitscope.app.widgets import DockHead, EmptyState, button
@@ -168,10 +170,10 @@ class MainWindow(QMainWindow):
         for dock in self._examples.docks.values():
             self.addDockWidget(left, dock)
         wide = [docks["project"], docks["inspector"]]
-        self.resizeDocks(wide, [232, 328], Qt.Orientation.Horizontal)
+        self.resizeDocks(wide, [px(232), px(328)], Qt.Orientation.Horizontal)
         low = [docks["jobs"], docks["tests"], docks["history"]]
-        self.resizeDocks(low, [184, 184, 184], Qt.Orientation.Vertical)
-        self.resizeDocks(low, [330, 340, 160], Qt.Orientation.Horizontal)
+        self.resizeDocks(low, [px(184)] * 3, Qt.Orientation.Vertical)
+        self.resizeDocks(low, [250, 410, 190], Qt.Orientation.Horizontal)
 
     def _make_menus(self) -> None:
         for title, entries in MENUS:
@@ -209,7 +211,7 @@ class MainWindow(QMainWindow):
     def _fill_recent(self, menu: QMenu) -> None:
         menu.clear()
         for path in self.session.preferences.now.recent.projects:
-            menu.addAction(Path(path).name, lambda path=path: self.open_path(path)).setToolTip(path)
+            menu.addAction(Path(path).name, partial(self.open_path, path)).setToolTip(path)
         if menu.isEmpty():
             menu.addAction(tr("nothing yet")).setEnabled(False)
 
@@ -219,9 +221,9 @@ class MainWindow(QMainWindow):
         return (("label_wanted", self._label_node), ("pin_wanted", self._pin_node),
                 ("menu_wanted", self._canvas_menu), ("text_wanted", self._edit_item))  # fmt: skip
 
-    def canvas(self) -> QWidget:
+    def canvas(self) -> CanvasView:
         """Return the view in front, in the active half."""
-        return self.split.main.tabs.currentWidget()
+        return self.split.main.views()[self.shown_view()]
 
     def shown_view(self) -> str:
         """Return which view is in front: "link" or "circuit"."""
@@ -362,6 +364,7 @@ class MainWindow(QMainWindow):
         """Keep size, place and panels for the next start."""
         settings = window_settings()
         settings.setValue("geometry", self.saveGeometry())
+        settings.setValue("text", px(100))
         settings.setValue("panels", self._before or self.saveState(LAYOUT_VERSION))
         self._examples.keep()
         settings.sync()
@@ -371,5 +374,7 @@ class MainWindow(QMainWindow):
         geometry, panels = settings.value("geometry"), settings.value("panels")
         if isinstance(geometry, QByteArray):
             self.restoreGeometry(geometry)
-        if isinstance(panels, QByteArray):
+        # Widths that suit one text size cut the words of another.
+        same_text = int(str(settings.value("text", px(100)))) == px(100)
+        if isinstance(panels, QByteArray) and same_text:
             self.restoreState(panels, LAYOUT_VERSION)

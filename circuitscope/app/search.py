@@ -55,7 +55,7 @@ class SearchField(QLineEdit):
         self._result = SearchResult()
         self._at = -1
         self.setProperty("look", "search")
-        self.setPlaceholderText(tr("Find a node, token, label…"))
+        self.setPlaceholderText(tr("Find nodes"))
         self.setToolTip(tr("Find nodes by words and conditions  (Ctrl+F)") + "\n" + grammar())
         self.setAccessibleName(tr("Find a node"))
         self._glass = QLabel(self)

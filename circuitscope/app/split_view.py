@@ -72,7 +72,9 @@ class Half(QWidget):
         row.addWidget(self.box, 1)
         if close is not None:
             cross = QToolButton()
-            cross.setIcon(icon("x", desk.palette))
+            cross.setProperty("look", "close")
+            cross.setFixedSize(24, 24)
+            cross.setIcon(icon("x", desk.palette, desk.palette.secondary))
             cross.setToolTip(tr("One view only"))
             cross.setAccessibleName(tr("One view only"))
             cross.clicked.connect(close)

@@ -7,6 +7,7 @@ kept when a project was saved last.
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QRectF, QSize, Qt
@@ -166,7 +167,7 @@ class StartPage(QWidget):
             ("file.open", tr("Open project…"), ""),
             ("file.import", tr("Import graph JSON…"), ""),
         ):
-            made = button(words, style, lambda action_id=action_id: self._desk.trigger(action_id))
+            made = button(words, style, partial(self._desk.trigger, action_id))
             made.setToolTip(self._desk.actions[action_id].statusTip())
             color = self._desk.palette.on_accent if style else ""
             made.setIcon(icon(pictures[action_id], self._desk.palette, color))

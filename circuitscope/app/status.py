@@ -3,10 +3,13 @@
 from collections.abc import Callable
 
 from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QStatusBar,
+    QStyle,
+    QStyleOption,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -65,7 +68,7 @@ class StatusLine(QStatusBar):
         self.messageChanged.connect(lambda text: line.setVisible(not text))
         self._engine = text_label("")
         self._dot = Dot(desk.palette.faint, 8)
-        right = QWidget()
+        right = self._right = QWidget()
         row = QHBoxLayout(right)
         row.setContentsMargins(8, 0, 8, 0)
         row.setSpacing(6)
@@ -77,6 +80,20 @@ class StatusLine(QStatusBar):
         for signal in (watch.edited, watch.active, watch.project, watch.model, watch.job_added):
             signal.connect(lambda *_: self._later.within())
         self.refresh()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Paint a message where the numbers begin; Qt would paint it at the very edge."""
+        if not (text := self.currentMessage()):
+            super().paintEvent(event)
+            return
+        option, painter = QStyleOption(), QPainter(self)
+        option.initFrom(self)
+        self.style().drawPrimitive(QStyle.PrimitiveElement.PE_PanelStatusBar, option, painter, self)
+        room = self.rect().adjusted(2 * STEP + 2, 0, -self._right.width() - 2 * STEP, 0)
+        shown = painter.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, room.width())
+        painter.setPen(self.palette().windowText().color())
+        painter.drawText(room, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, shown)
+        painter.end()
 
     def refresh(self) -> None:
         """Show everything as it is now."""

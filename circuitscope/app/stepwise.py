@@ -3,8 +3,9 @@
 import time
 from typing import Any, Final
 
-from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtCore import QObject, Signal
 
+from circuitscope.app.later import Later
 from circuitscope.core.steps import Steps
 
 STEP_S: Final = 0.012
@@ -24,7 +25,7 @@ class Stepwise(QObject):
     def __init__(self, owner: QObject) -> None:
         super().__init__(owner)
         self._work: Steps[Any] | None = None
-        self._more = QTimer(self, singleShot=True, interval=0, timeout=self._go_on)
+        self._more = Later(self, self._go_on)
 
     @property
     def is_busy(self) -> bool:

@@ -99,6 +99,7 @@ QLineEdit, QTextEdit, QPlainTextEdit, QComboBox, QSpinBox, QDoubleSpinBox {
   background: $panel; border: 1px solid $border; border-radius: 6px; padding: 0 8px;
   min-height: 26px; selection-background-color: $accent; selection-color: $on_accent;
 }
+QLineEdit { padding: 0 6px; }
 QTextEdit, QPlainTextEdit { padding: 6px 4px; }
 QLineEdit:focus, QTextEdit:focus, QPlainTextEdit:focus, QComboBox:focus, QSpinBox:focus,
 QDoubleSpinBox:focus { border-color: $accent; }
@@ -109,7 +110,7 @@ QLineEdit[look="bad"], QPlainTextEdit[look="bad"] { border-color: $error; }
 QComboBox { padding-right: 24px; }
 QComboBox::drop-down { border: 0; width: 24px; }
 QComboBox::down-arrow { image: url($icons/chevron-down.svg); width: 14px; height: 14px; }
-QComboBox QAbstractItemView {
+QComboBox QAbstractItemView, QComboBox QAbstractItemView:focus {
   background: $panel; border: 1px solid $border; padding: 4px 0; outline: 0;
   selection-background-color: $accent_tint; selection-color: $ink;
 }
@@ -123,7 +124,7 @@ QCheckBox { spacing: 8px; min-height: 24px; }
 QCheckBox:focus { color: $accent_ink; }
 QCheckBox:disabled { color: $secondary; }
 QCheckBox::indicator {
-  width: 14px; height: 14px; border: 1px solid $faint; border-radius: 4px; background: $panel;
+  width: 14px; height: 14px; border: 1px solid $outline; border-radius: 4px; background: $panel;
 }
 QCheckBox::indicator:hover, QCheckBox::indicator:focus { border-color: $accent; }
 QCheckBox::indicator:checked {
@@ -147,6 +148,10 @@ QTabBar::tab:selected {
 }
 QTabBar::tab:hover:!selected { color: $ink; }
 QTabBar::tab:selected:focus { border-bottom: 2px solid $ink; }
+QTabBar::close-button {
+  image: url($icons/x.svg); subcontrol-position: right; width: 12px; height: 12px; padding: 2px;
+}
+QTabBar::close-button:hover { background: $hairline; border-radius: 3px; }
 QTabBar[look="small"] { background: transparent; }
 QTabBar[look="small"]::tab { padding: 0 7px; height: 25px; }
 QTabWidget::pane { border: 0; border-top: 1px solid $hairline; background: $panel; }
@@ -215,6 +220,20 @@ QTreeView::branch:has-children:closed { image: url($icons/chevron-right.svg); }
 QTreeView::branch:has-children:open { image: url($icons/chevron-down.svg); }
 QTreeView QLineEdit, QListView QLineEdit { min-height: 20px; padding: 0 4px; border-radius: 3px; }
 QTreeView:focus, QListView:focus { border: 0; }
+
+QHeaderView { background: transparent; border: 0; }
+QHeaderView::section {
+  background: transparent; border: 0; border-bottom: 1px solid $hairline; color: $secondary;
+  font-size: 12px; padding: 0 8px;
+}
+QHeaderView::section:first, QHeaderView::section:only-one { padding-left: 2px; }
+QHeaderView::section:last, QHeaderView::section:only-one { padding-right: 2px; }
+QHeaderView::section:hover { color: $ink; }
+QHeaderView::up-arrow, QHeaderView::down-arrow {
+  width: 10px; height: 10px; subcontrol-position: right center;
+}
+QHeaderView::up-arrow { image: url($icons/chevron-up.svg); }
+QHeaderView::down-arrow { image: url($icons/chevron-down.svg); }
 
 QScrollArea { background: transparent; border: 0; }
 QAbstractScrollArea::corner { background: transparent; border: 0; }

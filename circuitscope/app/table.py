@@ -32,14 +32,16 @@ from PySide6.QtWidgets import (
 )
 
 from circuitscope.app.meanings import meaning, show_meaning
-from circuitscope.app.theme import Palette
+from circuitscope.app.theme import Palette, px
 from circuitscope.app.words import MINUS, tr
 
 VALUE = Qt.ItemDataRole.UserRole
 DETAIL = Qt.ItemDataRole.UserRole + 1
 STYLE = Qt.ItemDataRole.UserRole + 2
+KEY = Qt.ItemDataRole.UserRole + 3
 _BAR, _NUMBER = 76, 48
-LINE, TALL_LINE, _HEAD = 24, 38, 26
+_LINE, _TALL_LINE, _HEAD = 24, 38, 26
+_EDGE, _GAP = 2, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,14 @@ class Cell:
         value: What it sorts by and exports as; None for the text.
         detail: A smaller line below.
         style: "strong", "quiet", "automatic" or "".
+        key: What it sorts by and exports as where that is other text, such as a time in full.
     """
 
     text: str
     value: float | None = None
     detail: str = ""
     style: str = ""
+    key: str = ""
 
 
 class TableRow(QTreeWidgetItem):
@@ -88,7 +92,8 @@ class TableRow(QTreeWidgetItem):
         super().__init__([cell.text for cell in cells])
         self.thing = thing
         for at, cell in enumerate(cells):
-            for role, held in ((VALUE, cell.value), (DETAIL, cell.detail), (STYLE, cell.style)):
+            for role, held in ((VALUE, cell.value), (DETAIL, cell.detail), (STYLE, cell.style),
+                               (KEY, cell.key)):  # fmt: skip
                 if held not in (None, ""):
                     self.setData(at, role, held)
             if cell.value is not None:
@@ -102,7 +107,7 @@ class TableRow(QTreeWidgetItem):
         mine, its = self.data(at, VALUE), other.data(at, VALUE)
         if mine is not None and its is not None:
             return bool(mine < its)
-        return self.text(at).casefold() < other.text(at).casefold()
+        return _sorted_text(self, at) < _sorted_text(other, at)
 
 
 class Table(QTreeWidget):
@@ -138,7 +143,9 @@ class Table(QTreeWidget):
         for at, column in enumerate(columns):
             self.setColumnHidden(at, not column.told)
             if column.number:
-                self.headerItem().setTextAlignment(at, Qt.AlignmentFlag.AlignRight)
+                self.headerItem().setTextAlignment(
+                    at, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+                )
             if column.meaning:
                 self.headerItem().setToolTip(at, meaning(column.meaning))
                 self.headerItem().setWhatsThis(at, meaning(column.meaning))
@@ -147,7 +154,7 @@ class Table(QTreeWidget):
                 mode = QHeaderView.ResizeMode.Stretch
             elif column.bar:
                 mode = QHeaderView.ResizeMode.Fixed
-                head.resizeSection(at, _BAR + _NUMBER)
+                head.resizeSection(at, _BAR + px(_NUMBER) + _GAP)
             head.setSectionResizeMode(at, mode)
         head.setSectionsClickable(True)
         head.setSortIndicatorShown(True)
@@ -166,29 +173,42 @@ class Table(QTreeWidget):
 
     def rows(self) -> list[TableRow]:
         """Return the rows from top to bottom, those folded out below their own."""
-        found: list[TableRow] = []
+        found: list[Any] = []
         for at in range(self.topLevelItemCount()):
             top = self.topLevelItem(at)
             found += [top, *(top.child(i) for i in range(top.childCount()))]
         return found
 
+    def selected_rows(self) -> list[TableRow]:
+        """Return the rows that are selected, from top to bottom."""
+        return [row for row in self.rows() if row.isSelected()]
+
     def fit_height(self) -> None:
         """Be as high as the rows, for a table inside a panel that scrolls."""
         shown = [row for row in self.rows() if row.parent() is None or row.parent().isExpanded()]
-        tall = self.itemDelegate().line_height()
-        self.setFixedHeight(len(shown) * tall + _HEAD + 2 * self.frameWidth())
+        lines: Any = self.itemDelegate()
+        tall = lines.line_height()
+        head = max(px(_HEAD), self.header().sizeHint().height())
+        self.setFixedHeight(len(shown) * tall + head + 2 * self.frameWidth())
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+
+    def insets(self, column: int) -> tuple[int, int]:
+        """Return the room left and right of a column's text; the table's own edges have little."""
+        head = self.header()
+        places = [head.visualIndex(at) for at, one in enumerate(self.columns) if one.told]
+        place = head.visualIndex(column)
+        return (_EDGE if place == min(places) else _GAP, _EDGE if place == max(places) else _GAP)
 
     # ---- out of the window --------------------------------------------------------------
     def cells(self, *, chosen: bool = False) -> list[list[str]]:
         """Return headings and rows as text; numbers as machines read them.
 
         Args:
-            chosen: Only the selected rows, or all where none is.
+            chosen: Only the selected rows, or all where none is; rows that are hidden never.
         """
-        rows = self.rows()
-        if chosen and self.selectedItems():
+        rows = [row for row in self.rows() if not row.isHidden()]
+        if chosen and any(row.isSelected() for row in rows):
             rows = [row for row in rows if row.isSelected()]
         detail = any(row.data(0, DETAIL) for row in rows)
         heads = [column.title for column in self.columns]
@@ -265,7 +285,11 @@ class Table(QTreeWidget):
 
 def _plain(row: QTreeWidgetItem, at: int) -> str:
     value = row.data(at, VALUE)
-    return row.text(at) if value is None else f"{value:.6g}"
+    return row.data(at, KEY) or row.text(at) if value is None else f"{value:.6g}"
+
+
+def _sorted_text(row: QTreeWidgetItem, at: int) -> str:
+    return str(row.data(at, KEY) or row.text(at)).casefold()
 
 
 def _written(lines: Sequence[Sequence[str]], delimiter: str) -> str:
@@ -285,13 +309,14 @@ class _Painter(QStyledItemDelegate):
         """Return the height of every row: tall where any has a second line."""
         first = self._table.topLevelItem(0)
         tall = first is not None and first.data(0, DETAIL)
-        return TALL_LINE if tall else LINE
+        return px(_TALL_LINE if tall else _LINE)
 
     def sizeHint(
         self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
     ) -> QSize:
         """Return the fixed height."""
-        return QSize(super().sizeHint(option, index).width(), self.line_height())
+        width = super().sizeHint(option, index).width() + 2 * _GAP
+        return QSize(width, self.line_height())
 
     def paint(
         self,
@@ -307,7 +332,8 @@ class _Painter(QStyledItemDelegate):
         style = self._table.style()
         style.drawControl(QStyle.ControlElement.CE_ItemViewItem, option, painter, self._table)
         painter.save()
-        room = QRectF(option.rect).adjusted(2, 0, -2, 0)
+        left, right = self._table.insets(index.column())
+        room = QRectF(option.rect).adjusted(left, 0, -right, 0)
         if not icon.isNull():
             side = option.decorationSize.width()
             place = QRectF(room.x(), room.center().y() - side / 2, side, side)
@@ -315,7 +341,7 @@ class _Painter(QStyledItemDelegate):
             room.setLeft(room.left() + side + 4)
         if column.bar and index.data(VALUE) is not None:
             self._paint_bar(painter, room, float(index.data(VALUE)), palette)
-            room.setLeft(room.right() - _NUMBER)
+            room.setLeft(room.right() - px(_NUMBER))
         if text[:1] in ("+", MINUS) and column.number:
             painter.setPen(QColor(palette.negative if text[0] == MINUS else palette.positive))
         else:
@@ -332,7 +358,7 @@ class _Painter(QStyledItemDelegate):
             painter.drawText(upper, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter,
                              shown)  # fmt: skip
             small = QFont(option.font)
-            small.setPixelSize(11)
+            small.setPixelSize(px(11))
             painter.setFont(small)
             painter.setPen(QColor(palette.secondary))
             cut = QFontMetrics(small).elidedText(detail, Qt.TextElideMode.ElideRight,
@@ -347,7 +373,7 @@ class _Painter(QStyledItemDelegate):
     def _paint_bar(painter: QPainter, room: QRectF, share: float, palette: Palette) -> None:
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(Qt.PenStyle.NoPen)
-        groove = QRectF(room.x(), room.center().y() - 3.5, room.width() - _NUMBER - 4, 7)
+        groove = QRectF(room.x(), room.center().y() - 3.5, room.width() - px(_NUMBER) - 4, 7)
         painter.setBrush(QColor(palette.field))
         painter.drawRoundedRect(groove, 3.5, 3.5)
         if share:

@@ -26,8 +26,9 @@ from circuitscope.exchange import theme as paper
 FAMILY = "Inter"
 TEXT_PX = 13
 _LINE_OF_TEXT = 18
+_READS = 4.5
 _SIZES = re.compile(r"(font-size|(?:min-|max-)?height): ([0-9.]+)px")
-_STYLE_ICONS = ("chevron-down", "chevron-right", "check")
+_STYLE_ICONS = ("chevron-down", "chevron-right", "chevron-up", "check", "x")
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,27 @@ class Palette:
         return paper.mix(color, over or self.panel, share)
 
 
+def readable(background: QColor, *inks: str) -> QColor:
+    """Return the first of several inks that reads on an opaque background, else black or white.
+
+    It reads where its contrast as in WCAG 2 is 4.5: (L1 + 0.05) / (L2 + 0.05), of relative
+    luminances. Black or white always has that.
+    """
+
+    def luminance(color: QColor) -> float:
+        red, green, blue = (
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+            for part in (color.redF(), color.greenF(), color.blueF())
+        )
+        return float(0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05)
+
+    behind = luminance(background)
+    for ink in map(QColor, (*inks, "#000000", "#FFFFFF")):
+        if max(luminance(ink) / behind, behind / luminance(ink)) >= _READS:
+            return ink
+    raise AssertionError("black or white reads on any colour")
+
+
 def _palette(name: str, theme: paper.Theme, **own: str) -> Palette:
     """Return a palette whose canvas has the colours of a figure's theme."""
     shared = {
@@ -107,6 +129,8 @@ LIGHT = _palette(
     accent="#3D4FC1", accent_pressed="#33429F", accent_ink="#3D4FC1", accent_tint="#ECEDFA",
     on_accent="#FFFFFF", supported_tint="#EEF7F1", error="#B3261E", error_tint="#FBEEEC",
     tooltip="#1F2430", tooltip_ink="#FFFFFF",
+    # A little darker than on paper, where they lie on white alone.
+    secondary="#626C81", negative="#B04B13", feature="#838EA3", attention="#9489BD",
 )  # fmt: skip
 
 DARK = _palette(
@@ -122,7 +146,7 @@ HIGH_CONTRAST = _palette(
     window="#FFFFFF", field="#FFFFFF", border="#000000", hover="#E6E6E6",
     accent="#0B1FA8", accent_pressed="#061476", accent_ink="#0B1FA8", accent_tint="#D6DCFF",
     on_accent="#FFFFFF", supported_tint="#E2F3E8", error="#8E0000", error_tint="#FCE4E4",
-    tooltip="#000000", tooltip_ink="#FFFFFF",
+    tooltip="#000000", tooltip_ink="#FFFFFF", faint="#929292",
 )  # fmt: skip
 
 PALETTES = {palette.name: palette for palette in (LIGHT, DARK, HIGH_CONTRAST)}
@@ -160,6 +184,7 @@ def style_sheet(palette: Palette, scale: float = 1.0) -> str:
     """Return the window's style sheet in the colours of a palette, its text scaled."""
     values = {name: value for name, value in asdict(palette).items() if isinstance(value, str)}
     values["disabled"] = palette.mix(palette.secondary, 0.6)
+    values["outline"] = palette.mix(palette.secondary, 0.75)
     icons = _style_icons(palette).as_posix()
     sheet = Template(STYLE).substitute(values, text=TEXT_PX, icons=icons)
     return sheet if scale == 1 else _SIZES.sub(lambda size: _scaled(size, scale), sheet)

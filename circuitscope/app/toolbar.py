@@ -1,5 +1,7 @@
 """The toolbar: files, undo, the trace, the influence threshold, editing, export, search."""
 
+from typing import Any
+
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import (
@@ -178,4 +180,5 @@ class ThresholdSlider(QWidget):
 
     def _moved(self, value: int) -> None:
         if self._desk.session.circuit is not None:
-            self._desk.session.set_view(**{self._field: value / 100})
+            changed: dict[str, Any] = {self._field: value / 100}
+            self._desk.session.set_view(**changed)

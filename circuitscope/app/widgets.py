@@ -165,7 +165,7 @@ class RealBox(QDoubleSpinBox):
 
 def _set_in(box: QSpinBox | QDoubleSpinBox) -> None:
     # Qt places the text of a styled spin box without the style's padding.
-    box.lineEdit().setTextMargins(8, 0, 8, 0)
+    box.lineEdit().setTextMargins(6, 0, 6, 0)
 
 
 def clear(layout: QLayout) -> None:

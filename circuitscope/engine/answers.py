@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import OutOfMemory
 from circuitscope.engine.decomposing import (
     CompareHeads,
@@ -350,8 +351,10 @@ def _trace(request: Trace, holdings: Holdings, progress: Progress) -> Finding:
         if request.prompts:
             from circuitscope.tracing.prompt_set import stable_core, trace_prompts
 
-            def traced(prompt: Prompt) -> Finding:
-                return trace(model, replace(chosen, prompt=prompt), dictionaries, progress)
+            def traced(prompt: Prompt) -> Circuit:
+                found = trace(model, replace(chosen, prompt=prompt), dictionaries, progress)
+                assert isinstance(found, Circuit), "tracing methods make circuits"
+                return found
 
             found = trace_prompts(traced, request.prompts, progress)
             return stable_core(found, request.share)

@@ -33,7 +33,7 @@ from circuitscope.exchange.badges import badge_glyphs, badge_legend
 from circuitscope.exchange.drawn_links import drawn_links, strongest_links
 from circuitscope.exchange.figure import Box, Curves, Figure, Layer, Text
 from circuitscope.exchange.looks import looks_legend, shape_signs
-from circuitscope.exchange.placing import places_by_hand
+from circuitscope.exchange.placing import places_by_hand, places_of
 from circuitscope.exchange.routing import Link, place_numbers, route_steps
 from circuitscope.exchange.theme import PRESETS, Preset, Theme, edge_width, share_text
 from circuitscope.exchange.typeface import (
@@ -47,6 +47,7 @@ from circuitscope.exchange.typeface import (
 from circuitscope.graph import groups
 from circuitscope.graph.evidence import Marks, Run, marks_of, untested
 from circuitscope.graph.groups import Subgraph, fold, fold_nodes
+from circuitscope.graph.influence import strengths
 from circuitscope.graph.layered import Gaps, LayoutBox, layout_steps
 from circuitscope.graph.looks import looks_of
 from circuitscope.graph.view import View, nodes_named, rows_of, view_of
@@ -191,7 +192,7 @@ def _badges(
 
 
 def subgraph_of(circuit: Circuit, rows: Rows, view: View) -> Subgraph:
-    """Fold what is pinned and grouped; where nothing is, take the most influential nodes."""
+    """Fold what is pinned and grouped; where nothing is, take the strongest nodes."""
     subgraph = fold(circuit, rows, view.nodes)
     if subgraph.boxes:
         return subgraph
@@ -199,7 +200,7 @@ def subgraph_of(circuit: Circuit, rows: Rows, view: View) -> Subgraph:
     root = caption.main_root(circuit)
     hidden = nodes_named(circuit, rows, "hidden")
     candidates = view.nodes & ~circuit.nodes.of_kind(NodeKind.LOGIT) & ~hidden
-    strength = np.where(candidates, circuit.nodes.influence, -np.inf)
+    strength = np.where(candidates, strengths(circuit), -np.inf)
     order = np.argsort(-strength, kind="stable")[:_FIRST_DIAGRAM]
     chosen[order[strength[order] > 0]] = True
     if root is not None:
@@ -362,8 +363,8 @@ def _place(
         return [], [], (0.0, top)
     faces = [*boxes, *(item.face for item in items)]
     size = np.array([[face.width, face.height] for face in faces])
-    by_hand = [box.place for box in subgraph.boxes]
     scale = preset.label / PRESETS["screen"].label
+    by_hand = places_of(subgraph.boxes, rows, size[: len(boxes)] / scale)
     if any(place is not None for place in by_hand) or not boxes:
         by_hand += [item.place for item in items]
         corners = places_by_hand(by_hand, size, top, preset)

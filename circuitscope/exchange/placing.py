@@ -5,15 +5,54 @@ with their type. What is then too wide for the paper keeps its rows and the orde
 set anew: boxes of a row stand side by side, a row that is too wide is split, rows do not overlap.
 """
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
+from circuitscope.core.nesting import parents_of, upwards
+from circuitscope.core.rows import Rows
 from circuitscope.exchange.theme import PRESETS, Preset
+from circuitscope.graph.groups import Box
 from circuitscope.graph.layered import apart
+from circuitscope.graph.view import rows_of
+
+Place = tuple[float, float] | None
+_GAP = 14.0
+"""Points between the boxes of a group that was just unfolded."""
+
+
+def places_of(boxes: Sequence[Box], rows: Rows, size: NDArray[np.float64]) -> list[Place]:
+    """Return the user's places of boxes; those of an unfolded group stand where the group stood.
+
+    Args:
+        boxes: In the order of computation, which goes upwards.
+        rows: The drawing; place, group and member are read.
+        size: Width and height of each box in points of the screen's figure, [k, 2].
+    """
+    found: list[Place] = [box.place for box in boxes]
+    parents = parents_of(dict(rows_of(rows, "group")))
+    members = {name: str(row.get("group", "")) for name, row in rows_of(rows, "member")}
+    places = {name: (float(at["x"]), float(at["y"])) for name, at in rows_of(rows, "place")}
+    loose: dict[str, list[int]] = {}
+    for number, box in enumerate(boxes):
+        group = parents.get(box.id, "") if box.is_group else members.get(box.id, "")
+        around = [name for name in upwards(group, parents) if name in places] if group else []
+        if box.place is None and around:
+            loose.setdefault(around[0], []).append(number)
+    for group, numbers in loose.items():
+        columns = math.ceil(math.sqrt(len(numbers)))
+        wide, high = size[numbers].max(axis=0) + _GAP
+        left = places[group][0] - (columns - 1) / 2 * wide
+        low = places[group][1] + (math.ceil(len(numbers) / columns) - 1) / 2 * high
+        for at, number in enumerate(numbers):
+            found[number] = (left + at % columns * wide, low - at // columns * high)
+    return found
 
 
 def places_by_hand(
-    by_hand: list[tuple[float, float] | None],
+    by_hand: Sequence[Place],
     size: NDArray[np.float64],
     top: float,
     preset: Preset,

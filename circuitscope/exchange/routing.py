@@ -28,6 +28,8 @@ _BASIS: Final = np.concatenate(
 )  # fmt: skip
 _MOST_BENDS: Final = 4
 _ALONG: Final = np.array([0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74, 0.18, 0.82])
+_FARTHER: Final = (1, 3, 6)
+_COVERS: Final = 100
 _BELOW: Final = np.array([1.2, 1.7, 2.2, 2.7, 3.3, 4.0])
 """Last resort of short edges between neighbours, in heights of the number."""
 _ORDER: Final = np.concatenate([
@@ -273,19 +275,22 @@ def place_numbers(
     n_taken = len(solid)
     for i in sorted(range(len(curves)), key=lambda i: (-abs(strength[i]), i)):
         half = np.array(sizes[i]) / 2
-        middle, dislike, is_aside = _spots(lines[i], sizes[i], gap)
-        rects = np.concatenate([middle - half, middle + half], axis=1)
-        own = _points_in(rects, lines[i])
-        rest = np.minimum(_sorted_in(rects, x, y) - own, _MOST_POINTS)
-        own = np.minimum(own, _MOST_POINTS)
-        (left, top), (right, bottom) = rects[:, :2].min(axis=0), rects[:, 2:].max(axis=0)
-        there = taken[:n_taken]
-        there = there[
-            (there[:, 0] < right) & (there[:, 2] > left)
-            & (there[:, 1] < bottom) & (there[:, 3] > top)
-        ]  # fmt: skip
-        cost = dislike + 100 * _covered(rects, there)
-        cost += 0.8 * rest + np.where(is_aside, 0.6 * own, 0.0)
+        for away in _FARTHER:  # farther from its curve where all nearer places are taken
+            middle, dislike, is_aside = _spots(lines[i], sizes[i], away * gap)
+            rects = np.concatenate([middle - half, middle + half], axis=1)
+            own = _points_in(rects, lines[i])
+            rest = np.minimum(_sorted_in(rects, x, y) - own, _MOST_POINTS)
+            own = np.minimum(own, _MOST_POINTS)
+            (left, top), (right, bottom) = rects[:, :2].min(axis=0), rects[:, 2:].max(axis=0)
+            there = taken[:n_taken]
+            there = there[
+                (there[:, 0] < right) & (there[:, 2] > left)
+                & (there[:, 1] < bottom) & (there[:, 3] > top)
+            ]  # fmt: skip
+            cost = dislike + _COVERS * _covered(rects, there)
+            cost += 0.8 * rest + np.where(is_aside, 0.6 * own, 0.0)
+            if cost.min() < _COVERS:
+                break
         best = np.flatnonzero(cost <= cost.min() + 1e-9)[0]
         centres[i] = (float(middle[best, 0]), float(middle[best, 1]))
         taken[n_taken] = rects[best]

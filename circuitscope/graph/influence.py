@@ -183,6 +183,12 @@ def standing(circuit: Circuit) -> Standing:
     return Standing(seen, source, target, weight, share, start, stage, reached)
 
 
+def strengths(circuit: Circuit) -> NDArray[np.float32]:
+    """Return what nodes are ranked by, float32 [n]: influence, or the size of a relevance."""
+    nodes = circuit.nodes
+    return np.abs(nodes.activation) if is_relevance(circuit) else nodes.influence
+
+
 def influence(circuit: Circuit) -> NDArray[np.float32]:
     """Compute the influence of every node, float32 [n]; roots that nothing follows hold 0."""
     return standing(circuit).reached.astype(np.float32)

@@ -82,13 +82,13 @@ class Png:
         content = QByteArray()
         buffer = QBuffer(content)
         buffer.open(QIODevice.OpenModeFlag.WriteOnly)
-        if not image.save(buffer, "PNG"):
+        if not image.save(buffer, "PNG"):  # type: ignore[call-overload] # stubs say bytes
             raise ExchangeError(
                 f"Qt could not encode {path.name} as PNG.",
                 kept="Nothing was written.",
                 hint="Choose fewer dpi, or SVG or PDF.",
             )
-        save_bytes(path, content.data())
+        save_bytes(path, bytes(content.data()))
 
     def read(self, path: Path, progress: Progress) -> Imported:
         """Refuse: a picture holds no graph."""

@@ -95,5 +95,6 @@ def _making(connection: sqlite3.Connection, info: findings.FindingInfo) -> tuple
     if found.source_file:
         return who, f"Import {Path(found.source_file).name}{size}"
     model = str(found.model.get("name") or "")
-    how = f"Compute a {info.kind} by {found.method}" + (f" in {model}" if model else "")
+    thing = info.kind if info.kind.endswith("s") else f"a {info.kind}"
+    how = f"Compute {thing} by {found.method}" + (f" in {model}" if model else "")
     return who, how + size

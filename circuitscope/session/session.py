@@ -136,12 +136,12 @@ class Session(Document):
     def generate(self, prompt: Prompt | Chat, n_tokens: int = 12, **options: Any) -> Job:
         """Continue a prompt; the job's result is a `Generation`, `options` those of `Generate`."""
         request = Generate(self._model.choice, prompt, n_tokens, **options)
-        return self.jobs.add(f"Generate after “{_shown(prompt)}”", request)
+        return self.jobs.add(f"Generate after “{_shown(prompt, self.circuit)}”", request)
 
     def predict(self, prompt: Prompt, n_alternatives: int = 10) -> Job:
         """Ask what the model expects after every token; the job's result is `Predictions`."""
         request = Predict(self._model.choice, prompt, n_alternatives)
-        return self.jobs.add(f"Read what could follow “{_shown(prompt)}”", request)
+        return self.jobs.add(f"Read what could follow “{_shown(prompt, self.circuit)}”", request)
 
     def try_changes(self, prompt: Prompt, changes: Sequence[Intervention], **options: Any) -> Job:
         """Run a prompt with and without changes; the job's result is a `Tried`.
@@ -157,12 +157,12 @@ class Session(Document):
             folders = dictionary_folders(self.circuit, Path(choice.path), self.preferences.now)
         folders = options.pop("dictionaries", folders)
         request = TryChanges(choice, prompt, tuple(changes), folders, **options)
-        return self.jobs.add(f"Try on “{_shown(prompt)}”", request)
+        return self.jobs.add(f"Try on “{_shown(prompt, self.circuit)}”", request)
 
     def lens(self, prompt: Prompt, top: int = 5) -> Job:
         """Ask what every residual state promotes; the job's result is a `Grid`."""
         return self.jobs.add(
-            f"Lens on “{_shown(prompt)}”", ReadLens(self._model.choice, prompt, top)
+            f"Lens on “{_shown(prompt, self.circuit)}”", ReadLens(self._model.choice, prompt, top)
         )
 
     def inspect_dictionaries(self, path: Path | str) -> Job:
@@ -350,8 +350,11 @@ def _explained(circuit: Circuit) -> str:
     return circuit.labels[int(circuit.roots[order[0]])].strip() if len(order) else ""
 
 
-def _shown(prompt: Prompt | Chat) -> str:
+def _shown(prompt: Prompt | Chat, circuit: Circuit | None = None) -> str:
+    """Name a prompt in a job's title; ids by the words of the circuit that has them too."""
     if isinstance(prompt, Chat):
         return short(prompt.turns[-1][1] if prompt.turns else "", 48)
-    text = prompt if isinstance(prompt, str) else f"{len(prompt)} token ids"
-    return short(text, 48)
+    if isinstance(prompt, str):
+        return short(prompt, 48)
+    is_its = circuit is not None and tuple(prompt) == circuit.token_ids
+    return short(circuit.prompt if is_its and circuit else f"{len(prompt)} token ids", 48)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from PySide6.QtWidgets import QApplication, QPushButton
+from PySide6.QtWidgets import QApplication, QLabel, QPlainTextEdit, QPushButton
 from pytestqt.qtbot import QtBot
 
 from circuitscope.app.dialogs import errors
@@ -46,6 +46,9 @@ def test_a_fault_opens_a_report_that_can_be_copied(window: MainWindow, qapp: QAp
     errors.excepthook(ZeroDivisionError, ZeroDivisionError("by zero"), None)
     dialog = next(w for w in qapp.topLevelWidgets() if isinstance(w, errors.CrashDialog))
     assert "ZeroDivisionError: by zero" in dialog.report
+    heading, field = dialog.findChildren(QLabel)[1], dialog.findChild(QPlainTextEdit)
+    places = [widget.mapTo(dialog, widget.rect().topLeft()).y() for widget in (heading, field)]
+    assert places == sorted(places)
     next(b for b in dialog.findChildren(QPushButton) if "Copy" in b.text()).click()
     assert "ZeroDivisionError" in QApplication.clipboard().text()
     dialog.accept()
@@ -55,6 +58,7 @@ def test_an_error_of_the_users_world_opens_no_report(window: MainWindow, opened)
     error = CircuitScopeError("It broke.", kept="All safe.", hint="Try again.")
     errors.excepthook(type(error), error, None)
     dialog = opened("ErrorDialog")
+    assert dialog.height() == dialog.heightForWidth(dialog.width())  # no higher than its words
     dialog.accept()
 
 

@@ -282,3 +282,19 @@ def test_everything_that_takes_the_focus_has_a_name(drawn: MainWindow, qapp: QAp
         if not (widget.accessibleName() or text or widget.objectName().startswith("qt_")):
             silent.append(repr(widget))
     assert silent == []
+
+
+def test_panels_are_as_wide_when_a_project_is_opened_again(
+    drawn: MainWindow, qapp: QApplication
+) -> None:
+    drawn.resize(1440, 900)
+    qapp.processEvents()
+    names = "jobs", "tests", "history", "inspector", "project"
+    docks = [drawn.findChild(QDockWidget, name) for name in names]
+    before = [dock.width() for dock in docks]
+    path = drawn.session.project.path
+    drawn.session.close()
+    qapp.processEvents()
+    drawn.open_path(path)
+    qapp.processEvents()
+    assert [dock.width() for dock in docks] == before

@@ -8,7 +8,7 @@ from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QApplication, QPushButton, QWidget
 
 from circuitscope.app import words
-from circuitscope.app.theme import PALETTES, Palette, icon, style_sheet
+from circuitscope.app.theme import PALETTES, Palette, icon, readable, style_sheet
 from circuitscope.core.rows import GROUP_COLORS
 
 
@@ -32,9 +32,28 @@ def test_text_reads_on_every_ground(palette: Palette) -> None:
     for ground in (palette.panel, palette.window):
         assert contrast(palette.secondary, ground) >= least
         assert contrast(palette.accent_ink, ground) >= least
-        assert contrast(palette.positive, ground) >= 4.3
-        assert contrast(palette.negative, ground) >= 4.1
+        for name in ("positive", "negative", "error"):
+            assert contrast(getattr(palette, name), ground) >= 4.5
+    for ground in (palette.field, palette.accent_tint):
+        assert contrast(palette.secondary, ground) >= 4.5
     assert contrast(palette.on_accent, palette.accent) >= 4.5
+    assert contrast(palette.supported, palette.supported_tint) >= 4.5
+
+
+@pytest.mark.parametrize("palette", PALETTES.values(), ids=lambda palette: palette.name)
+def test_glyphs_stand_out_from_the_canvas(palette: Palette) -> None:
+    for name in ("token", "logit", "feature", "attention"):
+        assert contrast(getattr(palette, name), palette.panel) >= 3.0
+    assert all(contrast(hue, palette.panel) >= 3.0 for hue in palette.groups.values())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize("palette", PALETTES.values(), ids=lambda palette: palette.name)
+def test_numbers_read_on_every_colour_of_a_heat_map(palette: Palette, share: float) -> None:
+    for sign in (palette.positive, palette.negative):
+        fill = palette.mix(sign, share, palette.field)
+        ink = readable(QColor(fill), palette.ink, palette.panel)
+        assert contrast(ink.name(), fill) >= 4.5
 
 
 @pytest.mark.parametrize("palette", PALETTES.values(), ids=lambda palette: palette.name)

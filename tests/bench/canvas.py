@@ -118,9 +118,10 @@ def _median_ms(act: Callable[[int], object], view: QWidget, times: int = 30) -> 
     return 1000 * statistics.median(found)
 
 
-def _send(view: QWidget, kind: QEvent.Type, at: QPointF) -> None:
+def _send(view: QWidget, kind: QEvent.Type, at: QPointF, *, held: bool = True) -> None:
     button = Qt.MouseButton.NoButton if kind == QEvent.Type.MouseMove else _LEFT
-    buttons = Qt.MouseButton.NoButton if kind == QEvent.Type.MouseButtonRelease else _LEFT
+    released = kind == QEvent.Type.MouseButtonRelease or not held
+    buttons = Qt.MouseButton.NoButton if released else _LEFT
     none = Qt.KeyboardModifier.NoModifier
     QApplication.sendEvent(view, QMouseEvent(kind, at, at, button, buttons, none))
 
@@ -199,6 +200,11 @@ def _diagram(app: QApplication, session: Session, circuit: Circuit) -> list[dict
     view.show()
     opening = [time.perf_counter() - start, *_steps(app, lambda: view.is_complete, 60)]
     opened = time.perf_counter() - start
+    faces = [view.middle_of(box) for box in range(0, BOXES, BOXES // 30)]
+    view.repaint()
+    hover = _median_ms(
+        lambda n: _send(view, QEvent.Type.MouseMove, faces[n % len(faces)], held=False), view
+    )
     session.select([0])
     alone, drop = _drag_ms(view, view.middle_of(0))
     dropping = [drop, *_steps(app, lambda: view.is_complete, 60)]
@@ -208,6 +214,7 @@ def _diagram(app: QApplication, session: Session, circuit: Circuit) -> list[dict
     return [
         _row("canvas.circuit_open_s", opened, "s", 2.0),
         _row("canvas.circuit_open_step_ms", 1000 * max(opening), "ms", 50.0),
+        _row("canvas.circuit_hover_ms", hover, "ms", 5.0),
         _row("canvas.circuit_drag_ms", alone, "ms", 16.0),
         _row("canvas.circuit_drag_all_ms", everything, "ms", 16.0),
         _row("canvas.circuit_drop_step_ms", 1000 * max(dropping), "ms", 50.0),

@@ -7,13 +7,14 @@ It paints the very `Figure` that is exported, in screen colours, so screen and p
 from typing import Final
 
 import numpy as np
-from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtCore import QEvent, QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QContextMenuEvent, QPainter, QPaintEvent, QPen, QShowEvent
 from PySide6.QtWidgets import QPushButton, QWidget
 
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.canvas import diagram_things
 from circuitscope.app.canvas.camera import Camera
+from circuitscope.app.canvas.diagram_hover import FADED, Hover
 from circuitscope.app.canvas.diagram_things import (
     Shown,
     Thing,
@@ -52,6 +53,7 @@ class DiagramView(CanvasView):
         self._anchor: tuple[str, tuple[float, float]] | None = None
         self._work = Stepwise(self)
         self._work.done.connect(self._take)
+        self._hover = Hover()
         self._picture = MovedPicture(self)
         self._picture.changed.connect(self.update)
         self._offer = QPushButton(tr("Group them by layer"), self)
@@ -194,7 +196,8 @@ class DiagramView(CanvasView):
         """Return x, y, width, height of a frame around what is selected, or in the middle."""
         if not (chosen := self.selected()):
             return (*self.free_spot(), 240.0, 160.0)
-        return united(chosen).adjusted(-20, -36, 20, 20).getRect()
+        rect = united(chosen).adjusted(-20, -36, 20, 20)
+        return rect.x(), rect.y(), rect.width(), rect.height()
 
     # ---- selection -------------------------------------------------------------------------
     def selected(self) -> list[Thing]:
@@ -233,6 +236,18 @@ class DiagramView(CanvasView):
         node = min(thing.members) if thing is not None and thing.members else -1
         self.menu_wanted.emit(node, event.globalPos())
 
+    def _point_at(self, thing: Thing | None) -> None:
+        """Let what the box under the mouse is joined to stand out."""
+        box = None
+        if thing is not None and thing.kind == "box":
+            box = next(at for at, face in enumerate(self._shown.faces) if face is thing.face)
+        if self._hover.point_at(self._shown, box):
+            self.update()
+
+    def leaveEvent(self, event: QEvent) -> None:
+        super().leaveEvent(event)
+        self._point_at(None)
+
     # ---- painting --------------------------------------------------------------------------
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
@@ -254,7 +269,12 @@ class DiagramView(CanvasView):
         camera, focus, circuit = self._camera, self._session.focus, self._session.circuit
         view = (camera, self.size(), self.devicePixelRatioF())
         if focus is None or circuit is None:
+            lit = self._hover.lit(self._shown)
+            painter.setOpacity(1.0 if lit is None else FADED)
             self._picture.paint(painter, self._seen, view, lambda p: paint_seen(p, figure, camera))
+            painter.setOpacity(1.0)
+            if lit is not None:
+                paint_seen(painter, lit, camera)
             return
         boxes, links, missing = in_focus(circuit, self._shown, focus)
         self._picture.paint(

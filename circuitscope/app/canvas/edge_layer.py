@@ -8,6 +8,7 @@ to show. Colours are mixed with the background beforehand: transparency costs te
 import itertools
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import shiboken6
@@ -16,6 +17,7 @@ from PySide6.QtCore import QLineF, QObject, QPointF, QRectF, QSize, Qt, QTimer, 
 from PySide6.QtGui import QColor, QPainter, QPen, QPixmap
 
 from circuitscope.app.canvas.camera import Camera
+from circuitscope.app.later import Later
 from circuitscope.app.theme import Palette
 
 RUN = 500
@@ -42,7 +44,8 @@ def edge_pens(palette: Palette) -> list[QPen]:
 def pen_indices(share: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Return the pen of each edge by its signed share of its target's row."""
     level = np.minimum((np.sqrt(np.abs(share)) * LEVELS * 1.3).astype(np.int64), LEVELS - 1)
-    return (level + LEVELS * (share >= 0)).astype(np.uint8)
+    found: NDArray[np.uint8] = (level + LEVELS * (share >= 0)).astype(np.uint8)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,10 @@ class EdgeLayer(QObject):
         self._camera = Camera()
         self._size = QSize(1, 1)
         self._ratio = 1.0
-        self._rest = QTimer(self, singleShot=True, interval=IDLE_MS, timeout=self._begin)
-        self._step = QTimer(self, interval=0, timeout=self._draw_for_a_while)
+        self._rest = Later(self, self._begin)
+        self._rest.setInterval(IDLE_MS)
+        self._step = QTimer(self)
+        self._step.timeout.connect(self._draw_for_a_while)
 
     @property
     def is_complete(self) -> bool:
@@ -167,5 +172,6 @@ class EdgeLayer(QObject):
                 continue
             painter.setPen(self._pens[int(pens[start])])
             run = self._lines[self._done + start : self._done + stop]
-            painter.drawLines(shiboken6.Shiboken.wrapInstance(run.ctypes.data, QLineF), len(run))
+            first: Any = shiboken6.Shiboken.wrapInstance(run.ctypes.data, QLineF)
+            painter.drawLines(first, len(run))
         self._done = end

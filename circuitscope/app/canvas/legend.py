@@ -13,7 +13,7 @@ from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen
 from circuitscope.app.canvas.badge_paint import paint_badge
 from circuitscope.app.canvas.link_paint import LEFT, RIGHT, paint_glyph, text_font
 from circuitscope.app.canvas.link_scene import LinkScene
-from circuitscope.app.theme import Palette
+from circuitscope.app.theme import Palette, px
 from circuitscope.app.words import MINUS, count, percent, tr
 from circuitscope.core.anatomy import Site
 from circuitscope.core.badges import Badge
@@ -29,7 +29,7 @@ _NAMES: Final = {
     Shape.SQUARE: "token, logit", Shape.DISC: "MLP feature", Shape.TRIANGLE: "attention feature",
     Shape.HOLLOW_DIAMOND: "unexplained", Shape.CROSS: "constant",
 }  # fmt: skip
-_ROW: Final = 18.0
+_ROW: Final = 18
 _GAP: Final = 16.0
 _SIGN: Final = 22.0
 _GLYPH_ROOM: Final = 15.0
@@ -126,7 +126,7 @@ def legend_rows(entries: list[Entry], font: QFont, room: float) -> list[list[tup
 def legend_height(entries: list[Entry], base: QFont, width: float) -> float:
     """Return how far down the legend reaches in a widget of a width."""
     rows = legend_rows(entries, text_font(base, 11), width - LEFT - RIGHT)
-    return 8 + _ROW * len(rows)
+    return 8 + px(_ROW) * len(rows)
 
 
 def paint_legend(painter: QPainter, entries: list[Entry], palette: Palette, size: QRectF) -> None:
@@ -136,12 +136,13 @@ def paint_legend(painter: QPainter, entries: list[Entry], palette: Palette, size
     font = text_font(painter.font(), 11)
     painter.setFont(font)
     rows = legend_rows(entries, font, size.width() - LEFT - RIGHT)
+    high = px(_ROW)
     back = QColor(palette.panel)
     back.setAlpha(225)
-    painter.fillRect(QRectF(0, 0, size.width(), 8 + _ROW * len(rows)), back)
+    painter.fillRect(QRectF(0, 0, size.width(), 8 + high * len(rows)), back)
     for number, row in enumerate(rows):
         for x, entry in row:
-            at = QRectF(LEFT + x, 6 + number * _ROW, size.width(), _ROW)
+            at = QRectF(LEFT + x, 6 + number * high, size.width(), high)
             _paint_entry(painter, entry, at, palette)
     painter.restore()
 

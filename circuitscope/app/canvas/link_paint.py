@@ -6,6 +6,7 @@ the pale straight lines of everything else. Negative edges are dashed as well as
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import shiboken6
@@ -165,9 +166,8 @@ def _points(
         pen = QPen(QColor(tint), width)
         pen.setCapStyle(cap)
         painter.setPen(pen)
-        painter.drawPoints(
-            shiboken6.Shiboken.wrapInstance(points.ctypes.data, QPointF), len(points)
-        )
+        first: Any = shiboken6.Shiboken.wrapInstance(points.ctypes.data, QPointF)
+        painter.drawPoints(first, len(points))
 
 
 def paint_glyph(

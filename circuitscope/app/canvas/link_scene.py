@@ -85,7 +85,8 @@ class LinkScene:
         """Return the visible edges at a node, weakest first, the strongest `most` of them."""
         table = self.circuit.edges
         here = (table.source[self.edges] == node) | (table.target[self.edges] == node)
-        return self.edges[here][-most:]
+        found: NDArray[np.int64] = self.edges[here][-most:]
+        return found
 
     def nearest(self, x: float, y: float, scale: tuple[float, float], reach: float) -> int | None:
         """Return the visible node nearest to a point in layout units, within `reach` pixels."""
@@ -118,7 +119,7 @@ class LinkScene:
             span = table.into(target)
             found = np.flatnonzero(table.source[span] == source)
             if len(found):
-                return span.start + int(found[0])
+                return int(span.start + found[0])
         return None
 
 

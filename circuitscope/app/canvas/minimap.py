@@ -3,7 +3,7 @@
 Drag the rectangle or click beside it; with the keyboard, Tab reaches it and the arrows move it.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import shiboken6
@@ -105,9 +105,8 @@ class Minimap(QWidget):
             if len(nodes):
                 points = np.ascontiguousarray(self._camera().to_pixels(scene.places[nodes]))
                 painter.setPen(QPen(QColor(color), size))
-                painter.drawPoints(
-                    shiboken6.Shiboken.wrapInstance(points.ctypes.data, QPointF), len(points)
-                )
+                first: Any = shiboken6.Shiboken.wrapInstance(points.ctypes.data, QPointF)
+                painter.drawPoints(first, len(points))
         painter.setPen(QPen(QColor(self._palette.accent), 1.4))
         tint = QColor(self._palette.accent)
         tint.setAlpha(28)

@@ -14,12 +14,13 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QObject, QPointF, QRectF, QSize, Qt, QTimer, Signal
+from PySide6.QtCore import QObject, QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QPainter, QPen, QPixmap
 
 from circuitscope.app.canvas.camera import Camera
 from circuitscope.app.canvas.diagram_things import Shown
 from circuitscope.app.canvas.link_paint import curve
+from circuitscope.app.later import Later
 from circuitscope.exchange.figure import Box, Curves, Figure, Glyphs, Layer, dashes
 from circuitscope.exchange.routing import Link
 from circuitscope.printing.paint import paint_figure
@@ -51,7 +52,8 @@ class MovedPicture(QObject):
         super().__init__(parent)
         self._kept: _Picture | None = None
         self._cost = 0.0
-        self._rest = QTimer(self, singleShot=True, interval=_REST_MS, timeout=self._rested)
+        self._rest = Later(self, self._rested)
+        self._rest.setInterval(_REST_MS)
 
     def paint(
         self, painter: QPainter, shown: object, view: View, act: Callable[[QPainter], object]
@@ -77,7 +79,7 @@ class MovedPicture(QObject):
             return
         grown = camera.scale_x / kept.camera.scale_x
         corner = QPointF(camera.offset_x, camera.offset_y)
-        corner -= grown * QPointF(kept.camera.offset_x, kept.camera.offset_y)
+        corner -= QPointF(kept.camera.offset_x, kept.camera.offset_y) * grown
         target = QRectF(corner.x(), corner.y(), size.width() * grown, size.height() * grown)
         painter.drawPixmap(target, kept.pixmap, QRectF(kept.pixmap.rect()))
         self._rest.start()
@@ -132,13 +134,13 @@ class Lifted:
         target = np.array([moving[link.target] for link in shown.links], np.bool_)
         self._ends = [(shown.links[int(i)], int(i)) for i in np.flatnonzero(source != target)]
         self._curves = _layer(shown.figure, "edges").curves
-        still = _part(shown.figure, set(faces) - lifted, ~source & ~target, words=True)
+        still = part_of(shown.figure, set(faces) - lifted, ~source & ~target, words=True)
         self._still = self._painted(still, self.camera, size, ratio)
         # What moves may come from outside the widget: its picture is larger on every side.
         self._border = (size.width() // 2, size.height() // 2)
         shifted = self.camera.panned(*self._border)
         larger = QSize(size.width() + 2 * self._border[0], size.height() + 2 * self._border[1])
-        moves = _part(shown.figure, lifted, source & target)
+        moves = part_of(shown.figure, lifted, source & target)
         self._lifted = self._painted(moves, shifted, larger, ratio)
 
     @staticmethod
@@ -207,14 +209,14 @@ def paint_highlighted(
     painter.setOpacity(1.0)
     faces = _layer(figure, "nodes").boxes
     kept = {id(face) for face, is_kept in zip(faces, boxes, strict=True) if is_kept}
-    paint_seen(painter, _part(figure, kept, edges), camera)
+    paint_seen(painter, part_of(figure, kept, edges), camera)
 
 
 def _layer(figure: Figure, name: str) -> Layer:
     return next((layer for layer in figure.layers if layer.id == name), Layer(name))
 
 
-def _part(
+def part_of(
     figure: Figure, kept: set[int], edges: NDArray[np.bool_], *, words: bool = False
 ) -> Figure:
     """Return a figure of some boxes, some edges, their signs, and title and caption.
@@ -263,10 +265,14 @@ def _glyphs_at(glyphs: Glyphs, faces: Sequence[Box]) -> Glyphs | None:
     corners = np.array(
         [(x, face.y) for face in faces for x in (face.x, face.x + face.width)]
     ).reshape(-1, 2)
-    kept = np.array([
-        bool((np.abs(corners - (x, y)) < 6).all(axis=1).any())
-        for x, y in zip(glyphs.x, glyphs.y, strict=True)
-    ], np.bool_)  # fmt: skip
+    at = np.stack([glyphs.x, glyphs.y], axis=1)
+    if len(corners) < len(at):
+        kept = np.zeros(len(at), np.bool_)
+        for corner in corners:
+            kept |= (np.abs(at - corner) < 6).all(axis=1)
+    else:
+        near = [(np.abs(corners - place) < 6).all(axis=1).any() for place in at]
+        kept = np.array(near, np.bool_)
     if not kept.any():
         return None
     return replace(

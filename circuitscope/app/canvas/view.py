@@ -67,6 +67,10 @@ class CanvasView(QWidget):
         """Show everything."""
         raise NotImplementedError
 
+    def frame_selection(self) -> None:
+        """Bring what is selected into view; everything where nothing is selected."""
+        raise NotImplementedError
+
     def refresh(self) -> None:
         """Work out anew what is shown."""
         raise NotImplementedError

@@ -1,5 +1,7 @@
 """Add, rename, duplicate and delete what a project holds; every change is one undoable edit."""
 
+from collections.abc import Callable
+
 from PySide6.QtWidgets import QDialog
 
 from circuitscope.app.commands import edits, evidence, files
@@ -79,11 +81,11 @@ def trace_again(desk: Desk, finding_id: str = "") -> QDialog:
 def open_result(desk: Desk, finding_id: str) -> QDialog | None:
     """Open a kept result that is no circuit, where a dialog shows its kind."""
     method = desk.session.project.finding(finding_id).method
-    shown = {
+    shown: dict[str, Callable[..., QDialog]] = {
         "importance": files.weigh_words, "measurement": evidence.measure,
         "comparison": evidence.open_comparison, "logit_inspection": evidence.logits,
-    }.get(method)  # fmt: skip
-    return shown(desk, finding_id) if shown is not None else None
+    }  # fmt: skip
+    return shown[method](desk, finding_id) if method in shown else None
 
 
 def compare_with(desk: Desk, circuit_id: str, before: str = "") -> QDialog:

@@ -11,19 +11,19 @@ from circuitscope.app.dialogs.name import ask_name
 from circuitscope.app.dialogs.note import ask_note
 from circuitscope.app.words import tr
 from circuitscope.core.binding import Binding
-from circuitscope.graph.align import align, distribute
+from circuitscope.graph.align import Axis, Edge, align, distribute
 from circuitscope.project import arranging, verbs
 
-EDGES = ("left", "centre", "right", "top", "middle", "bottom")
-AXES = ("across", "down")
+EDGES: tuple[Edge, ...] = ("left", "centre", "right", "top", "middle", "bottom")
+AXES: tuple[Axis, ...] = ("across", "down")
 
 
-def aligning(edge: str) -> Callable[[Desk], None]:
+def aligning(edge: Edge) -> Callable[[Desk], None]:
     """Return the command that lines the selected boxes up."""
     return lambda desk: _rearrange(desk, partial(align, edge=edge), f"Align {edge}", 2)
 
 
-def distributing(axis: str) -> Callable[[Desk], None]:
+def distributing(axis: Axis) -> Callable[[Desk], None]:
     """Return the command that spaces the selected boxes evenly."""
     text = f"Distribute {'horizontally' if axis == 'across' else 'vertically'}"
     return lambda desk: _rearrange(desk, partial(distribute, axis=axis), text, 3)
@@ -130,8 +130,8 @@ def edit_item(desk: Desk, name: str) -> None:
 
 def erase(desk: Desk) -> None:
     """Take the selected notes, frames and sketches away; undo brings them back."""
-    names = desk.window.circuit_view.selected_items()
-    names = [name for name in names if not name.startswith("open ")]
+    chosen = desk.window.circuit_view.selected_items()
+    names = [name for name in chosen if not name.startswith("open ")]
     if names:
         desk.session.edit(arranging.erase, names)
     else:

@@ -1,5 +1,6 @@
 """Open, save, import, export and trace: the dialogs around the session's files and jobs."""
 
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtWidgets import QDialog, QFileDialog
@@ -98,13 +99,21 @@ def _open(desk: Desk, path: Path) -> None:
 
 
 def _offer_read_only(desk: Desk, path: Path, error: ProjectLocked) -> None:
-    dialog = show_error(desk.window, error)
+    dialog = MessageDialog(
+        desk.window, "lock", desk.palette.accent_ink, error.message, error.kept, error.hint
+    )
+    dialog.setObjectName("LockedDialog")
 
     def look_only() -> None:
         dialog.accept()
         desk.session.open_project(path, read_only=True)
 
-    dialog.buttons.insertWidget(1, button(tr("Open for reading"), "", look_only))
+    dialog.buttons.addWidget(button(tr("Cancel"), "", dialog.reject))
+    look = button(tr("Open for reading"), "primary", look_only)
+    look.setDefault(True)
+    dialog.buttons.addWidget(look)
+    dialog.open()
+    look.setFocus()
 
 
 def import_graph(desk: Desk) -> None:
@@ -173,7 +182,7 @@ def _answer(dialog: MessageDialog, choices: tuple[tuple[str, str, str], ...]) ->
         dialog.accept()
 
     for name, words, style in choices:
-        made = button(words, style, lambda name=name: choose(name))
+        made = button(words, style, partial(choose, name))
         dialog.buttons.addWidget(made)
     made.setDefault(True)
     made.setFocus()

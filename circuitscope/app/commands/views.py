@@ -183,7 +183,7 @@ def toggle_minimap(desk: Desk) -> None:
 
 def set_filter(desk: Desk) -> None:
     """Ask which nodes are shown, in the words of the search."""
-    hint = tr("Such as layer:2-5 kind:feature token:Dallas untested; empty shows all.")
+    hint = tr("In the words of the search, such as layer:2-5 kind:feature untested.")
     now = desk.session.view().filter
     text = ask_name(desk, tr("Show only"), hint, now, tr("Show"))
     if text:
@@ -200,7 +200,7 @@ def _neighbours(desk: Desk, *, inputs: bool) -> list[int]:
     edges, pruned = desk.session.circuit.edges, desk.session.pruned()
     here, there = (edges.target, edges.source) if inputs else (edges.source, edges.target)
     touched = np.isin(here, desk.session.selection) & pruned.edge_mask
-    return np.unique(there[touched]).tolist()
+    return [int(node) for node in np.unique(there[touched])]
 
 
 def select_inputs(desk: Desk) -> None:

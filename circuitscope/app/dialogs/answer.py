@@ -1,5 +1,7 @@
 """What the model says: the word to explain, and the one it is held to."""
 
+from functools import partial
+
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import (
     QComboBox,
@@ -86,7 +88,7 @@ class AnswerBox(QWidget):
         clear(self._words)
         self._chips = []
         for at, word in enumerate(found.steps):
-            chip = button(shown_token(word.text), "generated", lambda at=at: self.choose(at))
+            chip = button(shown_token(word.text), "generated", partial(self.choose, at))
             chip.setCheckable(True)
             chip.setToolTip(f"{probability(word.probability)}, id {word.token_id}")
             self._words.addWidget(chip)

@@ -3,13 +3,14 @@
 from typing import Any
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDialog, QLabel, QVBoxLayout
+from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QVBoxLayout
 
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.model_choice import ModelChoiceBox
-from circuitscope.app.widgets import hairline
-from circuitscope.app.words import error_words
+from circuitscope.app.widgets import button, hairline, text_label
+from circuitscope.app.words import error_words, tr
+from circuitscope.core.errors import CircuitScopeError
 from circuitscope.session.jobs import Job
 
 
@@ -46,6 +47,11 @@ class AskingDialog(QDialog):
         self._column.addWidget(hairline())
         return model
 
+    @property
+    def is_busy(self) -> bool:
+        """Say whether an answer is still to come."""
+        return self._job is not None and not self._job.is_over
+
     def _await(self, job: Job) -> None:
         self._job = job
         to_gui(job.changed, self._heard, self)
@@ -68,11 +74,82 @@ class AskingDialog(QDialog):
 
     def stop(self) -> None:
         """Give up what was asked and not answered yet."""
-        job, self._job = self._job, None
-        if job is not None and not job.is_over:
+        job, busy, self._job = self._job, self.is_busy, None
+        if job is not None and busy:
             self._desk.session.jobs.cancel(job)
 
     def done(self, result: int) -> None:
         """Give up an unanswered question when the dialog closes."""
         self.stop()
         super().done(result)
+
+
+class RunDialog(AskingDialog):
+    """A form with one button, which asks and, until the answer is there, stops.
+
+    A subclass calls `_add_run_row` where the button goes, starts the job in `_start`, and adds to
+    `reason` what its fields still lack.
+
+    Args:
+        desk: Session and colours.
+        title: Of the window.
+        size: Width and height.
+        words: What the button says, and what is told while an answer is to come.
+    """
+
+    KEEPS = True
+    """Whether answers are kept in the project, which must not be read only then."""
+
+    def __init__(
+        self, desk: Desk, title: str, size: tuple[int, int], words: tuple[str, str]
+    ) -> None:
+        super().__init__(desk, title, size)
+        self._run_text, self._wait_text = words
+        self.model = self._add_model_choice()
+        self.model.changed.connect(lambda *_: self._refresh())
+
+    def _add_run_row(self) -> None:
+        row = QHBoxLayout()
+        self._told = text_label("", "quiet", wrap=True)
+        self.run_button = button(self._run_text, "primary", self.run)
+        row.addWidget(self._told, 1)
+        row.addWidget(self.run_button)
+        self._column.addLayout(row)
+
+    def reason(self) -> str:
+        """Return why nothing can be asked yet, "" where it can."""
+        session = self._desk.session
+        if session.model.state in ("none", "failed"):
+            return tr("Choose a model first.")
+        if self.KEEPS and session.project is not None and session.project.read_only:
+            return tr("The project is open for reading only; use Save as first.")
+        return ""
+
+    def _refresh(self) -> None:
+        """Let the button say what it does now, and tell what is in its way."""
+        reason = self.reason()
+        self.run_button.setEnabled(self.is_busy or not reason)
+        self.run_button.setText(tr("Stop") if self.is_busy else self._run_text)
+        if reason or not self.is_busy:
+            self._told.setText(reason)
+
+    def run(self) -> None:
+        """Ask, or stop."""
+        if self.is_busy:
+            self.stop()
+            self._refresh()
+            return
+        try:
+            self._await(self._start())
+        except CircuitScopeError as error:
+            self._told.setText(error_words(error))
+            return
+        self._refresh()
+        self._told.setText(self._wait_text)
+
+    def _start(self) -> Job:
+        """Queue what the fields ask for."""
+        raise NotImplementedError
+
+    def _came_back(self) -> None:
+        self._refresh()

@@ -219,7 +219,7 @@ class AttentionDialog(AskingDialog):
     # ---- going on ------------------------------------------------------------------------
     def _missing(self) -> str:
         """Return the key of the selected pair's source that the circuit does not hold."""
-        chosen = self.pairs.selectedItems()
+        chosen = self.pairs.selected_rows()
         keys = [chosen[0].thing.query, chosen[0].thing.key] if chosen else []
         growing = ("feature/", "head/", "neuron/")
         return next(

@@ -231,8 +231,7 @@ class ComparisonDialog(AskingDialog):
     def _refresh(self) -> None:
         if self.report is None:
             return
-        busy = self._job is not None and not self._job.is_over
-        reason = self.reason()
+        busy, reason = self.is_busy, self.reason()
         said = headline(self.report, tr)
         self.headline.setText("\n".join(said))
         self.headline.setVisible(bool(said))
@@ -263,7 +262,7 @@ class ComparisonDialog(AskingDialog):
 
     def run(self) -> None:
         """Run both circuits on each other's prompts, or stop doing so."""
-        if self._job is not None and not self._job.is_over:
+        if self.is_busy:
             self.stop()
             self._refresh()
             return

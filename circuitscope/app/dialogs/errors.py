@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from circuitscope import __version__
-from circuitscope.app.theme import LIGHT, pixmap
+from circuitscope.app.theme import LIGHT, pixmap, px
 from circuitscope.app.widgets import button, text_label
 from circuitscope.app.words import tr
 from circuitscope.core.errors import CircuitScopeError
@@ -27,7 +27,9 @@ log = logging.getLogger(__name__)
 
 
 class MessageDialog(QDialog):
-    """A picture, a heading, and a few sentences."""
+    """A picture, a heading, and a few sentences; as high as these are."""
+
+    WORDS_WIDE = 412
 
     def __init__(
         self, parent: QWidget | None, picture: str, color: str, heading: str, *texts: str
@@ -35,8 +37,10 @@ class MessageDialog(QDialog):
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle("CircuitScope")
-        self.setMinimumWidth(460)
         self.column = QVBoxLayout(self)
+        # A minimum of the dialog itself would come too late: its height would be that of
+        # words wrapped in fewer pixels.
+        self.column.addStrut(px(self.WORDS_WIDE))
         self.column.setContentsMargins(24, 24, 24, 16)
         self.column.setSpacing(16)
         row = QHBoxLayout()
@@ -51,7 +55,6 @@ class MessageDialog(QDialog):
                 made = text_label(text, "heading" if at == 0 else "quiet", wrap=True)
                 made.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
                 words.addWidget(made)
-        words.addStretch()
         row.addLayout(words, 1)
         self.column.addLayout(row)
         self.buttons = QHBoxLayout()
@@ -85,6 +88,8 @@ def crash_report(
 class CrashDialog(MessageDialog):
     """A fault of the program itself: a report to copy, and the promise that the drawing is safe."""
 
+    WORDS_WIDE = 572
+
     def __init__(self, parent: QWidget | None, report: str) -> None:
         super().__init__(
             parent, "triangle-alert", LIGHT.error,
@@ -94,12 +99,11 @@ class CrashDialog(MessageDialog):
             tr("If it happens again, please copy the report and send it to us."),
         )  # fmt: skip
         self.report = report
-        self.setMinimumWidth(620)
         field = QPlainTextEdit(report)
         field.setReadOnly(True)
         field.setAccessibleName(tr("Report"))
         field.setMinimumHeight(200)
-        self.column.insertWidget(1, field)
+        self.column.insertWidget(self.column.count() - 1, field)
         copy = button(tr("Copy report"), "", self._copy)
         close = button(tr("Continue"), "primary", self.accept)
         close.setDefault(True)

@@ -125,7 +125,7 @@ class GraphTableDialog(QDialog):
         self._following = False
 
     def _choose_nodes(self) -> None:
-        self._choose([row.thing for row in self.nodes.selectedItems()])
+        self._choose([row.thing for row in self.nodes.selected_rows()])
 
     def _choose_ends(self) -> None:
         circuit = self._desk.session.circuit

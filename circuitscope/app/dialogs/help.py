@@ -2,28 +2,22 @@
 
 import platform
 
-from PySide6.QtCore import QSize, Qt, qVersion
-from PySide6.QtGui import QColor, QIcon, QKeySequence
-from PySide6.QtWidgets import (
-    QDialog,
-    QHeaderView,
-    QLabel,
-    QLineEdit,
-    QTreeWidget,
-    QTreeWidgetItem,
-    QVBoxLayout,
-)
+from PySide6.QtCore import Qt, qVersion
+from PySide6.QtGui import QIcon, QKeySequence
+from PySide6.QtWidgets import QDialog, QHeaderView, QLabel, QVBoxLayout
 
 from circuitscope import __version__
 from circuitscope.app.desk import Desk
-from circuitscope.app.theme import app_icon
+from circuitscope.app.narrowing import Narrowing
+from circuitscope.app.table import Cell, Column, Table
+from circuitscope.app.theme import app_icon, px
 from circuitscope.app.widgets import MARGIN, STEP, button, text_label
 from circuitscope.app.words import tr
 from circuitscope.core.places import state_home
 
 
 class ShortcutsDialog(QDialog):
-    """Every action with its keys and its help line, by menu, with a filter."""
+    """Every action with its menu, its keys and its help line, in a table with a filter."""
 
     def __init__(self, desk: Desk) -> None:
         from circuitscope.app.actions import by_id, walk_menus
@@ -31,59 +25,34 @@ class ShortcutsDialog(QDialog):
         super().__init__(desk.window)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(tr("Keyboard shortcuts"))
-        self.resize(720, 640)
+        self.resize(px(860), px(640))
         column = QVBoxLayout(self)
-        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        column.setSpacing(STEP)
-        self._filter = QLineEdit()
-        self._filter.setAccessibleName(tr("Find an action"))
-        self._filter.setProperty("look", "search")
-        self._filter.setPlaceholderText(tr("Filter…"))
-        self._filter.textChanged.connect(self._apply)
-        column.addWidget(self._filter)
-        self.tree = QTreeWidget()
-        self.tree.setColumnCount(3)
-        self.tree.setHeaderHidden(True)
-        self.tree.setRootIsDecorated(False)
-        self.tree.setIndentation(0)
-        self.tree.setAccessibleName(tr("Actions and their keys"))
-        secondary = QColor(desk.palette.secondary)
-        title = ""
+        column.setContentsMargins(24, 24, 24, MARGIN)
+        column.setSpacing(12)
+        names = tr("Action"), tr("Menu"), tr("Keys"), tr("What it does")
+        self.table = Table(tr("Actions and their keys"), tuple(map(Column, names)), desk.palette)
         for menu, action_id in walk_menus():
             action = by_id(action_id)
-            if menu != title:
-                title = menu
-                self._heading(tr(menu), secondary)
             keys = ", ".join(QKeySequence(key).toString() for key in action.keys)
-            item = QTreeWidgetItem(self.tree, [tr(action.text), keys, tr(action.help)])
-            item.setForeground(2, secondary)
-            item.setToolTip(2, tr(action.help))
-            item.setSizeHint(0, QSize(190, 26))
-        header = self.tree.header()
+            self.table.add(
+                (
+                    Cell(tr(action.text)),
+                    Cell(tr(menu), style="quiet"),
+                    Cell(keys),
+                    Cell(tr(action.help), style="quiet"),
+                )
+            ).setToolTip(3, tr(action.help))
+        header = self.table.header()
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
-        column.addWidget(self.tree, 1)
+        header.setSectionResizeMode(3, QHeaderView.ResizeMode.Stretch)
+        self.filter = Narrowing(self.table, tr("Filter by name, key or what it does"))
+        column.addWidget(self.filter)
+        column.addWidget(self.table, 1)
         note = tr("Single letters work while the graph has the focus. In the graph: Shift-click "
                   "adds to the selection, Ctrl-click pins, Space-drag moves.")  # fmt: skip
         column.addWidget(text_label(note, "note", wrap=True))
         close = button(tr("Close"), on_click=self.accept)
         column.addWidget(close, 0, Qt.AlignmentFlag.AlignRight)
-
-    def _heading(self, text: str, color: QColor) -> None:
-        item = QTreeWidgetItem(self.tree, [text])
-        item.setFlags(Qt.ItemFlag.ItemIsEnabled)
-        font = item.font(0)
-        font.setWeight(font.Weight.DemiBold)
-        item.setFont(0, font)
-        item.setForeground(0, color)
-        item.setSizeHint(0, QSize(190, 34))
-
-    def _apply(self, text: str) -> None:
-        words = text.lower().split()
-        for row in range(self.tree.topLevelItemCount()):
-            item = self.tree.topLevelItem(row)
-            line = " ".join(item.text(at) for at in range(3)).lower()
-            item.setHidden(bool(words) and not all(word in line for word in words))
 
 
 class AboutDialog(QDialog):
@@ -93,7 +62,7 @@ class AboutDialog(QDialog):
         super().__init__(desk.window)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(tr("About CircuitScope"))
-        self.setFixedWidth(440)
+        self.setFixedWidth(px(440))
         column = QVBoxLayout(self)
         column.setContentsMargins(24, 24, 24, MARGIN)
         column.setSpacing(STEP)

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QStackedWidget, QVBoxLayou
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.asking import AskingDialog
-from circuitscope.app.dialogs.prompt import PromptField
+from circuitscope.app.dialogs.tokens import PromptField
 from circuitscope.app.dialogs.word_strip import PhraseTable, WordStrip
 from circuitscope.app.widgets import EmptyState, button, text_label
 from circuitscope.app.words import signed, tr

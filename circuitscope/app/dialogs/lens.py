@@ -9,6 +9,7 @@ from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.asking import AskingDialog
 from circuitscope.app.dialogs.tokens import ProbabilityBar, PromptField
 from circuitscope.app.panels.lens_table import LensTable
+from circuitscope.app.theme import px
 from circuitscope.app.widgets import EmptyState, button, clear, section, text_label
 from circuitscope.app.words import shown_token, tr
 from circuitscope.core.settings import Logit
@@ -20,7 +21,7 @@ class LensDialog(AskingDialog):
     """Ask for a prompt, show the lens, and take a cell as the target of a trace."""
 
     def __init__(self, desk: Desk) -> None:
-        super().__init__(desk, tr("Lens"), (1120, 640))
+        super().__init__(desk, tr("Lens"), (1140, 600))
         self._asked: str | tuple[int, ...] = ""
         column = self._column
         self.model = self._add_model_choice()
@@ -28,6 +29,7 @@ class LensDialog(AskingDialog):
         self._told = text_label("", "small", wrap=True)
         column.addWidget(self._told)
         column.addWidget(self._center(), 1)
+        column.addWidget(button(tr("Close"), "", self.reject), 0, Qt.AlignmentFlag.AlignRight)
         self.model.changed.connect(self._model_changed)
         self._begin()
 
@@ -87,7 +89,7 @@ class LensDialog(AskingDialog):
         side.addStretch()
         holder = QWidget()
         holder.setLayout(side)
-        holder.setFixedWidth(312)
+        holder.setFixedWidth(px(312))
         row.addWidget(holder)
         return page
 

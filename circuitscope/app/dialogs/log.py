@@ -2,19 +2,13 @@
 
 from datetime import datetime
 
-from PySide6.QtCore import QLocale, Qt
-from PySide6.QtGui import QColor, QGuiApplication
-from PySide6.QtWidgets import (
-    QDialog,
-    QHBoxLayout,
-    QHeaderView,
-    QLineEdit,
-    QTreeWidget,
-    QTreeWidgetItem,
-    QVBoxLayout,
-)
+from PySide6.QtCore import QDate, QLocale, Qt
+from PySide6.QtWidgets import QDialog, QHBoxLayout, QHeaderView, QLabel, QVBoxLayout
 
 from circuitscope.app.desk import Desk
+from circuitscope.app.narrowing import Narrowing
+from circuitscope.app.table import Cell, Column, Table
+from circuitscope.app.theme import px
 from circuitscope.app.widgets import button, text_label
 from circuitscope.app.words import plural, tr
 from circuitscope.project.journal import Event
@@ -29,23 +23,15 @@ class LogDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setObjectName("LogDialog")
         self.setWindowTitle(tr("Who did what"))
-        self.resize(820, 560)
+        self.resize(px(860), px(560))
         project = desk.session.project
         self._events = project.log() if project is not None else []
         column = QVBoxLayout(self)
         column.setContentsMargins(24, 24, 24, 16)
         column.setSpacing(12)
-        head = QHBoxLayout()
-        head.addWidget(text_label(tr("Who did what"), "heading"), 1)
-        self.filter = QLineEdit()
-        self.filter.setPlaceholderText(tr("Filter by name, circuit or edit"))
-        self.filter.setAccessibleName(tr("Filter"))
-        self.filter.setClearButtonEnabled(True)
-        self.filter.setFixedWidth(260)
-        self.filter.textChanged.connect(self._narrow)
-        head.addWidget(self.filter)
-        column.addLayout(head)
         self.table = self._made_table()
+        self.filter = Narrowing(self.table, tr("Filter by name, circuit or edit"))
+        column.addWidget(self.filter)
         column.addWidget(self.table, 1)
         column.addWidget(self._told())
         row = QHBoxLayout()
@@ -58,59 +44,38 @@ class LogDialog(QDialog):
         column.addLayout(row)
         self.table.setFocus()
 
-    def _told(self):
+    def _told(self) -> QLabel:
         author = self._desk.session.preferences.now.projects.author
         words = tr("Your edits are written down as “{0}”; the preferences have your name.").format(
             author or tr("a person")
         )
         return text_label(words, "note", wrap=True)
 
-    def _made_table(self) -> QTreeWidget:
-        table = QTreeWidget()
-        table.setAccessibleName(tr("Events, oldest first"))
-        table.setRootIsDecorated(False)
-        table.setUniformRowHeights(True)
-        table.setAlternatingRowColors(True)
-        table.setHeaderLabels([tr("When"), tr("Who"), tr("Where"), tr("What")])
-        quiet = QColor(self._desk.palette.secondary)
+    def _made_table(self) -> Table:
+        names = tr("When"), tr("Who"), tr("Where"), tr("What")
+        table = Table(tr("Events, oldest first"), tuple(map(Column, names)), self._desk.palette)
         for event in self._events:
+            look = "quiet" if event.undone else ""
             what = f"{event.what} ({tr('undone')})" if event.undone else event.what
-            item = QTreeWidgetItem([shown_time(event.when), event.who, event.where, what])
-            item.setToolTip(3, what)
-            item.setToolTip(2, event.where)
-            for at in range(4):
-                if event.undone or at == 0:
-                    item.setForeground(at, quiet)
-            table.addTopLevelItem(item)
+            told = (Cell(shown_time(event.when), style="quiet", key=event.when),
+                    Cell(event.who, style=look), Cell(event.where, style=look),
+                    Cell(what, style=look))  # fmt: skip
+            table.add(told).setToolTip(3, what)
         header = table.header()
-        for at in range(3):
+        for at, width in ((0, 136), (1, 136), (2, 160)):
             header.setSectionResizeMode(at, QHeaderView.ResizeMode.Interactive)
-            table.resizeColumnToContents(at)
-            table.setColumnWidth(at, min(table.columnWidth(at) + 12, 220))
-        header.setStretchLastSection(True)
-        if self._events:
-            last = table.topLevelItem(len(self._events) - 1)
-            table.setCurrentItem(last)
-            table.scrollToItem(last)
+            table.setColumnWidth(at, px(width))
+        header.setSectionResizeMode(3, QHeaderView.ResizeMode.Stretch)
+        if rows := table.rows():
+            table.setCurrentItem(rows[-1])
+            table.scrollToItem(rows[-1])
+            table.clearSelection()
         return table
 
-    def _narrow(self, text: str) -> None:
-        words = text.casefold().split()
-        for at in range(self.table.topLevelItemCount()):
-            item = self.table.topLevelItem(at)
-            line = " ".join(item.text(column) for column in range(4)).casefold()
-            item.setHidden(not all(word in line for word in words))
-
     def _copy(self) -> None:
-        lines = [
-            "\t".join((event.when, event.who, event.where,
-                       f"{event.what} (undone)" if event.undone else event.what))
-            for at, event in enumerate(self._events)
-            if not self.table.topLevelItem(at).isHidden()
-        ]  # fmt: skip
-        QGuiApplication.clipboard().setText("\n".join(lines))
-        said = tr("{0} copied").format(plural(len(lines), "line", "lines"))
-        self._desk.window.say(said)
+        self.table.copy()
+        n = len(self.table.cells(chosen=True)) - 1
+        self._desk.window.say(tr("{0} copied").format(plural(n, "line", "lines")))
 
     @property
     def events(self) -> list[Event]:
@@ -124,5 +89,6 @@ def shown_time(when: str) -> str:
         local = datetime.fromisoformat(when).astimezone()
     except ValueError:
         return when[:40]
-    date = QLocale().toString(local.date(), QLocale.FormatType.ShortFormat)
+    day = QDate(local.year, local.month, local.day)
+    date = QLocale().toString(day, QLocale.FormatType.ShortFormat)
     return f"{date} {local:%H:%M:%S}"

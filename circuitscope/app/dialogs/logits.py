@@ -5,14 +5,14 @@ from typing import Any
 from PySide6.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QLineEdit, QWidget
 
 from circuitscope.app.desk import Desk
-from circuitscope.app.dialogs.asking import AskingDialog
+from circuitscope.app.dialogs.asking import RunDialog
 from circuitscope.app.panels.heat_map import HeatMap
 from circuitscope.app.widgets import button, text_label
-from circuitscope.app.words import error_words, signed, tr
-from circuitscope.core.errors import CircuitScopeError
+from circuitscope.app.words import signed, tr
 from circuitscope.core.finding import Grid
 from circuitscope.core.settings import Logit, LogitDifference
 from circuitscope.session.evidence import inspect_logits, inspections
+from circuitscope.session.jobs import Job
 
 COMPONENTS = (
     ("parts", "heads and MLPs, at the last word"), ("sources", "words that heads look at"),
@@ -25,7 +25,7 @@ _HELP = (
 )
 
 
-class LogitsDialog(AskingDialog):
+class LogitsDialog(RunDialog):
     """Ask for a prompt and one or two words; results are kept in the project.
 
     Args:
@@ -34,17 +34,12 @@ class LogitsDialog(AskingDialog):
     """
 
     def __init__(self, desk: Desk, kept: str = "") -> None:
-        super().__init__(desk, tr("Logits by component"), (860, 720))
+        words = tr("Read"), tr("Reading…")
+        super().__init__(desk, tr("Logits by component"), (860, 720), words)
         self.grid: Grid | None = None
-        self.model = self._add_model_choice()
         self._column.addLayout(self._form())
         self._column.addWidget(text_label(tr(_HELP), "note", wrap=True))
-        row = QHBoxLayout()
-        self._told = text_label("", "quiet", wrap=True)
-        row.addWidget(self._told, 1)
-        self.run_button = button(tr("Read"), "primary", self.run)
-        row.addWidget(self.run_button)
-        self._column.addLayout(row)
+        self._add_run_row()
         self.map = HeatMap(desk.palette)
         self.map.pointed.connect(self._tell_cell)
         self._column.addWidget(self.map, 1)
@@ -52,7 +47,6 @@ class LogitsDialog(AskingDialog):
         foot.addStretch()
         foot.addWidget(button(tr("Close"), "", self.reject))
         self._column.addLayout(foot)
-        self.model.changed.connect(lambda *_: self._refresh())
         self.model.begin()
         self._begin()
         self._refresh()
@@ -90,46 +84,19 @@ class LogitsDialog(AskingDialog):
 
     def reason(self) -> str:
         """Return why nothing can be read yet, "" where it can."""
-        session = self._desk.session
-        if session.model.state in ("none", "failed"):
-            return tr("Choose a model first.")
-        if session.project is not None and session.project.read_only:
-            return tr("The project is open for reading only; use Save as first.")
+        if reason := super().reason():
+            return reason
         if not self.prompt.text().strip():
             return tr("Write a prompt.")
         alone = self.against.text().strip() and not self.answer.text().strip()
         return tr("Write the word that answers.") if alone else ""
 
-    def _refresh(self) -> None:
-        reason = self.reason()
-        busy = self._job is not None and not self._job.is_over
-        self.run_button.setEnabled(busy or not reason)
-        self.run_button.setText(tr("Stop") if busy else tr("Read"))
-        if reason or not busy:
-            self._told.setText(reason)
-
-    def run(self) -> None:
-        """Read the logits, or stop."""
-        if self._job is not None and not self._job.is_over:
-            self.stop()
-            self._refresh()
-            return
+    def _start(self) -> Job:
         answer, against = self.answer.text().strip(), self.against.text().strip()
         metric = LogitDifference(answer, against) if against else Logit(answer or None)
-        try:
-            job = inspect_logits(
-                self._desk.session, self.prompt.text().strip(), metric,
-                self.component.currentData(),
-            )  # fmt: skip
-        except CircuitScopeError as error:
-            self._told.setText(error_words(error))
-            return
-        self._await(job)
-        self._refresh()
-        self._told.setText(tr("Reading…"))
-
-    def _came_back(self) -> None:
-        self._refresh()
+        return inspect_logits(
+            self._desk.session, self.prompt.text().strip(), metric, self.component.currentData()
+        )
 
     def _answered(self, result: Any) -> None:
         self._list_kept()

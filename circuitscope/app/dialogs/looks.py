@@ -111,7 +111,7 @@ class LooksDialog(QDialog):
         told = tr("Select nodes on the canvas; the dialog stays open.")
         self._selected.setText(plural(number, "node", "nodes") if number else told)
         self.apply_button.setEnabled(bool(number))
-        self.remove_button.setEnabled(bool(self.rules.selectedItems()))
+        self.remove_button.setEnabled(bool(self.rules.selected_rows()))
 
     def apply(self) -> None:
         """Give the selected nodes the look chosen for them."""
@@ -133,7 +133,7 @@ class LooksDialog(QDialog):
 
     def remove_rule(self) -> None:
         """Take the selected rule away."""
-        for made in self.rules.selectedItems():
+        for made in self.rules.selected_rows():
             self._desk.session.edit(verbs.remove_look_rule, made.thing)
 
 

@@ -3,11 +3,19 @@
 from pathlib import Path
 
 from PySide6.QtCore import Qt, QUrl
-from PySide6.QtGui import QImage, QTextDocument
-from PySide6.QtWidgets import QDialog, QHBoxLayout, QListWidget, QTextBrowser, QVBoxLayout
+from PySide6.QtGui import QImage, QTextBlockFormat, QTextCursor, QTextDocument
+from PySide6.QtWidgets import (
+    QDialog,
+    QHBoxLayout,
+    QListWidget,
+    QListWidgetItem,
+    QTextBrowser,
+    QVBoxLayout,
+)
 
 from circuitscope.app.desk import Desk
-from circuitscope.app.widgets import MARGIN, STEP, button
+from circuitscope.app.theme import px
+from circuitscope.app.widgets import MARGIN, button
 from circuitscope.app.words import tr
 from circuitscope.core.shipped import shipped_path
 
@@ -19,6 +27,7 @@ PAGES = (
     "command-line", "actions",
 )  # fmt: skip
 """In reading order."""
+_CONTENTS = 264
 
 
 def page_title(page: Path) -> str:
@@ -49,18 +58,20 @@ class ManualDialog(QDialog):
         super().__init__(desk.window)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(tr("Manual"))
-        self.resize(880, 640)
+        self.resize(px(980), px(700))
         self._pages = [shipped_path("resources", "manual", f"{name}.md") for name in PAGES]
         column = QVBoxLayout(self)
-        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        column.setSpacing(STEP)
+        column.setContentsMargins(24, 24, 24, MARGIN)
+        column.setSpacing(12)
         row = QHBoxLayout()
-        row.setSpacing(STEP)
+        row.setSpacing(MARGIN)
         self.contents = QListWidget()
         self.contents.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.contents.setAccessibleName(tr("Pages"))
-        self.contents.addItems([page_title(page) for page in self._pages])
-        self.contents.setFixedWidth(self.contents.sizeHintForColumn(0) + 2 * MARGIN)
+        for page in self._pages:
+            item = QListWidgetItem(page_title(page), self.contents)
+            item.setToolTip(item.text())
+        self.contents.setFixedWidth(px(_CONTENTS))
         self.text = PageText()
         self.text.setOpenLinks(False)
         self.text.setSearchPaths([str(shipped_path("resources", "manual"))])
@@ -75,3 +86,18 @@ class ManualDialog(QDialog):
 
     def _show(self, row: int) -> None:
         self.text.setMarkdown(self._pages[row].read_text("utf-8"))
+        _space_out(self.text.document())
+        self.text.verticalScrollBar().setValue(0)
+
+
+def _space_out(document: QTextDocument) -> None:
+    """Give headings, paragraphs and lines of lists room; Markdown has no style sheet in Qt."""
+    block, cursor = document.begin(), QTextCursor(document)
+    while block.isValid():
+        look, level = QTextBlockFormat(block.blockFormat()), block.blockFormat().headingLevel()
+        look.setLineHeight(120, QTextBlockFormat.LineHeightTypes.ProportionalHeight.value)
+        look.setTopMargin({0: 0, 1: 0, 2: 20}.get(level, 14))
+        look.setBottomMargin(8 if level else 6)
+        cursor.setPosition(block.position())
+        cursor.setBlockFormat(look)
+        block = block.next()

@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 )
 
 from circuitscope.app.desk import Desk
-from circuitscope.app.dialogs.asking import AskingDialog
+from circuitscope.app.dialogs.asking import RunDialog
 from circuitscope.app.meanings import explain_text
 from circuitscope.app.theme import Palette
 from circuitscope.app.widgets import button, text_label
@@ -28,6 +28,7 @@ from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.finding import Curves
 from circuitscope.exchange.measurement_page import numbers_of, plots_of
 from circuitscope.exchange.plots import HEIGHT, WIDTH, Look
+from circuitscope.session.jobs import Job
 from circuitscope.session.measuring import (
     measurements,
     read_measurement,
@@ -71,7 +72,7 @@ def look_of(palette: Palette) -> Look:
     )  # fmt: skip
 
 
-class MeasureDialog(AskingDialog):
+class MeasureDialog(RunDialog):
     """Ask how the circuit is measured; the report is kept in the project and shown here.
 
     Args:
@@ -80,25 +81,19 @@ class MeasureDialog(AskingDialog):
     """
 
     def __init__(self, desk: Desk, report: str = "") -> None:
-        super().__init__(desk, tr("Measure the circuit"), (900, 760))
+        words = tr("Measure"), tr("Measuring…")
+        super().__init__(desk, tr("Measure the circuit"), (900, 760), words)
         circuit = desk.session.circuit
         assert circuit is not None, "the action asks for a circuit"
         self.found: Curves | None = None
-        self.model = self._add_model_choice()
         self._column.addLayout(self._form())
-        self._told = text_label("", "quiet", wrap=True)
-        row = QHBoxLayout()
-        row.addWidget(self._told, 1)
-        self.run_button = button(tr("Measure"), "primary", self.run)
-        row.addWidget(self.run_button)
-        self._column.addLayout(row)
+        self._add_run_row()
         self._body = QScrollArea()
         self._body.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # what is in it has the focus
         self._body.setWidgetResizable(True)
         self._body.setFrameShape(QScrollArea.Shape.NoFrame)
         self._column.addWidget(self._body, 1)
         self._column.addLayout(self._foot())
-        self.model.changed.connect(lambda *_: self._refresh())
         self.model.begin()
         self._list_reports()
         for at in range(self.reports.count()):
@@ -146,46 +141,20 @@ class MeasureDialog(AskingDialog):
         row.addWidget(button(tr("Close"), "", self.reject))
         return row
 
-    def reason(self) -> str:
-        """Return why nothing can be measured yet, "" where it can."""
-        session = self._desk.session
-        if session.model.state in ("none", "failed"):
-            return tr("Choose a model first.")
-        if session.project is not None and session.project.read_only:
-            return tr("The project is open for reading only; use Save as first.")
-        return ""
-
     def _refresh(self) -> None:
-        reason = self.reason()
-        busy = self._job is not None and not self._job.is_over
-        self.run_button.setEnabled(busy or not reason)
-        self.run_button.setText(tr("Stop") if busy else tr("Measure"))
+        super()._refresh()
         self.save_button.setEnabled(self.found is not None)
         self.save_button.setToolTip("" if self.found is not None else tr("Measure first."))
-        if reason or not busy:
-            self._told.setText(reason)
 
-    def run(self) -> None:
-        """Measure, or stop measuring."""
-        if self._job is not None and not self._job.is_over:
-            self.stop()
-            self._refresh()
-            return
-        try:
-            path = self.file.text().strip()
-            pairs = read_pairs(Path(path)) if path else []
-            job = start_measuring(
-                self._desk.session, pairs, level=self.level.currentData(),
-                ablation=self.ablation.currentData(),
-            )  # fmt: skip
-        except CircuitScopeError as error:
-            self._told.setText(error_words(error))
-            return
-        self._await(job)
-        self._refresh()
-        self._told.setText(tr("Measuring…"))
+    def _start(self) -> Job:
+        path = self.file.text().strip()
+        pairs = read_pairs(Path(path)) if path else []
+        return start_measuring(
+            self._desk.session, pairs, level=self.level.currentData(),
+            ablation=self.ablation.currentData(),
+        )  # fmt: skip
 
-    def _heard(self, job: Any) -> None:
+    def _heard(self, job: Job) -> None:
         super()._heard(job)
         if job is self._job and not job.is_over and job.total:
             self._told.setText(
@@ -193,9 +162,6 @@ class MeasureDialog(AskingDialog):
                     job.done, plural(job.total, "prompt", "prompts")
                 )
             )
-
-    def _came_back(self) -> None:
-        self._refresh()
 
     def _answered(self, result: Any) -> None:
         del result

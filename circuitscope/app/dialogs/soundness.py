@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QListWidget, QStackedWidget
 
 from circuitscope.app.desk import Desk
@@ -35,6 +36,7 @@ class SoundnessDialog(AskingDialog):
         self.list = QListWidget()
         self.list.setAccessibleName(tr("What was found"))
         self.list.setWordWrap(True)
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._stack = QStackedWidget()
         self._stack.addWidget(EmptyState(
             desk.palette, "search", tr("The file is only read"),

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QDialog, QHBoxLayout, QLineEdit, QListWidget, QVBo
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
 from circuitscope.app.widgets import button, section, text_label
-from circuitscope.app.words import DOT, plural, tr
+from circuitscope.app.words import DOT, percent, plural, tr
 from circuitscope.graph.suggest import Suggestion, suggest_groups
 from circuitscope.graph.view import nodes_named
 from circuitscope.project import verbs
@@ -67,7 +67,7 @@ class SuggestionsDialog(QDialog):
             size = plural(len(one.members), "node", "nodes")
             layers = circuit.nodes.layer[list(one.members)]
             span = f"L{layers.min()}" + (f"–L{layers.max()}" if np.ptp(layers) else "")
-            alike = tr("{0:.0%} alike").format(one.similarity)
+            alike = tr("{0} alike").format(percent(one.similarity))
             self.list.addItem(DOT.join([self._called(one), size, span, alike]))
         self._refresh()
         self.list.setCurrentRow(0)

@@ -1,27 +1,27 @@
 """Sweep activation patching over a prompt, as a heat map whose cells become nodes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from PySide6.QtWidgets import (
     QComboBox,
-    QDoubleSpinBox,
     QFormLayout,
     QHBoxLayout,
     QLineEdit,
-    QSpinBox,
     QWidget,
 )
 
 from circuitscope.app.desk import Desk
-from circuitscope.app.dialogs.asking import AskingDialog
+from circuitscope.app.dialogs.asking import RunDialog
 from circuitscope.app.panels.heat_map import HeatMap
-from circuitscope.app.widgets import button, text_label
+from circuitscope.app.widgets import RealBox, SpinBox, button, text_label
 from circuitscope.app.words import error_words, plural, signed, tr
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.finding import Grid
 from circuitscope.core.settings import Logit, LogitDifference
 from circuitscope.graph.cells import MADE_OF
 from circuitscope.session.evidence import keep_cells, sweep
+from circuitscope.session.jobs import Job
 
 ATTENTION = "pattern"
 _COMPONENTS = (
@@ -41,28 +41,24 @@ _LOOKS = (
 )
 
 
-class SweepDialog(AskingDialog):
+class SweepDialog(RunDialog):
     """Ask for two prompts and two words; chosen cells become a circuit."""
 
+    KEEPS = False
+
     def __init__(self, desk: Desk) -> None:
-        super().__init__(desk, tr("Sweep of activation patching"), (820, 720))
+        words = tr("Sweep"), tr("Running…")
+        super().__init__(desk, tr("Sweep of activation patching"), (820, 720), words)
         self.grid: Grid | None = None
-        self.model = self._add_model_choice()
         self._column.addLayout(self._form())
         self._help = text_label(tr(_HELP), "note", wrap=True)
         self._column.addWidget(self._help)
-        row = QHBoxLayout()
-        self._told = text_label("", "quiet", wrap=True)
-        row.addWidget(self._told, 1)
-        self.run_button = button(tr("Sweep"), "primary", self.run)
-        row.addWidget(self.run_button)
-        self._column.addLayout(row)
+        self._add_run_row()
         self.map = HeatMap(desk.palette)
         self.map.pointed.connect(self._tell_cell)
         self.map.chosen_changed.connect(self._refresh)
         self._column.addWidget(self.map, 1)
         self._column.addLayout(self._foot())
-        self.model.changed.connect(lambda *_: self._refresh())
         self.model.begin()
         self._begin()
         self._refresh()
@@ -76,7 +72,7 @@ class SweepDialog(AskingDialog):
         self.component = QComboBox()
         for name, words in _COMPONENTS:
             self.component.addItem(tr(words), name)
-        self.key, self.factor = QSpinBox(), QDoubleSpinBox()
+        self.key, self.factor = SpinBox(), RealBox()
         self.key.setRange(0, 100_000)
         self.factor.setRange(-100, 100)
         self.factor.setSingleStep(0.5)
@@ -102,7 +98,7 @@ class SweepDialog(AskingDialog):
         for name, field in (("prompt", self.clean), ("corrupted", self.corrupted)):
             if isinstance(settings.get(name), str):
                 field.setText(settings[name])
-        target = next(iter(settings.get("targets") or ()), {})
+        target: Mapping[str, Any] = next(iter(settings.get("targets") or ()), {})
         self.answer.setText(str(target.get("token") or target.get("a") or ""))
         self.against.setText(str(target.get("b") or ""))
 
@@ -119,12 +115,12 @@ class SweepDialog(AskingDialog):
     @property
     def multiplies(self) -> bool:
         """Return whether attention is multiplied instead of anything patched."""
-        return self.component.currentData() == ATTENTION
+        return bool(self.component.currentData() == ATTENTION)
 
     def reason(self) -> str:
         """Return why nothing can be swept yet, "" where it can."""
-        if self._desk.session.model.state in ("none", "failed"):
-            return tr("Choose a model first.")
+        if reason := super().reason():
+            return reason
         if self.multiplies and not self.clean.text().strip():
             return tr("Write a prompt.")
         if not (self.multiplies or (self.clean.text().strip() and self.corrupted.text().strip())):
@@ -144,42 +140,22 @@ class SweepDialog(AskingDialog):
         for field, shown in ((self.corrupted, not self.multiplies), (self.key, self.multiplies),
                              (self.factor, self.multiplies)):  # fmt: skip
             self.form.setRowVisible(field, shown)
-        reason = self.reason()
-        busy = self._job is not None and not self._job.is_over
-        self.run_button.setEnabled(busy or not reason)
-        self.run_button.setText(tr("Stop") if busy else tr("Sweep"))
+        super()._refresh()
         why = self.why_not_made()
         self.make_button.setEnabled(not why)
         self.make_button.setToolTip(why)
         self.clear_button.setEnabled(bool(self.map.chosen))
-        if reason or not busy:
-            self._told.setText(reason)
 
-    def run(self) -> None:
-        """Sweep, or stop."""
-        if self._job is not None and not self._job.is_over:
-            self.stop()
-            self._refresh()
-            return
+    def _start(self) -> Job:
         answer, against = self.answer.text().strip(), self.against.text().strip()
         metric = LogitDifference(answer, against) if against else Logit(answer)
         options: dict[str, Any] = {}
         if self.multiplies:
             options = {"key": self.key.value(), "factor": self.factor.value()}
-        try:
-            job = sweep(
-                self._desk.session, self.clean.text().strip(), self.corrupted.text().strip(),
-                metric, self.component.currentData(), **options,
-            )  # fmt: skip
-        except CircuitScopeError as error:
-            self._told.setText(error_words(error))
-            return
-        self._await(job)
-        self._refresh()
-        self._told.setText(tr("Running…"))
-
-    def _came_back(self) -> None:
-        self._refresh()
+        return sweep(
+            self._desk.session, self.clean.text().strip(), self.corrupted.text().strip(),
+            metric, self.component.currentData(), **options,
+        )  # fmt: skip
 
     def _answered(self, result: Any) -> None:
         self.grid = result

@@ -1,6 +1,7 @@
 """The trace dialog: model, prompt, word, contrast, dictionaries, method, and off it goes."""
 
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import (
@@ -122,15 +123,16 @@ class TraceDialog(QDialog):
         self.further.changed.connect(self._refresh)
         self.dictionaries.changed.connect(self._fit_rule)
         self.dictionaries.check_asked.connect(self._check_dictionaries)
-        self._held = None
+        self._held: tuple[Any, str] | None = None
         self._room = ""
         self._by_transcoders = False
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.setInterval(_ROOM_MS)
         self._pause.timeout.connect(self._asks_room)
-        self._form.fields["max_nodes"].valueChanged.connect(lambda *_: self._refresh())
-        self._form.fields["units"].currentIndexChanged.connect(lambda *_: self._refresh())
+        fields: dict[str, Any] = self._form.fields
+        fields["max_nodes"].valueChanged.connect(lambda *_: self._refresh())
+        fields["units"].currentIndexChanged.connect(lambda *_: self._refresh())
         self._begin()
 
     def _begin(self) -> None:
@@ -324,7 +326,7 @@ class TraceDialog(QDialog):
         except CircuitScopeError as error:
             show_error(self, error)
             return
-        values = {"max_nodes": settings.max_nodes, "units": settings.units}
+        values: dict[str, Any] = {"max_nodes": settings.max_nodes, "units": settings.units}
         if not self._by_transcoders:
             values["mlp"] = settings.mlp
         self._desk.session.preferences.change("trace", **values)

@@ -6,7 +6,7 @@ from PySide6.QtWidgets import QWidget
 
 from circuitscope.app.dialogs.tokens import flow_in
 from circuitscope.app.table import Cell, Column, Table
-from circuitscope.app.theme import Palette
+from circuitscope.app.theme import Palette, readable
 from circuitscope.app.widgets import Clickable, clear
 from circuitscope.app.words import signed, tr
 from circuitscope.core.importance import Importance, Phrase
@@ -46,13 +46,13 @@ class WordChip(Clickable):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         hue = palette.positive if score >= 0 else palette.negative
         frame = QRectF(self.rect()).adjusted(1, 1, -1, -1)
-        painter.setBrush(QColor(palette.mix(hue, _STRONGEST * self._share, palette.field)))
+        fill = QColor(palette.mix(hue, _STRONGEST * self._share, palette.field))
+        painter.setBrush(fill)
         pen = QPen(QColor(palette.ink if self._marked or self.hasFocus() else palette.hairline))
         pen.setWidthF(2.0 if self._marked else 1.0)
         painter.setPen(pen)
         painter.drawRoundedRect(frame, 5, 5)
-        strong = self._share > 0.6
-        painter.setPen(QColor(palette.on_accent if strong else palette.ink))
+        painter.setPen(readable(fill, palette.ink, palette.panel))
         half = frame.height() / 2
         top = QRectF(frame.left(), frame.top() + 3, frame.width(), half)
         painter.drawText(top, Qt.AlignmentFlag.AlignCenter, self.phrase.text)

@@ -248,7 +248,7 @@ class BoardPanel(QWidget):
         found: dict[int, float] = {}
         if self._predictions is not None:
             ids, shares = self._predictions.token_ids, self._predictions.probabilities
-            known = zip(ids[self.at].tolist(), shares[self.at].tolist(), strict=True)
+            known = list(zip(ids[self.at].tolist(), shares[self.at].tolist(), strict=True))
         else:
             keys = [(circuit.nodes.key(root), int(root)) for root in circuit.roots.tolist()]
             known = [
@@ -273,8 +273,8 @@ class BoardPanel(QWidget):
         state = self._waiting(circuit)
         if not chances:
             return state
-        best = sorted(chances, key=lambda square: -chances[square])[:_NAMED]
-        said = ", ".join(f"{SQUARES[square]} {probability(chances[square])}" for square in best)
+        first = sorted(chances, key=lambda square: -chances[square])[:_NAMED]
+        said = ", ".join(f"{SQUARES[square]} {probability(chances[square])}" for square in first)
         return tr("This circuit explains {0}.").format(said) + " " + state
 
     def _waiting(self, circuit: Circuit) -> str:

@@ -25,7 +25,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from circuitscope.app.theme import Palette
+from circuitscope.app.theme import Palette, readable
 from circuitscope.app.words import percent, probability, tr
 from circuitscope.examples.othello import SQUARES
 from circuitscope.examples.othello_views import Position
@@ -171,8 +171,7 @@ class PositionView(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         _paint_ground(painter, grid, palette)
         for square, share in self._chances.items():
-            color = palette.mix(palette.accent, 0.85 * min(share, 1.0) ** 0.5, palette.field)
-            painter.fillRect(grid.rect(square).adjusted(1, 1, 0, 0), QColor(color))
+            painter.fillRect(grid.rect(square).adjusted(1, 1, 0, 0), self._fill(share))
         if self._position is not None:
             paint_position(painter, grid, palette, self._position)
         if grid.cell >= _NUMBERS_FROM:
@@ -185,13 +184,17 @@ class PositionView(QWidget):
             painter.drawRect(grid.frame)
         painter.end()
 
+    def _fill(self, share: float) -> QColor:
+        palette = self._palette
+        return QColor(palette.mix(palette.accent, 0.85 * min(share, 1.0) ** 0.5, palette.field))
+
     def _paint_chances(self, painter: QPainter, grid: Grid) -> None:
         painter.setFont(_font(self.font(), max(9, round(grid.cell * 0.3))))
         for square, share in self._chances.items():
             if share < _LEAST_SHOWN:
                 continue
-            color = self._palette.on_accent if share > 0.3 else self._palette.ink
-            painter.setPen(QColor(color))
+            ink = readable(self._fill(share), self._palette.ink, self._palette.on_accent)
+            painter.setPen(ink)
             place = grid.rect(square).adjusted(0, 0, 0, -1)
             bottom = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignBottom
             painter.drawText(place, bottom, f"{100 * share:.0f}")
@@ -247,8 +250,9 @@ class SharesView(QWidget):
 
 def _is_step(event: QEvent) -> bool:
     """Say whether a key that steps is about to be taken for a shortcut of the window."""
-    wanted = event.type() is QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent)
-    return wanted and Qt.Key(event.key()) in _STEPS
+    if event.type() is not QEvent.Type.ShortcutOverride or not isinstance(event, QKeyEvent):
+        return False
+    return Qt.Key(event.key()) in _STEPS
 
 
 def _square_shaped(widget: QWidget) -> None:

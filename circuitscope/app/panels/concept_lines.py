@@ -50,8 +50,8 @@ class ConceptLines(QWidget):
                 told += tr(", detection {0}").format(plain(concept.score))
             words.setAccessibleDescription(told)
         if others:
-            share = percent(sum(concept.share for concept in others))
-            grid.addWidget(text_label(share, "small"), _SHOWN, 0, top | Qt.AlignmentFlag.AlignRight)
+            left = percent(sum(concept.share for concept in others))
+            grid.addWidget(text_label(left, "small"), _SHOWN, 0, top | Qt.AlignmentFlag.AlignRight)
             rest = text_label(tr("{0} more").format(len(others)), "small")
             rest.setToolTip(CONCEPTS.join(concept.text for concept in others))
             grid.addWidget(rest, _SHOWN, 1, top)

@@ -1,5 +1,7 @@
 """What a feature means: its labels, how often it is active, examples, tokens, and its relatives."""
 
+from functools import partial
+
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
     QGridLayout,
@@ -151,11 +153,9 @@ class FeatureBox(QWidget):
             words = tr("this circuit, at {0} “{1}”").format(
                 where, shown_token(circuit.tokens[where])
             )
-            column.addWidget(button(words, "link", lambda at=at: self._desk.session.select([at])))
+            column.addWidget(button(words, "link", partial(self._desk.session.select, [at])))
         for name, finding_id in others[:_SHOWN]:
-            column.addWidget(
-                button(name, "link", lambda i=finding_id: self._desk.session.activate(i))
-            )
+            column.addWidget(button(name, "link", partial(self._desk.session.activate, finding_id)))
 
     def _other_circuits(self) -> list[tuple[str, str]]:
         session = self._desk.session

@@ -7,11 +7,12 @@ from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent,
 from PySide6.QtWidgets import QWidget
 
 from circuitscope.app.meanings import explain
-from circuitscope.app.theme import Palette
+from circuitscope.app.theme import Palette, readable
 from circuitscope.app.words import signed, tr
 from circuitscope.core.finding import Grid
 
-_LEFT, _FOOT, _TOP = 56, 64, 8
+_LEFT, _FOOT, _TOP = 56, 52, 8
+_CUT = 7
 _STEPS = {
     Qt.Key.Key_Left: (0, -1), Qt.Key.Key_Right: (0, 1), Qt.Key.Key_Up: (1, 0),
     Qt.Key.Key_Down: (-1, 0),
@@ -21,7 +22,7 @@ _STEPS = {
 class HeatMap(QWidget):
     """Show a grid, its first axis upwards; a click or Space chooses a cell, another lets it go.
 
-    Positive cells are filled with one colour, negative ones with another and a stroke across.
+    Positive cells are filled with one colour, negative ones with another and a cut corner.
     """
 
     pointed = Signal(int, int)
@@ -145,16 +146,18 @@ class HeatMap(QWidget):
         assert self.grid is not None
         palette, value = self._palette, float(self.grid.values[row, column])
         place = self.cell_rect(row, column).adjusted(1, 1, -1, -1)
-        painter.fillRect(place, QColor(palette.field))
-        colour = QColor(palette.positive if value >= 0 else palette.negative)
-        colour.setAlphaF(min(1.0, abs(value) / most))
-        painter.fillRect(place, colour)
+        sign = palette.positive if value >= 0 else palette.negative
+        fill = QColor(palette.mix(sign, min(1.0, abs(value) / most), palette.field))
+        ink = readable(fill, palette.ink, palette.panel)
+        painter.fillRect(place, fill)
         if value < -0.05 * most:
-            painter.setPen(QPen(QColor(palette.ink), 1))
-            painter.drawLine(place.bottomLeft(), place.topRight())
+            side = min(_CUT, place.width() / 2, place.height() / 2)
+            corner = place.topLeft()
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(ink)
+            painter.drawPolygon([corner, corner + QPointF(side, 0), corner + QPointF(0, side)])
         if place.width() > 44 and place.height() > 18:
-            strong = abs(value) > 0.55 * most
-            painter.setPen(QColor(palette.on_accent if strong else palette.ink))
+            painter.setPen(ink)
             painter.drawText(place, Qt.AlignmentFlag.AlignCenter, signed(value))
         chosen, pointed = (row, column) in self.chosen, (row, column) == self.at
         if chosen or pointed:

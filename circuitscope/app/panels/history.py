@@ -48,7 +48,9 @@ class HistoryPanel(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(STEP, 4, STEP, STEP)
         column.setSpacing(4)
-        self._empty = text_label(tr("Each change of the drawing is listed here."), "quiet")
+        self._empty = text_label(
+            tr("Each change of the drawing is listed here."), "quiet", wrap=True
+        )
         self._empty.setContentsMargins(STEP, 0, STEP, 0)
         column.addWidget(self._empty)
         self._list = _WholeLines()

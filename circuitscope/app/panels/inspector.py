@@ -8,6 +8,7 @@ from circuitscope.app.desk import Desk
 from circuitscope.app.later import Later
 from circuitscope.app.panels.node_card import NodeCard
 from circuitscope.app.panels.overview import CircuitOverview, SelectionOverview
+from circuitscope.app.theme import px
 from circuitscope.app.widgets import MARGIN, scrolled, show_in, text_label
 from circuitscope.app.words import tr
 from circuitscope.project.edit import Edit
@@ -26,6 +27,7 @@ class InspectorPanel(QWidget):
         self.setObjectName("PanelBody")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setAccessibleName(tr("Inspector"))
+        self.setMinimumWidth(px(230))  # below, numbers would be cut
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         self._scroll = scrolled(QWidget())
@@ -42,7 +44,11 @@ class InspectorPanel(QWidget):
     def _follow(self, job: Job) -> None:
         """Show what collecting and labelling found as soon as it is there."""
         if isinstance(job.request, CHANGING):
-            to_gui(job.changed, lambda job: job.state == "done" and self._later.within(), self)
+            to_gui(job.changed, self._hear, self)
+
+    def _hear(self, job: Job) -> None:
+        if job.state == "done":
+            self._later.within()
 
     def _edited(self, edit: Edit) -> None:
         only_view = all(key.kind in ("view", "place") for key in edit.after)

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
 from circuitscope.app.meanings import explain
-from circuitscope.app.theme import icon, pixmap
+from circuitscope.app.theme import icon, pixmap, px
 from circuitscope.app.widgets import MARGIN, button, elided, scrolled, text_label
 from circuitscope.app.words import DOT, count, error_words, seconds, tr
 from circuitscope.engine.features import EstimateCollection, ReadFeature
@@ -93,6 +93,7 @@ class JobRow(QWidget):
         self._mark = QLabel()
         self._mark.setFixedSize(16, 16)
         self._title = elided(job.title)
+        self._title.setMinimumHeight(px(22))  # rows are as high without a button
         self._state = text_label("", "quiet")
         explain(self._state, "job")
         self._cancel = QToolButton()
@@ -152,7 +153,7 @@ class JobRow(QWidget):
         dialog.setWindowTitle(tr("Log of “{0}”").format(self.job.title))
         dialog.resize(640, 400)
         column = QVBoxLayout(dialog)
-        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        column.setContentsMargins(24, 24, 24, MARGIN)
         text = QPlainTextEdit("\n".join(self.job.log))
         text.setReadOnly(True)
         text.setAccessibleName(tr("Log"))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QSize, Qt
-from PySide6.QtGui import QColor, QPainter, QPen
+from PySide6.QtGui import QColor, QPainter, QPen, QResizeEvent
 from PySide6.QtWidgets import (
     QHeaderView,
     QStyle,
@@ -13,13 +13,13 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from circuitscope.app.theme import Palette
+from circuitscope.app.theme import Palette, px, readable
 from circuitscope.app.words import probability, shown_token, tr
 from circuitscope.core.finding import Grid
 
 Index = QModelIndex | QPersistentModelIndex
 _CELL = QSize(82, 28)
-_STRONG = 0.55
+_NARROW, _WIDE, _BESIDE = 58, 112, 32
 
 
 class LensModel(QAbstractTableModel):
@@ -96,8 +96,8 @@ class LensModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.BackgroundRole:
             return _blend(self._palette.panel, self._palette.accent, listed[0][2])
         if role == Qt.ItemDataRole.ForegroundRole:
-            strong = listed[0][2] > _STRONG
-            return QColor(self._palette.on_accent if strong else self._palette.ink)
+            fill = _blend(self._palette.panel, self._palette.accent, listed[0][2])
+            return readable(fill, self._palette.ink, self._palette.on_accent)
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return Qt.AlignmentFlag.AlignCenter
         return None
@@ -118,17 +118,35 @@ class LensTable(QTableView):
         for header, size in (
             (self.horizontalHeader(), _CELL.width()), (self.verticalHeader(), _CELL.height()),
         ):  # fmt: skip
-            header.setDefaultSectionSize(size)
+            header.setDefaultSectionSize(px(size))
             header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
             header.setHighlightSections(False)
+        self.horizontalHeader().setFixedHeight(px(_CELL.height()))
+        self.verticalHeader().setDefaultAlignment(
+            Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        )
         self.setStyleSheet(
             f"QTableView {{ background: {palette.window}; border: 0;"
             f" gridline-color: {palette.hairline}; }}"
             f"QHeaderView, QHeaderView::section, QTableCornerButton::section {{"
-            f" background: {palette.window}; border: 0; padding: 4px;"
+            f" background: {palette.window}; border: 0; padding: 0 8px;"
             f" color: {palette.secondary}; }}"
         )
         self.setItemDelegate(_Cell(palette, self))
+        self.cells.modelReset.connect(self._fit_columns)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Share the width among the columns."""
+        super().resizeEvent(event)
+        self._fit_columns()
+
+    def _fit_columns(self) -> None:
+        """Make all columns fit where that leaves room for words; else they scroll."""
+        words = self.verticalHeader().fontMetrics().horizontalAdvance(tr("embedding"))
+        self.verticalHeader().setFixedWidth(words + px(_BESIDE))
+        n = max(self.cells.columnCount(), 1)
+        share = (self.width() - words - px(_BESIDE)) // n
+        self.horizontalHeader().setDefaultSectionSize(min(max(share, px(_NARROW)), px(_WIDE)))
 
 
 class _Cell(QStyledItemDelegate):
@@ -152,7 +170,5 @@ class _Cell(QStyledItemDelegate):
 
 def _blend(low: str, high: str, share: float) -> QColor:
     a, b = QColor(low), QColor(high)
-    mixed = [
-        round(x + (y - x) * share) for x, y in zip(a.getRgb()[:3], b.getRgb()[:3], strict=True)
-    ]
-    return QColor(*mixed)
+    pairs = ((a.red(), b.red()), (a.green(), b.green()), (a.blue(), b.blue()))
+    return QColor(*(round(x + (y - x) * share) for x, y in pairs))

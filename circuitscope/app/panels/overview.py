@@ -1,8 +1,8 @@
 """What the inspector shows when no single node is selected: the circuit, or several nodes."""
 
 from collections.abc import Sequence
+from functools import partial
 
-import numpy as np
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from circuitscope.app.desk import Desk
@@ -21,7 +21,7 @@ from circuitscope.app.words import percent, plain, plural, shown_token, signed, 
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.keys import NodeKind
 from circuitscope.core.model_check import HELD
-from circuitscope.graph.influence import is_flow, is_relevance, scores
+from circuitscope.graph.influence import is_flow, is_relevance, scores, strengths
 
 LISTED_AT_MOST = 40
 MOST_UNEXPLAINED = 0.5
@@ -174,8 +174,7 @@ def _root_words(circuit: Circuit, root: int) -> str:
 def _strongest(circuit: Circuit, most: int = 5) -> list[int]:
     nodes = circuit.nodes
     usable = nodes.of_kind(NodeKind.FEATURE, NodeKind.NEURON, NodeKind.HEAD)
-    strength = np.abs(nodes.activation) if is_relevance(circuit) else nodes.influence
-    order = (-strength * usable).argsort(kind="stable")[:most]
+    order = (-strengths(circuit) * usable).argsort(kind="stable")[:most]
     return [int(node) for node in order if usable[node]]
 
 
@@ -191,12 +190,12 @@ class SelectionOverview(QWidget):
         row.setSpacing(8)
         for words, action in ((tr("Group"), "graph.group"), (tr("Pin"), "graph.pin"),
                               (tr("Hide"), "graph.hide")):  # fmt: skip
-            made = button(words, on_click=lambda action=action: desk.trigger(action))
+            made = button(words, on_click=partial(desk.trigger, action))
             row.addWidget(made)
         row.addStretch()
         column.addLayout(row)
         column.addWidget(hairline())
-        order = sorted(chosen, key=lambda node: -float(circuit.nodes.influence[node]))
+        order = sorted(chosen, key=(-strengths(circuit)).__getitem__)
         for node in order[:LISTED_AT_MOST]:
             line = NodeRow(desk, node, short_line(circuit, node), _strength(circuit, node))
             line.clicked.connect(lambda node=node: desk.session.select([node]))

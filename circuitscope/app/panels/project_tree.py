@@ -20,7 +20,7 @@ from circuitscope.app.dialogs.errors import show_error
 from circuitscope.app.later import Later
 from circuitscope.app.panels.circuit_list import CircuitList
 from circuitscope.app.panels.tree_lines import PROJECT_NOTE, Line, sections
-from circuitscope.app.theme import icon
+from circuitscope.app.theme import icon, px
 from circuitscope.app.widgets import MARGIN, STEP, hairline, section
 from circuitscope.app.words import tr
 from circuitscope.core.binding import Binding
@@ -42,6 +42,7 @@ class ProjectPanel(QWidget):
     def __init__(self, desk: Desk, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._desk = desk
+        self.setMinimumWidth(px(150))  # below, no name can be read
         self.setObjectName("PanelBody")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         column = QVBoxLayout(self)
@@ -159,10 +160,10 @@ class ProjectTree(QTreeWidget):
                 self._add(root, Line("", "", tr("none yet")))
         for item in self._items():
             item.setExpanded(_place(item) not in self._folded)
-            line = self._line(item)
+            its = self._line(item)
             # Of circuits and drawings the one on screen is the current one, whoever chose it.
-            on_screen = line is not None and item.data(0, SHOWN) and line[0] == wanted
-            if on_screen or (line is not None and line == kept):
+            on_screen = its is not None and item.data(0, SHOWN) and its[0] == wanted
+            if on_screen or (its is not None and its == kept):
                 self.setCurrentItem(item)
         self._filling = False
 

@@ -6,6 +6,7 @@ from PySide6.QtWidgets import QGridLayout, QVBoxLayout
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.meanings import explain
+from circuitscope.app.theme import px
 from circuitscope.app.widgets import button, elided, section, text_label
 from circuitscope.app.words import plain, tr
 from circuitscope.core.circuit import Circuit
@@ -34,6 +35,7 @@ def add_relatives(
         grid.setVerticalSpacing(1)
         grid.setColumnStretch(2, 1)
         for row, other in enumerate(near):
+            grid.setRowMinimumHeight(row, px(20))  # as high as a link
             found = places_in(circuit, replace(key, unit=other.unit))
             _add(grid, row, desk, found, other, _label(desk, page, other))
         column.addLayout(grid)

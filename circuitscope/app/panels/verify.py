@@ -9,8 +9,8 @@ from circuitscope.app.desk import Desk
 from circuitscope.app.later import Later
 from circuitscope.app.naming import name_of_test
 from circuitscope.app.table import Cell, Column, Table
-from circuitscope.app.theme import Palette
-from circuitscope.app.widgets import MARGIN, button, text_label
+from circuitscope.app.theme import Palette, px
+from circuitscope.app.widgets import MARGIN, STEP, button, text_label
 from circuitscope.app.words import percent, plain, shown_token, signed, tr
 from circuitscope.core.badges import Badge, Outcome
 from circuitscope.graph.evidence import Run, runs_of
@@ -46,10 +46,11 @@ class VerifyPanel(QWidget):
         super().__init__()
         self._desk = desk
         self.setObjectName("PanelBody")
+        self.setProperty("look", "desk")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.runs: tuple[Run, ...] = ()
         column = QVBoxLayout(self)
-        column.setContentsMargins(MARGIN, 4, MARGIN, 8)
+        column.setContentsMargins(MARGIN, STEP, MARGIN, STEP)
         column.setSpacing(6)
         self._none = text_label(
             tr("Nothing tested yet. Select nodes and press V: they are changed in the model, and "
@@ -66,15 +67,20 @@ class VerifyPanel(QWidget):
         self.table.headerItem().setToolTip(1, tr(_HELP))
         self.table.headerItem().setWhatsThis(1, tr(_HELP))
         self.table.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
-        self.table.header().resizeSection(0, 200)
+        self.table.header().resizeSection(0, px(152))
         self.table.itemSelectionChanged.connect(self._show_subject)
         column.addWidget(self.table, 1)
+        column.addStretch()
         row = QHBoxLayout()
+        row.setSpacing(STEP)
         self.again = button(tr("Run again"), "", self.run_again)
         self.remove = button(tr("Remove"), "", self.remove_chosen)
         row.addWidget(self.again)
         row.addWidget(self.remove)
-        row.addWidget(button(tr("Select untested"), "", lambda: desk.trigger("verify.untested")))
+        row.addSpacing(STEP)
+        row.addWidget(
+            button(tr("Select untested"), "link", lambda: desk.trigger("verify.untested"))
+        )
         row.addStretch()
         column.addLayout(row)
         self._later = Later(self, self.rebuild)
@@ -121,7 +127,7 @@ class VerifyPanel(QWidget):
 
     def chosen(self) -> list[Run]:
         """Return the tests selected in the list."""
-        return [row.thing for row in self.table.rows() if row.isSelected()]
+        return [row.thing for row in self.table.selected_rows()]
 
     def _show_subject(self) -> None:
         circuit = self._desk.session.circuit

@@ -46,6 +46,7 @@ def test_selected_nodes_are_tried_before_and_after(
     dialog.run()
     finish_jobs(session)
     assert dialog._stack.currentIndex() == 2
+    assert session.circuit.prompt in session.jobs.jobs[-1].title
     found = session.jobs.jobs[-1].result
     assert any(shift.before != shift.after for shift in found.shifts)
     assert len(dialog.before.text().split()) == len(found.before)

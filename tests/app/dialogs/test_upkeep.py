@@ -4,6 +4,7 @@ import json
 import shutil
 import sqlite3
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 from PySide6.QtGui import QGuiApplication
@@ -36,7 +37,9 @@ def test_log_lists_names_and_undone_edits_and_copies_what_the_filter_leaves(
     assert lines[-1][3].endswith("(undone)")
     dialog.filter.setText("ADA by")
     dialog._copy()
-    (copied,) = QGuiApplication.clipboard().text().splitlines()
+    heading, copied = QGuiApplication.clipboard().text().splitlines()
+    assert heading == "When\tWho\tWhere\tWhat"
+    assert datetime.fromisoformat(copied.partition("\t")[0]).tzinfo is not None
     assert "Ada Lovelace\tDallas\tLabel" in copied
     dialog.reject()
 
