@@ -134,7 +134,8 @@ class SplitArea(QSplitter):
         desk.watch.contents.connect(self._list)
         desk.watch.selection.connect(lambda *_: self._link_selection())
         desk.watch.active.connect(lambda *_: self._link_selection())
-        self.main.link_graph.hovered.connect(lambda node: self._link_hover(self.main, node))
+        for view in self.main.views().values():
+            view.hovered.connect(lambda node: self._link_hover(self.main, node))
 
     @property
     def is_split(self) -> bool:
@@ -214,7 +215,7 @@ class SplitArea(QSplitter):
             half.head.show()
         for view in side.views().values():
             view.installEventFilter(self)
-        side.link_graph.hovered.connect(lambda node: self._link_hover(side, node))
+            view.hovered.connect(lambda node: self._link_hover(side, node))
         window: Any = self._desk.window
         for name, act in window.canvas_signals():
             for view in side.views().values():
@@ -261,7 +262,8 @@ class SplitArea(QSplitter):
         if other is None or self.side is None:
             return
         found = -1 if node is None else self._counterparts(half, node)
-        other.link_graph.point_at(None if found < 0 else found)
+        for view in other.views().values():
+            view.point_at(None if found < 0 else found)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Make the other half the active one once a click into it is over, or a key moved there."""

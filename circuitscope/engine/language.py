@@ -122,7 +122,8 @@ class Endpoint:
                 said = json.loads(answer.read(_MOST_BYTES))
             return _content(said)
         except urllib.error.HTTPError as error:
-            raise self._refused(f"it answered {error.code} {error.reason}") from error
+            with error:  # it holds the connection
+                raise self._refused(f"it answered {error.code} {error.reason}") from error
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             reason = getattr(error, "reason", error)
             raise self._refused(f"{type(error).__name__}: {reason}") from error

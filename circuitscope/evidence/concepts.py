@@ -6,7 +6,7 @@ model's sentences:
 1. Contexts are given as vectors. Those of the half that chooses are clustered by k-means, into two
    and up to `MOST` clusters.
 2. Each cluster is named by the rules that tell it best from places where the feature is silent.
-   Clusters with the same rules are one concept; one that no rule tells stays without a name.
+   Clusters that share a rule are one concept; one that no rule tells stays without a name.
 3. How many clusters there are is decided by how well their rules tell this half (the Bayesian
    information criterion), and where that is equal by the silhouette (Rousseeuw 1987). There is no
    label where rules chosen without clusters tell it better, or only one concept has a name.
@@ -99,17 +99,29 @@ def _named(
     rules: Sequence[set[Rule]],
     rate: Callable[[Rule], float],
 ) -> Concepts:
-    """Name clusters; those of the same rules become one concept."""
+    """Name clusters; those that share a rule become one concept."""
     n = int(cluster.max()) + 1
     members = [np.flatnonzero(cluster == number) for number in range(n)]
-    names = [tuple(sorted(choose([rules[at] for at in here.tolist()], rate))) for here in members]
-    size: dict[tuple[Rule, ...], int] = {}
-    for name, here in zip(names, members, strict=True):
-        if name:
-            size[name] = size.get(name, 0) + len(here)
-    order = sorted(size, key=lambda name: (-size[name], name))
-    owner = np.array([order.index(name) if name else -1 for name in names])
-    return Concepts(tuple(order), owner, np.array([vectors[here].mean(0) for here in members]))
+    names = [set(choose([rules[at] for at in here.tolist()], rate)) for here in members]
+    joined = _joined(names)
+    size = [sum(len(members[at]) for at in range(n) if names[at] & one) for one in joined]
+    order = sorted(range(len(joined)), key=lambda at: (-size[at], sorted(joined[at])))
+    concepts = [joined[at] for at in order]
+    owner = [next((c for c, one in enumerate(concepts) if one & name), -1) for name in names]
+    return Concepts(
+        tuple(tuple(sorted(one)) for one in concepts),
+        np.array(owner),
+        np.array([vectors[here].mean(0) for here in members]),
+    )
+
+
+def _joined(names: Sequence[set[Rule]]) -> list[set[Rule]]:
+    """Join sets that overlap, directly or through others; empty ones are left out."""
+    joined: list[set[Rule]] = []
+    for name in filter(None, names):
+        near = [one for one in joined if one & name]
+        joined = [one for one in joined if not one & name] + [name.union(*near)]
+    return joined
 
 
 def concepts_label(

@@ -187,10 +187,22 @@ def _fill(connection: sqlite3.Connection, contents: Contents) -> None:
 def _packed(array: NDArray[Any] | Stored, packer: zstandard.ZstdCompressor) -> Stored:
     if isinstance(array, tuple):
         return array
-    plain = np.ascontiguousarray(array)
+    plain = np.ascontiguousarray(_smallest(array))
     plain = plain.astype(plain.dtype.newbyteorder("<"), copy=False)
     assert plain.dtype.str in _DTYPES, f"{plain.dtype} is not stored"
     return plain.dtype.str, dump(list(plain.shape)), packer.compress(plain.tobytes())
+
+
+def _smallest(array: NDArray[Any]) -> NDArray[Any]:
+    """Return integers in the smallest type that holds them all: less to read, and to ship."""
+    if array.dtype.kind not in "iu" or not array.size:
+        return array
+    types = (np.uint8, np.uint16, np.uint32) if array.min() >= 0 else (np.int16, np.int32)
+    most, least = int(array.max()), int(array.min())
+    for kind in types:
+        if np.iinfo(kind).min <= least and most <= np.iinfo(kind).max:
+            return array.astype(kind)
+    return array
 
 
 def _label_rows(
@@ -381,6 +393,10 @@ class EvidenceFile:
             }
         except (zstandard.ZstdError, ValueError, TypeError, AttributeError) as error:
             raise _foreign(self.path) from error
+
+    def unpacked(self, item: PackedArray) -> NDArray[Any]:
+        """Return the numbers of an array of `contents`."""
+        return self._unpack(*item.array) if isinstance(item.array, tuple) else item.array
 
     def contents(self) -> Contents:
         """Return everything, to write a changed file."""

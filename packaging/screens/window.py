@@ -94,6 +94,7 @@ def feature_pages(stage: Stage) -> None:
 
     from circuitscope.app.panels.feature_page import FeatureBox
     from circuitscope.app.panels.inspector import InspectorPanel
+    from circuitscope.evidence.records import concepts_of
     from circuitscope.session import feature_work
 
     for name in ("capitals", "othello"):
@@ -113,6 +114,16 @@ def feature_pages(stage: Stage) -> None:
             stage.take(f"feature-{name}-{part + 1}")
             if bar.value() == bar.maximum():
                 break
+        several = (
+            n for n in order
+            if (p := feature_work.page(stage.session, n))
+            and any(one.score for label in p.labels for one in concepts_of(label))
+        )  # fmt: skip
+        stage.session.select([next(several)])
+        stage.settle(1200)
+        box = stage.window.findChild(FeatureBox)
+        bar.setValue(box.mapTo(scroll.widget(), box.rect().topLeft()).y())
+        stage.take(f"feature-{name}-concepts")
         if name == "othello":
             from circuitscope.app.panels.board import BoardPanel
 

@@ -164,3 +164,21 @@ def test_a_project_opens_again_as_it_was_split(halves: MainWindow, qapp: QApplic
     assert name_of(halves, session.active) == "Oakland"
     assert split.main.shown() == "circuit"
     assert split.main.circuit_view.camera.scale_x == pytest.approx(looked.scale_x, rel=0.01)
+
+
+def test_a_box_under_the_mouse_stands_out_in_both_halves(
+    halves: MainWindow, qapp: QApplication
+) -> None:
+    split = halves.split
+    for half in (split.main, split.side):
+        half.show_view("circuit")
+    qapp.processEvents()
+    here, there = split.main.circuit_view, split.side.circuit_view
+    root = int(halves.session.circuit.roots[0])
+    box = next(at for at, one in enumerate(here.shown.boxes) if root in one.members)
+    QTest.mouseMove(here, here.middle_of(box).toPoint())
+    other = int(split.side.document.circuit.roots[0])
+    assert other in there.shown.boxes[there._hover.box].members
+    assert there._hover.lit(there.shown) is not None
+    QTest.mouseMove(here, QPoint(2, here.height() - 3))
+    assert there._hover.box is None

@@ -138,7 +138,7 @@ class CircuitView(DiagramView):
         if self._press is None:
             thing = self.thing_at(event.position())
             self.setToolTip("" if thing is None else thing.face.title)
-            self._point_at(thing)
+            self._hover_over(thing)
             corner = self._corner_at(event.position())
             self.unsetCursor() if corner is None else self.setCursor(_CORNER_CURSOR)
             return

@@ -238,17 +238,24 @@ class DiagramView(CanvasView):
         node = min(thing.members) if thing is not None and thing.members else -1
         self.menu_wanted.emit(node, event.globalPos())
 
-    def _point_at(self, thing: Thing | None) -> None:
+    def point_at(self, node: int | None) -> None:
+        """Let what the box of a node is joined to stand out."""
+        found = (at for at, box in enumerate(self._shown.boxes) if node in box.members)
+        if self._hover.point_at(self._shown, None if node is None else next(found, None)):
+            self.update()
+
+    def _hover_over(self, thing: Thing | None) -> None:
         """Let what the box under the mouse is joined to stand out."""
         box = None
         if thing is not None and thing.kind == "box":
             box = next(at for at, face in enumerate(self._shown.faces) if face is thing.face)
         if self._hover.point_at(self._shown, box):
+            self.hovered.emit(None if box is None else int(self._shown.boxes[box].members[0]))
             self.update()
 
     def leaveEvent(self, event: QEvent) -> None:
         super().leaveEvent(event)
-        self._point_at(None)
+        self._hover_over(None)
 
     # ---- painting --------------------------------------------------------------------------
     def paintEvent(self, event: QPaintEvent) -> None:

@@ -69,8 +69,6 @@ class LinkGraphView(CanvasView):
 
     pin_wanted = Signal(int)
     """Emitted with a node that was Ctrl-clicked."""
-    hovered = Signal(object)
-    """Emitted with the node that the mouse is on now, None for none."""
 
     def __init__(self, session: Document, palette: Palette, parent: QWidget | None = None) -> None:
         super().__init__(session, palette, parent)

@@ -36,6 +36,8 @@ class CanvasView(QWidget):
     """Emitted with a node that was double clicked, or the first of a group."""
     menu_wanted = Signal(int, QPoint)
     """Emitted with the node under a right click (-1: none) and the global place."""
+    hovered = Signal(object)
+    """Emitted with the node under the mouse, of a group its first, None when there is none."""
     CLOSEST, FARTHEST = 60.0, 0.02
 
     def __init__(self, session: Document, palette: Palette, parent: QWidget | None = None) -> None:
@@ -69,6 +71,10 @@ class CanvasView(QWidget):
 
     def frame_selection(self) -> None:
         """Bring what is selected into view; everything where nothing is selected."""
+        raise NotImplementedError
+
+    def point_at(self, node: int | None) -> None:
+        """Show a node as if the mouse were on it, where it is visible; None for none."""
         raise NotImplementedError
 
     def refresh(self) -> None:

@@ -8,7 +8,9 @@ from PySide6.QtWidgets import QGridLayout, QLayout, QWidget
 from circuitscope.app.meanings import explain
 from circuitscope.app.widgets import text_label
 from circuitscope.app.words import percent, plain, tr
-from circuitscope.evidence.records import Concept, Label, concepts_of
+from circuitscope.evidence.records import CONCEPTS, Concept, Label, concepts_of
+
+_SHOWN = 6
 
 
 def label_widget(label: Label) -> QWidget:
@@ -18,7 +20,10 @@ def label_widget(label: Label) -> QWidget:
 
 
 class ConceptLines(QWidget):
-    """Show concepts, each with its share of the held-out examples and its own score."""
+    """Show concepts, each with its share of the held-out examples and its own score.
+
+    The largest come first; what is behind the sixth is told in one line.
+    """
 
     def __init__(self, concepts: Sequence[Concept]) -> None:
         super().__init__()
@@ -29,7 +34,9 @@ class ConceptLines(QWidget):
         grid.setVerticalSpacing(2)
         grid.setColumnStretch(1, 1)
         top = Qt.AlignmentFlag.AlignTop
-        for row, concept in enumerate(concepts):
+        order = sorted(concepts, key=lambda concept: -concept.share)
+        shown, others = order[:_SHOWN], order[_SHOWN:]
+        for row, concept in enumerate(shown):
             share = text_label(percent(concept.share), "small")
             explain(share, "share of concept")
             grid.addWidget(share, row, 0, top | Qt.AlignmentFlag.AlignRight)
@@ -42,3 +49,9 @@ class ConceptLines(QWidget):
                 grid.addWidget(score, row, 2, top | Qt.AlignmentFlag.AlignRight)
                 told += tr(", detection {0}").format(plain(concept.score))
             words.setAccessibleDescription(told)
+        if others:
+            left = percent(sum(concept.share for concept in others))
+            grid.addWidget(text_label(left, "small"), _SHOWN, 0, top | Qt.AlignmentFlag.AlignRight)
+            rest = text_label(tr("{0} more").format(len(others)), "small")
+            rest.setToolTip(CONCEPTS.join(concept.text for concept in others))
+            grid.addWidget(rest, _SHOWN, 1, top)

@@ -64,6 +64,13 @@ def test_each_concept_of_a_label_is_a_line_with_its_share_and_score(qtbot: QtBot
     ] for row in range(2)]  # fmt: skip
     assert lines == [[percent(0.75), "“red”, “blue”", "0.98"], [percent(0.25), "after “in”"]]
     assert not detail_words(label)
+    numbers = {f"share of concept {at}": at / 100 for at in range(1, 10)}
+    many = label_widget(Label("; or ".join("abcdefghi"), "rules", score=0.9, detail=numbers))
+    qtbot.addWidget(many)
+    texts = [label.text() for label in many.findChildren(QLabel)]
+    assert texts[:2] == [percent(0.09), "i"]
+    assert texts[-2:] == [percent(0.06), "3 more"]
+    assert many.findChildren(QLabel)[-1].toolTip() == "c; or b; or a"
     one = label_widget(Label("“red”; or “blue”", "rules", score=0.9))
     qtbot.addWidget(one)
     assert isinstance(one, QLabel)
