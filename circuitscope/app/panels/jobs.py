@@ -46,6 +46,7 @@ class JobsPanel(QWidget):
     def __init__(self, desk: Desk, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._desk = desk
+        self.setMinimumWidth(px(95))  # a title's beginning, and how the job ended
         self.setObjectName("PanelBody")
         self.setProperty("look", "desk")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
