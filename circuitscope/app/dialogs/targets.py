@@ -1,5 +1,6 @@
 """What a trace explains: the word chosen above, or targets of any kind, typed and kept as chips."""
 
+from collections.abc import Sequence
 from functools import partial
 
 from PySide6.QtCore import Signal
@@ -12,7 +13,7 @@ from circuitscope.app.widgets import button, clear, look, section, text_label
 from circuitscope.app.words import error_words, tr
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.settings import Target
-from circuitscope.core.target_text import FORMS, parse_target
+from circuitscope.core.target_text import FORMS, parse_target, target_text
 
 _MOST_NAMED = 3
 
@@ -95,6 +96,11 @@ class TargetsBox(QWidget):
         """Keep what is chosen above as one of several targets."""
         for target in self._chosen():
             self._kept.setdefault(target, self._chosen_name())
+        self._changed()
+
+    def fill(self, targets: Sequence[Target]) -> None:
+        """Keep several targets of an earlier trace, each as it would be typed."""
+        self._kept = {target: target_text(target) for target in targets}
         self._changed()
 
     def remove(self, target: Target) -> None:

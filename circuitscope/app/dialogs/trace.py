@@ -154,6 +154,8 @@ class TraceDialog(QDialog):
         if isinstance(target, Logit) and target.token is None:
             named = tr("the likeliest next tokens")
         self.prompt.explain(words, target, named)
+        if len(settings.targets) > 1:
+            self.targets.fill(settings.targets)
         self.method.setCurrentIndex(max(0, self.method.findData(settings.method)))
         values = {name: getattr(settings, name) for name in (*PLAIN, *ADVANCED)}
         self._form.fill(values)

@@ -25,6 +25,7 @@ from circuitscope.app.widgets import (
     SpinBox,
     button,
     hairline,
+    scrolled,
     section,
     text_label,
 )
@@ -75,7 +76,7 @@ class TrialDialog(AskingDialog):
         self._add_nodes(column)
         self._add_change(column)
         column.addWidget(hairline())
-        column.addWidget(self._results(), 1)
+        column.addWidget(scrolled(self._results()), 1)
         column.addLayout(self._foot())
         self.model.changed.connect(lambda *_: self._refresh())
         self.attention.setText(attention)

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from pytestqt.qtbot import QtBot
 from circuitscope.app.commands import contents
 from circuitscope.app.dialogs.trace import TraceDialog
 from circuitscope.app.main_window import MainWindow
-from circuitscope.core.settings import Logit, LogitDifference
+from circuitscope.core.settings import Logit, LogitDifference, target_as_json
 from circuitscope.core.shipped import shipped_path
 from circuitscope.core.target_text import parse_target
 from tests.conformance.variants import make_folder
@@ -282,3 +283,15 @@ def test_tracing_again_names_the_word_that_is_explained(
     dialog = contents.trace_again(window.desk)
     assert dialog.prompt.targets() == (Logit("Austin"),)
     assert dialog.prompt.name() == "Austin"
+
+
+def test_tracing_again_keeps_every_target(window: MainWindow, tmp_path: Path) -> None:
+    bundled = shipped_path("projects", "atlas", "capitals.circuitscope")
+    window.open_path(shutil.copy(bundled, tmp_path))
+    circuit = window.session.circuit
+    both = [target_as_json(Logit("Austin")), target_as_json(Logit("Sacramento"))]
+    settings = {**circuit.provenance.settings, "targets": both}
+    traced = replace(circuit, provenance=replace(circuit.provenance, settings=settings))
+    added = window.session.project.add_finding(traced, "two words")
+    dialog = contents.trace_again(window.desk, added)
+    assert dialog.targets.targets() == (Logit("Austin"), Logit("Sacramento"))
