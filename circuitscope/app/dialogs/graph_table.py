@@ -24,7 +24,7 @@ class GraphTableDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(tr("Graph as tables"))
         self.setObjectName("GraphTable")
-        give_size(self, 860, 560)
+        give_size(self, 980, 560)
         self._desk, self._following = desk, False
         column = QVBoxLayout(self)
         column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)

@@ -132,6 +132,7 @@ class LensTable(QTableView):
             f" background: {palette.window}; border: 0; padding: 0 8px;"
             f" color: {palette.secondary}; }}"
             "QHeaderView::section:horizontal { padding: 0; }"
+            "QHeaderView::up-arrow, QHeaderView::down-arrow { width: 0; height: 0; }"
         )
         self.setItemDelegate(_Cell(palette, self))
         self.cells.modelReset.connect(self._fit_columns)
