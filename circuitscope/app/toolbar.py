@@ -64,7 +64,7 @@ class MainToolBar(QToolBar):
         self.search = SearchField(desk)
         self.addWidget(_padded(self.search))
         for slider in (self.threshold, self.edge_threshold):
-            slider.grown.connect(lambda: self.set_width(self.width()))
+            slider.grown.connect(lambda: self.set_width(self.window().width()))
 
     def _button(self, action_id: str, text: str = "", look: str = "") -> QToolButton:
         made = QToolButton()
