@@ -100,6 +100,7 @@ QLineEdit, QTextEdit, QPlainTextEdit, QComboBox, QSpinBox, QDoubleSpinBox {
   min-height: 26px; selection-background-color: $accent; selection-color: $on_accent;
 }
 QLineEdit { padding: 0 6px; }
+QLineEdit, QTextEdit, QPlainTextEdit { placeholder-text-color: $secondary; }
 QTextEdit, QPlainTextEdit { padding: 6px 4px; }
 QLineEdit:focus, QTextEdit:focus, QPlainTextEdit:focus, QComboBox:focus, QSpinBox:focus,
 QDoubleSpinBox:focus { border-color: $accent; }

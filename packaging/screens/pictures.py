@@ -9,20 +9,20 @@ from pathlib import Path
 
 from screens.stage import ROOT, Stage
 
-PICTURES: dict[str, tuple[str, str, bool]] = {
+PICTURES: dict[str, tuple[str, str, bool | str]] = {
     "window": ("link_graph", "light-selected", False),
     "circuit": ("circuit_view", "light-circuit", False),
     "dark": ("link_graph", "dark-selected", False),
     "feature": ("feature_pages", "light-feature-othello-1", False),
     "split": ("split_view", "light-split-view", False),
     "start": ("start_page", "light-start", False),
-    "search": ("search", "light-search", False),
+    "search": ("search", "light-search", "780x470+660+30"),
     "palette": ("command_palette", "light-palette", True),
     "trace": ("trace_dialog", "light-trace-generated", True),
     "try": ("try_it", "light-try-swapped", True),
     "comparison": ("compare_overlay", "light-compare-overlay", True),
 }
-"""By name: the scene, its screenshot, and whether the dialog in front is cut out."""
+"""By name: the scene, its screenshot, and whether the dialog in front is cut out, or what else."""
 
 
 def write_pictures(stage: Stage) -> None:
@@ -30,15 +30,14 @@ def write_pictures(stage: Stage) -> None:
     program = shutil.which("magick") or shutil.which("convert")
     if program is None:
         raise SystemExit("ImageMagick writes the pictures; install it first.")
-    for name, (_, shot, alone) in PICTURES.items():
+    for name, (_, shot, cut) in PICTURES.items():
         source: Path = stage.folder / f"{shot}.png"
         if not source.exists():
             continue
-        part = []
-        if alone:
+        if cut is True:
             area = stage.fronts[shot]
-            size = f"{area.width()}x{area.height()}"
-            part = ["-crop", f"{size}+{area.x()}+{area.y()}", "+repage"]
+            cut = f"{area.width()}x{area.height()}+{area.x()}+{area.y()}"
+        part = ["-crop", cut, "+repage"] if cut else []
         target = ROOT / "resources" / "pictures" / f"{name}.png"
         look = [*part, "-dither", "None", "-colors", "200", "-strip", f"png8:{target}"]
         subprocess.run([program, str(source), *look], check=True)

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtGui import QColor
-from PySide6.QtWidgets import QApplication, QPushButton, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QLineEdit,
+    QPlainTextEdit,
+    QPushButton,
+    QWidget,
+)
 
 from circuitscope.app import words
 from circuitscope.app.theme import PALETTES, Palette, icon, readable, style_sheet
@@ -107,3 +113,17 @@ def test_what_cannot_be_pressed_can_still_be_read(
     ]  # fmt: skip
     ground = max(set(middle), key=middle.count)
     assert max(contrast(color, ground) for color in set(middle)) >= 2.2
+
+
+@pytest.mark.parametrize("field", [QLineEdit, QPlainTextEdit])
+@pytest.mark.parametrize("palette", PALETTES.values(), ids=lambda palette: palette.name)
+def test_hints_in_empty_fields_read(
+    qapp: QApplication, palette: Palette, field: type[QLineEdit] | type[QPlainTextEdit]
+) -> None:
+    made = field()
+    made.setPlaceholderText("IIIIIIIIIIII")
+    made.setStyleSheet(style_sheet(palette))
+    made.resize(200, 60)
+    image = made.grab().toImage()
+    inside = {image.pixelColor(x, y).name() for x in range(10, 60) for y in range(8, 50)}
+    assert max(contrast(color, palette.panel) for color in inside) >= 4.5

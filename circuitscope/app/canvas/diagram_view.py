@@ -196,7 +196,9 @@ class DiagramView(CanvasView):
         """Return x, y, width, height of a frame around what is selected, or in the middle."""
         if not (chosen := self.selected()):
             return (*self.free_spot(), 240.0, 160.0)
-        rect = united(chosen).adjusted(-20, -36, 20, 20)
+        around = [one for one in self._shown.things
+                  if one.kind == "open" and any(one.holds(inner) for inner in chosen)]  # fmt: skip
+        rect = united([*chosen, *around]).adjusted(-20, -36, 20, 20)
         return rect.x(), rect.y(), rect.width(), rect.height()
 
     # ---- selection -------------------------------------------------------------------------

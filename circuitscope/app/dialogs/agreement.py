@@ -163,7 +163,7 @@ class AgreementDialog(AskingDialog):
         for shown in self.maps:
             side = QVBoxLayout()
             side.addWidget(section(shown.accessibleName()))
-            side.addWidget(shown)
+            side.addWidget(shown, 0, Qt.AlignmentFlag.AlignTop)
             side.addStretch()
             maps.addLayout(side)
         maps.addStretch()

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import (
 )
 
 from circuitscope.app.desk import Desk
-from circuitscope.app.theme import icon
+from circuitscope.app.theme import icon, px
 from circuitscope.app.widgets import button
 from circuitscope.app.words import tr
 from circuitscope.engine.requests import Chat
@@ -88,11 +88,11 @@ class ChatTurn(QWidget):
         for name in ROLES:
             self.role.addItem(tr(name), name)
         self.role.setCurrentIndex(ROLES.index(role))
-        self.role.setFixedWidth(104)
+        self.role.setFixedWidth(px(104))
         self.role.setAccessibleName(tr("Role"))
         self.role.currentIndexChanged.connect(lambda *_: self.changed.emit())
         self.field = QPlainTextEdit(text)
-        self.field.setFixedHeight(44)
+        self.field.setFixedHeight(px(44))
         self.field.setTabChangesFocus(True)
         self.field.setAccessibleName(tr("Message"))
         self.field.textChanged.connect(self.changed)

@@ -5,7 +5,7 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from circuitscope.app.meanings import explain
 from circuitscope.app.naming import head_words
-from circuitscope.app.theme import Palette
+from circuitscope.app.theme import Palette, px
 from circuitscope.app.widgets import Clickable, ShareBar, clear, elided, text_label
 from circuitscope.app.words import DOT, percent, signed, tr
 from circuitscope.core.circuit import Circuit
@@ -52,7 +52,7 @@ class _PartRow(Clickable):
 
     def __init__(self, palette: Palette, part: HeadPart, share: float, words: str) -> None:
         super().__init__()
-        self.setFixedHeight(32)
+        self.setFixedHeight(px(32))
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(8)
@@ -64,7 +64,7 @@ class _PartRow(Clickable):
         bar.set_share(share)
         row.addWidget(bar)
         number = text_label(signed(part.weight, 4), "negative" if part.weight < 0 else "positive")
-        number.setFixedWidth(72)
+        number.setFixedWidth(px(72))
         number.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         explain(number, "weight")
         row.addWidget(number)

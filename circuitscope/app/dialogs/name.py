@@ -3,6 +3,7 @@
 from PySide6.QtWidgets import QDialog, QHBoxLayout, QLineEdit, QVBoxLayout
 
 from circuitscope.app.desk import Desk
+from circuitscope.app.theme import px
 from circuitscope.app.widgets import button, text_label
 from circuitscope.app.words import tr
 
@@ -13,7 +14,7 @@ class NameDialog(QDialog):
     def __init__(self, desk: Desk, heading: str, hint: str, start: str, action: str) -> None:
         super().__init__(desk.window)
         self.setWindowTitle(heading)
-        self.setFixedWidth(380)
+        self.setFixedWidth(px(380))
         column = QVBoxLayout(self)
         column.setContentsMargins(24, 24, 24, 16)
         column.setSpacing(8)

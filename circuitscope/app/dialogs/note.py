@@ -5,6 +5,7 @@ from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QDialog, QHBoxLayout, QPlainTextEdit, QVBoxLayout
 
 from circuitscope.app.desk import Desk
+from circuitscope.app.theme import px
 from circuitscope.app.widgets import button, text_label
 from circuitscope.app.words import tr
 
@@ -16,7 +17,7 @@ class NoteDialog(QDialog):
         super().__init__(desk.window)
         self.setObjectName("NoteDialog")
         self.setWindowTitle(heading)
-        self.setFixedWidth(420)
+        self.setFixedWidth(px(420))
         column = QVBoxLayout(self)
         column.setContentsMargins(24, 24, 24, 16)
         column.setSpacing(8)

@@ -32,7 +32,7 @@ from circuitscope.app.words import gigabytes, tr
 from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import CircuitScopeError
 from circuitscope.core.registry import Registry
-from circuitscope.core.settings import TraceSettings
+from circuitscope.core.settings import Logit, TraceSettings
 from circuitscope.session.jobs import Job
 from circuitscope.session.session import ModelStatus
 
@@ -148,10 +148,12 @@ class TraceDialog(QDialog):
     def fill(self, circuit: Circuit) -> None:
         """Set everything as a circuit was traced, as far as this machine still has it."""
         settings = TraceSettings.from_json(circuit.provenance.settings)
-        name = self._desk.session.project.finding(self._desk.session.active).name
         self.setWindowTitle(tr("Trace again with changes"))
         words = settings.prompt if isinstance(settings.prompt, str) else circuit.prompt
-        self.prompt.explain(words, settings.targets[0], name)
+        target, named = settings.targets[0], circuit.labels[int(circuit.roots[0])]
+        if isinstance(target, Logit) and target.token is None:
+            named = tr("the likeliest next tokens")
+        self.prompt.explain(words, target, named)
         self.method.setCurrentIndex(max(0, self.method.findData(settings.method)))
         values = {name: getattr(settings, name) for name in (*PLAIN, *ADVANCED)}
         self._form.fill(values)

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from circuitscope.app.theme import Palette
+from circuitscope.app.theme import Palette, px
 from circuitscope.app.words import plain, tr
 from circuitscope.evidence.records import Histogram
 
@@ -19,7 +19,7 @@ class HistogramView(QWidget):
     def __init__(self, palette: Palette, histogram: Histogram) -> None:
         super().__init__()
         self._palette, self._histogram = palette, histogram
-        self.setFixedHeight(56)
+        self.setFixedHeight(px(56))
         words = tr("Histogram of activations")
         if histogram.edges:
             ends = plain(histogram.edges[0]), plain(histogram.edges[-1])
@@ -34,7 +34,7 @@ class HistogramView(QWidget):
         if not counts:
             return
         painter = QPainter(self)
-        text = 14.0
+        text = float(px(14))
         height, n = self.height() - text, len(counts)
         most = max(counts).bit_length()
         painter.setPen(Qt.PenStyle.NoPen)
@@ -49,10 +49,10 @@ class HistogramView(QWidget):
         painter.drawLine(0, int(height), self.width(), int(height))
         painter.setPen(QColor(self._palette.secondary))
         font = painter.font()
-        font.setPixelSize(11)
+        font.setPixelSize(px(11))
         painter.setFont(font)
         edges = self._histogram.edges
-        box = QRectF(0, height, max(n * wide, 90), text)
+        box = QRectF(0, height, max(n * wide, px(90)), text)
         painter.drawText(box, Qt.AlignmentFlag.AlignLeft, plain(edges[0]))
         painter.drawText(box, Qt.AlignmentFlag.AlignRight, plain(edges[-1]))
         painter.end()

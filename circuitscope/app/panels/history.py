@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.name import ask_name
 from circuitscope.app.later import Later
-from circuitscope.app.theme import icon
+from circuitscope.app.theme import icon, px
 from circuitscope.app.widgets import STEP, button, text_label
 from circuitscope.app.words import tr
 from circuitscope.project.edit import Edit
@@ -32,7 +32,7 @@ class _WholeLines(QListWidget):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        rest = (self.height() - 2 * self.frameWidth()) % _LINE
+        rest = (self.height() - 2 * self.frameWidth()) % px(_LINE)
         self.setViewportMargins(0, 0, 0, rest)
 
 
@@ -99,7 +99,7 @@ class HistoryPanel(QWidget):
         drawn = bool(kept) and (not first or kept[0].when < first)
         start = QListWidgetItem(tr("Start") if drawn else tr("As traced"))
         start.setData(ENTRY, 0)
-        start.setSizeHint(QSize(0, _LINE))
+        start.setSizeHint(QSize(0, px(_LINE)))
         self._list.clear()
         # Times are in whole seconds: of two edits in one second the later one is listed first.
         for _, item in reversed(sorted(lines, key=lambda line: line[0])):  # noqa: C413
@@ -114,7 +114,7 @@ class HistoryPanel(QWidget):
     def _entry_item(self, entry: Any, *, is_now: bool) -> QListWidgetItem:
         item = QListWidgetItem(entry.label)
         item.setData(ENTRY, entry.id)
-        item.setSizeHint(QSize(0, _LINE))
+        item.setSizeHint(QSize(0, px(_LINE)))
         item.setToolTip(tr("Go to this state") if not is_now else tr("The drawing as it is now"))
         if entry.undone:
             item.setForeground(QColor(self._desk.palette.faint))
@@ -128,7 +128,7 @@ class HistoryPanel(QWidget):
         palette = self._desk.palette
         item = QListWidgetItem(icon("star", palette, palette.accent_ink), checkpoint.name)
         item.setData(CHECKPOINT, checkpoint.id)
-        item.setSizeHint(QSize(0, _LINE))
+        item.setSizeHint(QSize(0, px(_LINE)))
         item.setToolTip(tr("A kept version; a click returns to it, and can be undone"))
         return item
 

@@ -27,7 +27,7 @@ class InspectorPanel(QWidget):
         self.setObjectName("PanelBody")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setAccessibleName(tr("Inspector"))
-        self.setMinimumWidth(px(230))  # below, numbers would be cut
+        self.setMinimumWidth(px(250))  # below, numbers would be cut
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         self._scroll = scrolled(QWidget())

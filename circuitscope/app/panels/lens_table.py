@@ -131,6 +131,7 @@ class LensTable(QTableView):
             f"QHeaderView, QHeaderView::section, QTableCornerButton::section {{"
             f" background: {palette.window}; border: 0; padding: 0 8px;"
             f" color: {palette.secondary}; }}"
+            "QHeaderView::section:horizontal { padding: 0; }"
         )
         self.setItemDelegate(_Cell(palette, self))
         self.cells.modelReset.connect(self._fit_columns)

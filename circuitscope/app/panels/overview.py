@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QVBoxLayout, QWi
 from circuitscope.app.desk import Desk
 from circuitscope.app.meanings import explain
 from circuitscope.app.naming import is_named, list_name, root_share, short_line
+from circuitscope.app.theme import px
 from circuitscope.app.widgets import (
     MARGIN,
     Clickable,
@@ -51,7 +52,7 @@ class NodeRow(Clickable):
     def __init__(self, desk: Desk, node: int, detail: str, number: str) -> None:
         super().__init__()
         name, named = list_name(desk.session, node), is_named(desk.session, node)
-        self.setFixedHeight(38)
+        self.setFixedHeight(px(38))
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(8)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from PySide6.QtCore import QPoint, QSize, Qt
-from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent
+from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QResizeEvent
 from PySide6.QtWidgets import (
     QMenu,
     QPlainTextEdit,
@@ -34,6 +34,7 @@ SHOWN = Qt.ItemDataRole.UserRole + 3
 _COPIED = ("finding", "drawing", "text", "note")
 _OPENS = (Qt.Key.Key_Return, Qt.Key.Key_Enter)
 _CONTROL = Qt.KeyboardModifier.ControlModifier
+_FEW_LINES = 120
 
 
 class ProjectPanel(QWidget):
@@ -80,7 +81,7 @@ class NoteField(QPlainTextEdit):
         self.setPlaceholderText(tr("What you found out, and what is still open"))
         self.setAccessibleName(tr("Notes on this project"))
         self.setTabChangesFocus(True)
-        self.setFixedHeight(72)
+        self.setFixedHeight(px(72))
         desk.watch.contents.connect(self.refresh)
         desk.watch.project.connect(lambda *_: self.refresh())
         self.refresh()
@@ -166,6 +167,14 @@ class ProjectTree(QTreeWidget):
             if on_screen or (its is not None and its == kept):
                 self.setCurrentItem(item)
         self._filling = False
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Look from the top once there is room: the current line was shown in a line or two."""
+        super().resizeEvent(event)
+        if event.oldSize().height() < px(_FEW_LINES) < event.size().height():
+            self.verticalScrollBar().setValue(0)
+            if (current := self.currentItem()) is not None:
+                self.scrollToItem(current)
 
     def _parent(self, above: "QTreeWidget | QTreeWidgetItem", text: str) -> QTreeWidgetItem:
         made = QTreeWidgetItem(above, [text])

@@ -193,3 +193,19 @@ def test_selecting_whole_groups_nests_them_and_their_title_folds_them(
         assert one.id in (f"open {outer}", "open inner")
     session.edit(verbs.open_group, outer, False)
     assert outer in {one.id for one in view.shown.things if one.kind == "box"}
+
+
+def test_a_frame_around_a_member_of_an_unfolded_group_leaves_its_title_free(
+    drawn: MainWindow, view: CircuitView, qapp: QApplication
+) -> None:
+    keys = [str(drawn.session.circuit.nodes.key(i)) for i in range(2)]
+    drawn.session.edit(verbs.group, keys, "both")
+    (group,) = drawn.session.drawing.of_kind("group")
+    drawn.session.edit(verbs.open_group, group, open=True)
+    drawn.session.select([0])
+    opened = thing(view, f"open {group}").rect
+    x, y, width, height = view.frame_around_selection()
+    assert x < opened.left()
+    assert y < opened.top() - 20
+    assert x + width > opened.right()
+    assert y + height > opened.bottom()

@@ -1,5 +1,6 @@
 """The main flow: prompt, Generate, click a word, contrast, Trace; on a tiny real model."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +9,11 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
+from circuitscope.app.commands import contents
 from circuitscope.app.dialogs.trace import TraceDialog
 from circuitscope.app.main_window import MainWindow
 from circuitscope.core.settings import Logit, LogitDifference
+from circuitscope.core.shipped import shipped_path
 from circuitscope.core.target_text import parse_target
 from tests.conformance.variants import make_folder
 from tests.models.test_guessed import OPT
@@ -269,3 +272,13 @@ def test_further_prompts_are_traced_as_one_job(
     assert session.jobs.jobs[-1].state == "done", session.jobs.jobs[-1].error
     kept = session.circuit.provenance.settings
     assert len(kept["prompts"]) == 3
+
+
+def test_tracing_again_names_the_word_that_is_explained(
+    window: MainWindow, tmp_path: Path, qtbot: QtBot
+) -> None:
+    bundled = shipped_path("projects", "atlas", "capitals.circuitscope")
+    window.open_path(shutil.copy(bundled, tmp_path))
+    dialog = contents.trace_again(window.desk)
+    assert dialog.prompt.targets() == (Logit("Austin"),)
+    assert dialog.prompt.name() == "Austin"
