@@ -23,9 +23,9 @@ from circuitscope.app.widgets import text_label
 from circuitscope.app.words import count, tr
 from circuitscope.graph.influence import is_flow
 
-_SEARCH = (260, 180, 150, 150, 150, 120)
+_SEARCH = (260, 180, 132, 180, 150, 150, 120)
 """Width of the search field at each level of saying less."""
-_COMPACT, _NO_EDGES, _NO_EDITING = 2, 3, 4
+_COMPACT, _NO_EDGES, _NO_EDITING = 3, 4, 5
 _LEAST, _MOST = 5, 100
 
 
@@ -64,7 +64,7 @@ class MainToolBar(QToolBar):
         self.search = SearchField(desk)
         self.addWidget(_padded(self.search))
         for slider in (self.threshold, self.edge_threshold):
-            slider.grown.connect(lambda: self.set_width(self.width()))
+            slider.grown.connect(lambda: self.set_width(self.window().width()))
 
     def _button(self, action_id: str, text: str = "", look: str = "") -> QToolButton:
         made = QToolButton()
@@ -123,7 +123,7 @@ def _padded(widget: QWidget) -> QWidget:
     box = QWidget()
     row = QHBoxLayout(box)
     row.setContentsMargins(6, 0, 0, 0)
-    row.addWidget(widget)
+    row.addWidget(widget, 0, Qt.AlignmentFlag.AlignRight)
     return box
 
 
@@ -142,6 +142,7 @@ class ThresholdSlider(QWidget):
         self._desk, self._field = desk, field
         self._of_nodes = field == "node_threshold"
         self._compact = False
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
         row = QHBoxLayout(self)
         row.setContentsMargins(2, 0, 2, 0)
         row.setSpacing(8)

@@ -1,6 +1,7 @@
 """The window: pages, title, panels, saving on close, reopening, dropping files."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from circuitscope.app.commands.files import ask_to_save
 from circuitscope.app.main_window import MainWindow
 from circuitscope.app.start_page import thumbnail_path
 from circuitscope.core.circuit import Circuit
+from circuitscope.core.shipped import shipped_path
 from circuitscope.project import verbs
 
 
@@ -311,3 +313,18 @@ def test_the_search_field_never_falls_off_the_toolbar(
     assert search.isVisible()
     assert right < width
     assert search.visibleRegion().boundingRect().size() == search.size()
+
+
+def test_a_wide_window_shows_the_whole_toolbar_from_the_start(
+    window: MainWindow, qapp: QApplication, tmp_path: Path
+) -> None:
+    target = tmp_path / "capitals.circuitscope"
+    shutil.copy(shipped_path("projects", "atlas") / "capitals.circuitscope", target)
+    window.resize(1440, 900)
+    window.open_path(target)
+    window.show()
+    qapp.processEvents()
+    search, bar = window.search, window.toolbar
+    assert bar.widgetForAction(bar.actions()[0]).isVisible()
+    assert all(action.isVisible() for action in bar.actions())
+    assert search.mapTo(window, search.rect().topRight()).x() > 1440 - 40
