@@ -128,7 +128,7 @@ class LensTable(QTableView):
         self.setStyleSheet(
             f"QTableView {{ background: {palette.window}; border: 0;"
             f" gridline-color: {palette.hairline}; }}"
-            f"QHeaderView, QHeaderView::section, QTableCornerButton::section {{"
+            f"QHeaderView::section, QTableCornerButton::section {{"
             f" background: {palette.window}; border: 0; padding: 0 8px;"
             f" color: {palette.secondary}; }}"
             "QHeaderView::section:horizontal { padding: 0; }"
