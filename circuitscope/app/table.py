@@ -212,7 +212,7 @@ class Table(QTreeWidget):
             rows = [row for row in rows if row.isSelected()]
         detail = any(row.data(0, DETAIL) for row in rows)
         heads = [column.title for column in self.columns]
-        lines = [[*heads[:1], *([tr("detail")] if detail else []), *heads[1:]]]
+        lines = [[*heads[:1], *([tr("Detail")] if detail else []), *heads[1:]]]
         for row in rows:
             found = [_plain(row, at) for at in range(len(self.columns))]
             lines.append([*found[:1], *([row.data(0, DETAIL) or ""] if detail else []), *found[1:]])

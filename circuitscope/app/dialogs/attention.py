@@ -84,8 +84,8 @@ class AttentionDialog(AskingDialog):
 
     def _pair_list(self) -> Table:
         made = Table(tr("Pairs of sources"), (
-            Column(tr("where it looks from")), Column(tr("where it looks")),
-            Column(tr("brings"), "pair", number=True),
+            Column(tr("Where it looks from")), Column(tr("Where it looks")),
+            Column(tr("Brings"), "pair", number=True),
         ), self._desk.palette)  # fmt: skip
         made.setSelectionMode(Table.SelectionMode.SingleSelection)
         made.header().setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)

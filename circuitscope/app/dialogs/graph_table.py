@@ -32,16 +32,16 @@ class GraphTableDialog(QDialog):
         self._told = text_label("", "quiet", wrap=True)
         column.addWidget(self._told)
         self.nodes = Table(tr("Nodes"), (
-            Column(tr("node")), Column(tr("kind")),
-            Column(tr("layer"), "layer", number=True),
-            Column(tr("position"), "position", number=True), Column(tr("token")),
-            Column(tr("activation"), "activation", number=True),
-            Column(tr("influence"), "influence", number=True),
+            Column(tr("Node")), Column(tr("Kind")),
+            Column(tr("Layer"), "layer", number=True),
+            Column(tr("Position"), "position", number=True), Column(tr("Token")),
+            Column(tr("Activation"), "activation", number=True),
+            Column(tr("Influence"), "influence", number=True),
         ), desk.palette)  # fmt: skip
         self.edges = Table(tr("Edges"), (
-            Column(tr("from")), Column(tr("to")),
-            Column(tr("share"), "share of row", number=True, bar=True),
-            Column(tr("weight"), "weight", number=True),
+            Column(tr("From")), Column(tr("To")),
+            Column(tr("Share"), "share of row", number=True, bar=True),
+            Column(tr("Weight"), "weight", number=True),
         ), desk.palette)  # fmt: skip
         self._tabs = QTabWidget()
         self._tabs.setAccessibleName(tr("Nodes or edges"))

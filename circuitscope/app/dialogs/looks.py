@@ -44,8 +44,8 @@ class LooksDialog(QDialog):
         column.addWidget(hairline())
         column.addWidget(section(tr("Rules, the first that a node meets counts")))
         self.rules = Table(tr("Rules"), (
-            Column(tr("nodes that are")), Column(tr("colour")), Column(tr("shape")),
-            Column(tr("found"), "nodes", number=True),
+            Column(tr("Nodes that are")), Column(tr("Colour")), Column(tr("Shape")),
+            Column(tr("Found"), "nodes", number=True),
         ), desk.palette)  # fmt: skip
         self.rules.setSelectionMode(Table.SelectionMode.SingleSelection)
         self.rules.itemSelectionChanged.connect(self._refresh)

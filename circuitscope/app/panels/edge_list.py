@@ -162,8 +162,8 @@ class EdgeList(QWidget):
         column.setSpacing(2)
         column.addWidget(section(title))
         self.table = Table(title, (
-            Column(tr("node")), Column(tr("share"), "share", number=True, bar=True),
-            Column(tr("weight"), "weight", number=True, told=False),
+            Column(tr("Node")), Column(tr("Share"), "share", number=True, bar=True),
+            Column(tr("Weight"), "weight", number=True, told=False),
         ), desk.palette)  # fmt: skip
         self.table.opened.connect(self._walk)
         self.table.menu_wanted.connect(self._fill_menu)

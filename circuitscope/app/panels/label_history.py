@@ -43,7 +43,7 @@ def add_label_history(
     lines = label_lines(desk, circuit, node, page)
     if len(lines) < 2:
         return
-    table = Table(tr("Labels so far"), (Column(tr("label")), Column(tr("who")), Column(tr("when"))),
+    table = Table(tr("Labels so far"), (Column(tr("Label")), Column(tr("Who")), Column(tr("When"))),
                   desk.palette)  # fmt: skip
     key = str(circuit.nodes.key(node))
     for text, who, when in reversed(lines):

@@ -98,7 +98,7 @@ def test_a_table_sorts_copies_and_exports(drawn: MainWindow, qtbot: QtBot, tmp_p
     table.rows()[0].setSelected(True)
     qtbot.keyClick(table, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
     lines = QGuiApplication.clipboard().text().splitlines()
-    assert lines[0].split("\t") == ["node", "detail", "share", "weight"]
+    assert lines[0].split("\t") == ["Node", "Detail", "Share", "Weight"]
     assert len(lines) == 2
     assert float(lines[1].split("\t")[2]) == pytest.approx(shares[0], rel=1e-5)
     table.export(tmp_path / "fed.csv")
@@ -120,7 +120,7 @@ def test_a_line_can_be_asked_why_it_is_there(drawn: MainWindow, small_circuit: C
     row = next(row for row in table.rows() if row.thing.edge >= 0)
     words = [action.text() for action in table.menu_for(row, 1).actions()]
     assert "Why is this edge here?…" in words
-    assert "What does “share” mean?" in words
+    assert "What does “Share” mean?" in words
     dialog = EdgeDialog(drawn.desk, row.thing.edge)
     edge = small_circuit.edge(row.thing.edge)
     assert any("Held fixed" in line for line in term_lines(small_circuit, edge))
