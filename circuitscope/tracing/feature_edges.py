@@ -31,14 +31,13 @@ from circuitscope.core.circuit import Circuit
 from circuitscope.core.errors import TraceError
 from circuitscope.core.keys import NodeKey, NodeKind
 from circuitscope.core.metrics import Metric
-from circuitscope.core.settings import Direction
 from circuitscope.dictionaries.dictionary import ActiveFeatures, Dictionary
 from circuitscope.graph.influence import standing
 from circuitscope.models.blueprint import Block, Blueprint
 from circuitscope.models.drafting import draft
 from circuitscope.models.prompts import Written, read_prompt
 from circuitscope.tracing.metrics import Meter, read_metric
-from circuitscope.tracing.node_bench import Choices, check_lengths
+from circuitscope.tracing.node_bench import Choices, check_lengths, refuse_direction
 from circuitscope.tracing.plan import make_plan
 from circuitscope.tracing.relevance import Reading, read_logits
 from circuitscope.tracing.reopen import dictionaries_of, settings_of
@@ -281,11 +280,7 @@ class FeatureEdgeBench:
         Raises:
             TraceError: It, or its partner, has another number of tokens than the circuit's.
         """
-        if isinstance(metric, Direction):
-            raise TraceError(
-                "Edges between features are measured by logits or probabilities.",
-                hint="Give the metric as a logit or a logit difference.",
-            )
+        refuse_direction(metric, "Edges between features")
         ids = read_prompt(self._model, prompt).token_ids
         bad = None
         if self._ablation == "resample" and corrupted is not None:

@@ -55,6 +55,23 @@ class _Prompt:
     mean: bool
 
 
+def refuse_direction(metric: Metric, what: str) -> None:
+    """Refuse a metric that is no logit.
+
+    Args:
+        metric: What is asked for.
+        what: Is measured: "Nodes".
+
+    Raises:
+        TraceError: It is a direction.
+    """
+    if isinstance(metric, Direction):
+        raise TraceError(
+            f"{what} are measured by logits or probabilities, not along a direction.",
+            hint="Give the metric as a logit or a logit difference.",
+        )
+
+
 def check_lengths(prompts: Sequence[Sequence[int] | None], n_pos: int) -> None:
     """Refuse prompts that the positions of a circuit's nodes do not fit.
 
@@ -130,11 +147,7 @@ class NodeBench:
         Raises:
             TraceError: It, or its partner, has another number of tokens than the circuit's.
         """
-        if isinstance(metric, Direction):
-            raise TraceError(
-                "Nodes are measured by logits or probabilities, not along a direction.",
-                hint="Give the metric as a logit or a logit difference.",
-            )
+        refuse_direction(metric, "Nodes")
         ids = read_prompt(self._model, prompt).token_ids
         bad = None if corrupted is None else read_prompt(self._model, corrupted).token_ids
         if self._has_positions():

@@ -140,7 +140,7 @@ def _roots_of(
 ) -> list[Root]:
     if isinstance(target, AttentionScore):
         return [_score(frozen, placed(frozen, target))]
-    position = _place(frozen, target.position)
+    position = position_in(frozen.cache.n_pos, target.position)
     if isinstance(target, Feature):
         return [_feature(frozen, plan, target, position)]
     if isinstance(target, Direction):
@@ -156,10 +156,6 @@ def _roots_of(
     if target.reading == "centred":
         return _centred(frozen, position, chosen)
     return [_logit(frozen, token, position, weight) for token, weight in chosen]
-
-
-def _place(frozen: FrozenModel, position: int) -> int:
-    return position_in(frozen.cache.n_pos, position)
 
 
 def _top(frozen: FrozenModel, position: int, unit: int) -> NodeKey:

@@ -1,9 +1,18 @@
 """What dialogs that ask the engine have in common: their frame, and one question at a time."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QVBoxLayout
+from PySide6.QtWidgets import (
+    QDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QVBoxLayout,
+    QWidget,
+)
 
 from circuitscope.app.bridge import to_gui
 from circuitscope.app.desk import Desk
@@ -115,6 +124,36 @@ class RunDialog(AskingDialog):
         row.addWidget(self._told, 1)
         row.addWidget(self.run_button)
         self._column.addLayout(row)
+
+    def _form_of(self, fields: Sequence[tuple[str, QWidget]]) -> QFormLayout:
+        """Return a form of named fields; the button follows what is typed in them."""
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        for name, field in fields:
+            field.setAccessibleName(name)
+            form.addRow(text_label(name, "quiet"), field)
+            if isinstance(field, QLineEdit):
+                field.textChanged.connect(lambda *_: self._refresh())
+        return form
+
+    def _fill_as_traced(
+        self, prompts: Mapping[str, QLineEdit], answer: QLineEdit, against: QLineEdit
+    ) -> None:
+        """Begin with the prompts and the words that the circuit was traced with.
+
+        Args:
+            prompts: Field of each setting: "prompt", "corrupted".
+            answer: Field of the word that is explained.
+            against: Field of the word that it is held to.
+        """
+        circuit = self._desk.session.circuit
+        settings = {} if circuit is None else circuit.provenance.settings
+        for name, field in prompts.items():
+            if isinstance(settings.get(name), str):
+                field.setText(settings[name])
+        target: Mapping[str, Any] = next(iter(settings.get("targets") or ()), {})
+        answer.setText(str(target.get("token") or target.get("a") or ""))
+        against.setText(str(target.get("b") or ""))
 
     def reason(self) -> str:
         """Return why nothing can be asked yet, "" where it can."""

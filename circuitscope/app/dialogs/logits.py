@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from PySide6.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QLineEdit, QWidget
+from PySide6.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QLineEdit
 
 from circuitscope.app.desk import Desk
 from circuitscope.app.dialogs.asking import RunDialog
@@ -48,13 +48,11 @@ class LogitsDialog(RunDialog):
         foot.addWidget(button(tr("Close"), "", self.reject))
         self._column.addLayout(foot)
         self.model.begin()
-        self._begin()
+        self._fill_as_traced({"prompt": self.prompt}, self.answer, self.against)
         self._refresh()
         self._list_kept(kept)
 
     def _form(self) -> QFormLayout:
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self.prompt, self.answer, self.against = QLineEdit(), QLineEdit(), QLineEdit()
         self.answer.setPlaceholderText(tr("empty: the likeliest next word"))
         self.against.setPlaceholderText(tr("empty: the answer's logit alone"))
@@ -62,25 +60,10 @@ class LogitsDialog(RunDialog):
         for name, words in COMPONENTS:
             self.component.addItem(tr(words), name)
         self.kept.activated.connect(lambda *_: self._show_kept())
-        fields: tuple[tuple[str, QWidget], ...] = (
+        return self._form_of((
             (tr("Prompt"), self.prompt), (tr("Answer"), self.answer),
             (tr("Against"), self.against), (tr("Read"), self.component), (tr("Kept"), self.kept),
-        )  # fmt: skip
-        for name, field in fields:
-            field.setAccessibleName(name)
-            form.addRow(text_label(name, "quiet"), field)
-            if isinstance(field, QLineEdit):
-                field.textChanged.connect(lambda *_: self._refresh())
-        return form
-
-    def _begin(self) -> None:
-        circuit = self._desk.session.circuit
-        settings = {} if circuit is None else circuit.provenance.settings
-        if isinstance(settings.get("prompt"), str):
-            self.prompt.setText(settings["prompt"])
-        target: dict[str, Any] = next(iter(settings.get("targets") or ()), {})
-        self.answer.setText(str(target.get("token") or target.get("a") or ""))
-        self.against.setText(str(target.get("b") or ""))
+        ))  # fmt: skip
 
     def reason(self) -> str:
         """Return why nothing can be read yet, "" where it can."""

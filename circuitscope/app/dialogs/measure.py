@@ -102,8 +102,6 @@ class MeasureDialog(RunDialog):
         self._refresh()
 
     def _form(self) -> QFormLayout:
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self.level = QComboBox()
         for name, words in _LEVELS:
             self.level.addItem(tr(words), name)
@@ -123,15 +121,11 @@ class MeasureDialog(RunDialog):
         files.setContentsMargins(0, 0, 0, 0)
         self.reports = QComboBox()
         self.reports.currentIndexChanged.connect(lambda *_: self._show_kept())
-        fields: tuple[tuple[str, QWidget, QWidget], ...] = (
-            (tr("Measure"), self.level, self.level),
-            (tr("The rest holds"), self.ablation, self.ablation),
-            (tr("Prompts"), holder, self.file), (tr("Report"), self.reports, self.reports),
-        )  # fmt: skip
-        for name, widget, field in fields:
-            field.setAccessibleName(name)
-            form.addRow(text_label(name, "quiet"), widget)
-        return form
+        self.file.setAccessibleName(tr("Prompts"))
+        return self._form_of((
+            (tr("Measure"), self.level), (tr("The rest holds"), self.ablation),
+            (tr("Prompts"), holder), (tr("Report"), self.reports),
+        ))  # fmt: skip
 
     def _foot(self) -> QHBoxLayout:
         row = QHBoxLayout()

@@ -1,6 +1,5 @@
 """Sweep activation patching over a prompt, as a heat map whose cells become nodes."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from PySide6.QtWidgets import (
@@ -8,7 +7,6 @@ from PySide6.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLineEdit,
-    QWidget,
 )
 
 from circuitscope.app.desk import Desk
@@ -60,12 +58,11 @@ class SweepDialog(RunDialog):
         self._column.addWidget(self.map, 1)
         self._column.addLayout(self._foot())
         self.model.begin()
-        self._begin()
+        prompts = {"prompt": self.clean, "corrupted": self.corrupted}
+        self._fill_as_traced(prompts, self.answer, self.against)
         self._refresh()
 
     def _form(self) -> QFormLayout:
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self.clean, self.corrupted = QLineEdit(), QLineEdit()
         self.answer, self.against = QLineEdit(), QLineEdit()
         self.against.setPlaceholderText(tr("empty: the answer's logit alone"))
@@ -78,29 +75,13 @@ class SweepDialog(RunDialog):
         self.factor.setSingleStep(0.5)
         self.factor.setPrefix("× ")
         self.component.currentIndexChanged.connect(lambda *_: self._refresh())
-        self.form = form
-        fields: tuple[tuple[str, QWidget], ...] = (
+        self.form = self._form_of((
             (tr("Clean prompt"), self.clean), (tr("Corrupted prompt"), self.corrupted),
             (tr("Answer"), self.answer), (tr("Against"), self.against),
             (tr("Patch"), self.component), (tr("Looked at"), self.key),
             (tr("Factor"), self.factor),
-        )  # fmt: skip
-        for name, field in fields:
-            field.setAccessibleName(name)
-            form.addRow(text_label(name, "quiet"), field)
-            if isinstance(field, QLineEdit):
-                field.textChanged.connect(lambda *_: self._refresh())
-        return form
-
-    def _begin(self) -> None:
-        circuit = self._desk.session.circuit
-        settings = {} if circuit is None else circuit.provenance.settings
-        for name, field in (("prompt", self.clean), ("corrupted", self.corrupted)):
-            if isinstance(settings.get(name), str):
-                field.setText(settings[name])
-        target: Mapping[str, Any] = next(iter(settings.get("targets") or ()), {})
-        self.answer.setText(str(target.get("token") or target.get("a") or ""))
-        self.against.setText(str(target.get("b") or ""))
+        ))  # fmt: skip
+        return self.form
 
     def _foot(self) -> QHBoxLayout:
         row = QHBoxLayout()
